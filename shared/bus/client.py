@@ -1,0 +1,124 @@
+"""Client: the caller's side of the bus, for threads. Each thread has a DEALER socket of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, TypeVar
+
+import zmq
+
+from shared.bus.bus import OnStatus
+from shared.bus.context import current
+from shared.bus.sockets import dealer
+from shared.protocol import (
+    Caller,
+    Cancelled,
+    Frame,
+    Header,
+    Job,
+    Kind,
+    Output,
+    Unavailable,
+    decode_body,
+    encode_body,
+    job_name,
+    new_id,
+    result_type,
+)
+
+__all__ = ["Client"]
+
+R = TypeVar("R")
+HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
+PATIENCE = 10.0  # seconds without any answer after which the engine counts as gone
+
+
+class Client:
+    """A `Bus` over ZeroMQ. ``endpoint`` is the engine's, as ``ipc:///run/dockyard/engine.sock``."""
+
+    def __init__(self, endpoint: str, service: str) -> None:
+        self.endpoint = endpoint
+        self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
+        self._context = zmq.Context()
+        self._local = threading.local()
+
+    def _socket(self) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] | None = getattr(self._local, "socket", None)
+        if socket is None:
+            socket = self._local.socket = dealer(self._context, self.endpoint)
+        return socket
+
+    def call(self, job: Job[R], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> R:
+        body = self.call_raw(job_name(job), encode_body(job), timeout=timeout, on_status=on_status)
+        result: R = decode_body(body, result_type(type(job)))
+        return result
+
+    def call_raw(
+        self, name: str, body: bytes, *, timeout: float | None = 60.0, on_status: OnStatus | None = None
+    ) -> bytes:
+        """Send a job as encoded JSON and return its result as encoded JSON; else as `call`."""
+        header = self._header(name, timeout)
+        socket = self._socket()
+        try:
+            socket.send_multipart(Frame(Kind.JOB, header, body).parts())
+            return self._await(socket, header, on_status)
+        except zmq.ZMQError as error:
+            raise Unavailable(f"{name}: the bus does not answer: {error}") from error
+        except BaseException:
+            self._forget(header)
+            raise
+
+    def _header(self, name: str, timeout: float | None) -> Header:
+        context = current.get()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        parent = ""
+        if context is not None:
+            parent = context.header.id
+            limits = [limit for limit in (deadline, context.header.deadline) if limit is not None]
+            deadline = min(limits) if limits else None
+        return Header(id=new_id(), name=name, parent=parent, deadline=deadline, caller=self._caller)
+
+    def _await(self, socket: zmq.Socket[bytes], header: Header, on_status: OnStatus | None) -> bytes:
+        heard = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if header.deadline is not None and now >= header.deadline:
+                raise Unavailable(f"{header.name}: no answer before the deadline")
+            if now - heard > PATIENCE:
+                raise Unavailable(f"{header.name}: the engine does not answer")
+            _check(header)
+            left = HEARTBEAT_INTERVAL if header.deadline is None else min(HEARTBEAT_INTERVAL, header.deadline - now)
+            if not socket.poll(int(left * 1000) + 1):
+                socket.send_multipart(Frame(Kind.HEARTBEAT, Header(id=header.id)).parts())
+                continue
+            frame = Frame.parse(socket.recv_multipart())
+            if frame.header.id != header.id:
+                continue  # an answer to a job this thread gave up
+            heard = time.monotonic()
+            if frame.kind is Kind.RESULT:
+                if frame.header.status:
+                    raise frame.error()
+                return frame.body
+            if frame.kind is Kind.STATUS and on_status is not None:
+                on_status(decode_body(frame.body, Output))
+            elif frame.kind is Kind.HEARTBEAT and frame.header.status:
+                raise Unavailable(f"{header.name}: the engine was restarted and does not know this job")
+
+    def _forget(self, header: Header) -> None:
+        """Tell the engine that nobody waits for this job any more."""
+        self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=header.id)).parts())
+
+    def close(self) -> None:
+        """Close the calling thread's socket."""
+        socket: Any = getattr(self._local, "socket", None)
+        if socket is not None:
+            socket.close(0)
+            del self._local.socket
+
+
+def _check(header: Header) -> None:
+    context = current.get()
+    if context is not None and context.cancelled.is_set():
+        raise Cancelled(f"{header.name}: cancelled")

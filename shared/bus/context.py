@@ -1,0 +1,43 @@
+"""The job that the present thread or task works for: children inherit its id, its deadline and its cancellation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from shared.protocol import Cancelled, Header, Output
+
+__all__ = ["Context", "check_cancelled", "current", "emit"]
+
+
+@dataclass
+class Context:
+    header: Header
+    send_status: Callable[[Output], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, at least 0; None when there is none."""
+        deadline = self.header.deadline
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+current: ContextVar[Context | None] = ContextVar("dockyard_job", default=None)
+
+
+def emit(text: str, stream: str = "stdout") -> None:
+    """Send a STATUS of the present job to its caller; without a job, do nothing."""
+    context = current.get()
+    if context is not None:
+        context.send_status(Output(stream=stream, text=text))
+
+
+def check_cancelled() -> None:
+    """Raise Cancelled if the present job was cancelled; long work calls this between its steps."""
+    context = current.get()
+    if context is not None and context.cancelled.is_set():
+        raise Cancelled(f"{context.header.name}: cancelled")

@@ -1,0 +1,46 @@
+"""How every ZeroMQ socket of dockyard is made: bounded messages, no lingering, owner-only paths."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from shared.protocol import MAX_MESSAGE_SIZE
+
+__all__ = ["bind", "dealer", "engine_endpoint", "events_endpoint"]
+
+
+def engine_endpoint(run: Path) -> str:
+    return f"ipc://{run}/engine.sock"
+
+
+def events_endpoint(run: Path) -> str:
+    return f"ipc://{run}/events.sock"
+
+
+def prepare(socket: zmq.Socket[Any]) -> None:
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_SIZE)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+
+
+def dealer(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
+    """Connect a DEALER; messages wait in it while the engine is away."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    prepare(socket)
+    socket.connect(endpoint)
+    return socket
+
+
+def bind(socket: zmq.Socket[Any], endpoint: str) -> None:
+    """Bind to an ipc endpoint whose path only root may use (mode 0600)."""
+    prepare(socket)
+    mask = os.umask(0o177)
+    try:
+        socket.bind(endpoint)
+    finally:
+        os.umask(mask)

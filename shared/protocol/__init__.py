@@ -1,0 +1,15 @@
+"""The vocabulary of dockyard: every job, every result, every error, and the frames they travel in."""
+
+from __future__ import annotations
+
+from shared.protocol.config import *
+from shared.protocol.containers import *
+from shared.protocol.errors import *
+from shared.protocol.images import *
+from shared.protocol.job import *
+from shared.protocol.layers import *
+from shared.protocol.networks import *
+from shared.protocol.runtime import *
+from shared.protocol.streams import *
+from shared.protocol.system import *
+from shared.protocol.wire import *

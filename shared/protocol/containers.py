@@ -1,0 +1,306 @@
+"""Jobs on containers, as the API and the operator call them; the engine holds their handlers.
+
+A field ``container`` is a reference: an id, an unambiguous id prefix, or a name. Every job here may raise NotFound.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec import field
+
+from shared.protocol.config import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
+from shared.protocol.job import Data, Job, Record
+from shared.protocol.streams import Ticket
+
+__all__ = [
+    "AttachContainer",
+    "Attachment",
+    "ContainerCreated",
+    "ContainerExit",
+    "ContainerInspect",
+    "ContainerLogs",
+    "ContainerState",
+    "ContainerSummary",
+    "CreateContainer",
+    "InspectContainer",
+    "KillContainer",
+    "ListContainers",
+    "LogStream",
+    "NetworkSettings",
+    "Port",
+    "PruneContainers",
+    "Pruned",
+    "RemoveContainer",
+    "RenameContainer",
+    "ResizeContainer",
+    "RestartContainer",
+    "StartContainer",
+    "StopContainer",
+    "WaitContainer",
+]
+
+Filters = dict[str, list[str]]
+
+
+class ContainerCreated(Record):
+    id: str
+    warnings: list[str]
+
+
+class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
+    """Create a container; the image must be there.
+
+    Errors: NotFound (no such image), Conflict (name in use), InvalidArgument, NotImplementedByUs.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str = ""
+    platform: str = ""
+    config: ContainerConfig = field(default_factory=ContainerConfig)
+    host_config: HostConfig = field(default_factory=HostConfig)
+    networking_config: NetworkingConfig | None = None
+
+
+class StartContainer(Job[None], frozen=True, tag="start"):
+    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+
+
+class StopContainer(Job[None], frozen=True, tag="stop"):
+    """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run)."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    timeout: float | None = None  # seconds; None: the container's own, else 10; negative: for ever
+    signal: str = ""
+
+
+class RestartContainer(Job[None], frozen=True, tag="restart"):
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    timeout: float | None = None
+    signal: str = ""
+
+
+class KillContainer(Job[None], frozen=True, tag="kill"):
+    """Send a signal to a container's init process. Errors: Conflict (not running), InvalidArgument (the signal)."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container", "signal")
+    container: str
+    signal: str = "SIGKILL"
+
+
+class RemoveContainer(Job[None], frozen=True, tag="rm"):
+    """Remove a container. Errors: Conflict (it runs, and not ``force``)."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    force: bool = False
+    volumes: bool = False
+    link: bool = False
+
+
+class RenameContainer(Job[None], frozen=True, tag="rename"):
+    ARGS: ClassVar[tuple[str, ...]] = ("container", "name")
+    container: str
+    name: str
+
+
+class ResizeContainer(Job[None], frozen=True, tag="resize"):
+    ARGS: ClassVar[tuple[str, ...]] = ("container", "height", "width")
+    container: str
+    height: int
+    width: int
+
+
+class ExitError(Record):
+    message: str
+
+
+class ContainerExit(Record, omit_defaults=True):
+    status_code: int = field(name="StatusCode")
+    error: ExitError | None = None
+
+
+class WaitContainer(Job[ContainerExit], frozen=True, tag="wait"):
+    """Wait for an exit. ``condition``: ``not-running``, ``next-exit`` or ``removed``; may be called again at will.
+
+    The first STATUS (stream ``ready``) says that the wait is in force.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    condition: str = "not-running"
+
+
+class Attachment(Data, frozen=True):
+    """``ticket`` delivers, once the container's process exists, a descriptor of its monitor's attach socket
+    (see `shared.protocol.runtime.RuntimeAttach`). ``logs``: earlier output, to be sent first."""
+
+    container: str
+    tty: bool
+    open_stdin: bool
+    ticket: Ticket | None = None
+    logs: Ticket | None = None
+
+
+class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    stream: bool = True
+    logs: bool = False
+    stdout: bool = True
+    stderr: bool = True
+
+
+class LogStream(Data, frozen=True):
+    """``ticket`` delivers frames as Docker multiplexes them (8-byte header), or raw bytes if ``tty``."""
+
+    tty: bool
+    ticket: Ticket
+
+
+class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
+    """Read a container's output. ``since``/``until``: seconds since the epoch, 0 for none; ``tail`` -1 for all.
+
+    Errors: InvalidArgument (neither stream), NotImplementedByUs (log driver cannot be read).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    stdout: bool = True
+    stderr: bool = True
+    follow: bool = False
+    timestamps: bool = False
+    details: bool = False
+    tail: int = -1
+    since: float = 0.0
+    until: float = 0.0
+
+
+class ContainerState(Record):
+    """API 1.51 ContainerState; times are RFC 3339 with nine digits, or ``0001-01-01T00:00:00Z``."""
+
+    status: str = "created"
+    running: bool = False
+    paused: bool = False
+    restarting: bool = False
+    oom_killed: bool = field(default=False, name="OOMKilled")
+    dead: bool = False
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    started_at: str = "0001-01-01T00:00:00Z"
+    finished_at: str = "0001-01-01T00:00:00Z"
+
+
+class NetworkSettings(Record):
+    bridge: str = ""
+    sandbox_id: str = field(default="", name="SandboxID")
+    sandbox_key: str = ""
+    ports: dict[str, list[Any] | None] = field(default_factory=dict)
+    hairpin_mode: bool = False
+    link_local_ipv6_address: str = field(default="", name="LinkLocalIPv6Address")
+    link_local_ipv6_prefix_len: int = field(default=0, name="LinkLocalIPv6PrefixLen")
+    secondary_ip_addresses: list[Any] | None = field(default=None, name="SecondaryIPAddresses")
+    secondary_ipv6_addresses: list[Any] | None = field(default=None, name="SecondaryIPv6Addresses")
+    endpoint_id: str = field(default="", name="EndpointID")
+    gateway: str = ""
+    global_ipv6_address: str = field(default="", name="GlobalIPv6Address")
+    global_ipv6_prefix_len: int = field(default=0, name="GlobalIPv6PrefixLen")
+    ip_address: str = field(default="", name="IPAddress")
+    ip_prefix_len: int = field(default=0, name="IPPrefixLen")
+    ipv6_gateway: str = field(default="", name="IPv6Gateway")
+    mac_address: str = ""
+    networks: dict[str, EndpointSettings] = field(default_factory=dict)
+
+
+class ContainerInspect(Record):
+    """API 1.51 ContainerInspectResponse."""
+
+    id: str
+    created: str
+    path: str
+    args: list[str]
+    state: ContainerState
+    image: str
+    resolv_conf_path: str
+    hostname_path: str
+    hosts_path: str
+    log_path: str
+    name: str
+    restart_count: int
+    driver: str
+    platform: str
+    mount_label: str
+    process_label: str
+    app_armor_profile: str
+    exec_ids: list[str] | None = field(name="ExecIDs")
+    host_config: HostConfig
+    graph_driver: dict[str, Any]
+    mounts: list[dict[str, Any]]
+    config: ContainerConfig
+    network_settings: NetworkSettings
+    size_rw: int | None = None
+    size_root_fs: int | None = None
+
+
+class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspect"):
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    size: bool = False
+
+
+class Port(Record, kw_only=True):
+    ip: str | None = field(default=None, name="IP")
+    private_port: int
+    public_port: int | None = None
+    type: str
+
+
+class SummaryHostConfig(Record):
+    network_mode: str
+
+
+class SummaryNetworks(Record):
+    networks: dict[str, EndpointSettings]
+
+
+class ContainerSummary(Record):
+    """API 1.51 ContainerSummary; ``created`` in seconds since the epoch."""
+
+    id: str
+    names: list[str]
+    image: str
+    image_id: str = field(name="ImageID")
+    command: str
+    created: int
+    ports: list[Port]
+    labels: dict[str, str]
+    state: str
+    status: str
+    host_config: SummaryHostConfig
+    network_settings: SummaryNetworks
+    mounts: list[dict[str, Any]]
+
+
+class ListContainers(Job[list[ContainerSummary]], frozen=True, tag="containers"):
+    """List containers, newest first; only the running ones unless ``all``. ``limit`` 0 for no limit."""
+
+    all: bool = False
+    limit: int = 0
+    size: bool = False
+    filters: Filters = field(default_factory=dict)
+
+
+class Pruned(Record):
+    containers_deleted: list[str] | None = None
+    space_reclaimed: int = 0
+
+
+class PruneContainers(Job[Pruned], frozen=True, tag="containers_prune"):
+    filters: Filters = field(default_factory=dict)

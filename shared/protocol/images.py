@@ -1,0 +1,194 @@
+"""Jobs on images. Records are the engine's; blobs and layers are the graphdriver's."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec import field
+
+from shared.protocol.config import ContainerConfig
+from shared.protocol.job import Data, Job, Record
+from shared.protocol.streams import Ticket
+
+__all__ = [
+    "DeleteImage",
+    "DeletedImage",
+    "Descriptor",
+    "ExportImages",
+    "GraphCollect",
+    "HistoryEntry",
+    "Image",
+    "ImageHistory",
+    "ImageInspect",
+    "ImageSummary",
+    "InspectImage",
+    "ListImages",
+    "LoadImages",
+    "SaveImages",
+    "SavedImage",
+    "SetImage",
+    "TagImage",
+]
+
+Filters = dict[str, list[str]]
+
+
+class Descriptor(Data, frozen=True):
+    """A blob in the content store (OCI image-spec, descriptor). ``size`` in bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+
+
+class Image(Data, frozen=True, kw_only=True):
+    """An image's record. ``id`` is the digest of its config blob, ``sha256:…``.
+
+    ``layers`` are the blobs, ``diff_ids`` the digests of their uncompressed tars, ``chain_ids`` the layers on disk
+    (OCI image-spec 1.1, config §layer ChainID), all bottom first; ``layer_sizes`` the unpacked bytes of each.
+    """
+
+    id: str
+    architecture: str
+    os: str
+    created: str
+    author: str = ""
+    comment: str = ""
+    variant: str = ""
+    config: ContainerConfig
+    config_size: int
+    layers: list[Descriptor]
+    diff_ids: list[str]
+    chain_ids: list[str]
+    layer_sizes: list[int]
+    history: list[dict[str, Any]]
+
+
+class SetImage(Job[None], frozen=True, tag="image_set"):
+    """graphdriver → engine: record an image whose blobs and layers are on disk, and tag it.
+
+    ``tags`` are complete references, as ``docker.io/library/busybox:latest``.
+    """
+
+    image: Image
+    tags: list[str] = field(default_factory=list)
+
+
+class LoadImages(Job[None], frozen=True, tag="load"):
+    """Load a docker archive or an OCI layout (tar, plain or compressed), from the ticket's connection.
+
+    STATUS stream ``ticket`` names where to send the tar (shut down the writing side at its end); STATUS stream
+    ``progress`` carries Docker's JSON messages. Errors: InvalidArgument (what is wrong with the archive).
+    """
+
+    quiet: bool = True
+
+
+class SavedImage(Data, frozen=True):
+    image: Image
+    tags: list[str]
+
+
+class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
+    """Export images as a docker archive that is an OCI layout too. ``images`` are references or ids."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("images",)
+    images: list[str]
+
+
+class ExportImages(Job[Ticket], frozen=True, tag="graph_export"):
+    """engine → graphdriver: stream these images as one archive."""
+
+    images: list[SavedImage]
+
+
+class GraphCollect(Job[int], frozen=True, tag="graph_gc"):
+    """Remove every blob, layer and container layer that is not named here. Returns the bytes freed.
+
+    ``keep_images`` are all records of the engine, ``keep_containers`` the ids of all containers. What a load
+    that is under way has written is kept.
+    """
+
+    keep_images: list[Image]
+    keep_containers: list[str]
+
+
+class ImageSummary(Record):
+    """API 1.51 ImageSummary; ``created`` in seconds since the epoch, sizes in bytes."""
+
+    id: str
+    parent_id: str
+    repo_tags: list[str]
+    repo_digests: list[str]
+    created: int
+    size: int
+    shared_size: int
+    labels: dict[str, str] | None
+    containers: int
+
+
+class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
+    all: bool = False
+    digests: bool = False
+    filters: Filters = field(default_factory=dict)
+
+
+class ImageInspect(Record):
+    """API 1.51 ImageInspect."""
+
+    id: str
+    repo_tags: list[str]
+    repo_digests: list[str]
+    parent: str
+    comment: str
+    created: str
+    docker_version: str
+    author: str
+    config: ContainerConfig
+    architecture: str
+    variant: str
+    os: str
+    size: int
+    graph_driver: dict[str, Any]
+    root_fs: dict[str, Any] = field(name="RootFS")
+    metadata: dict[str, Any]
+
+
+class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
+    ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    image: str
+
+
+class HistoryEntry(Record):
+    id: str
+    created: int
+    created_by: str
+    tags: list[str] | None
+    size: int
+    comment: str
+
+
+class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
+    ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    image: str
+
+
+class TagImage(Job[None], frozen=True, tag="tag"):
+    ARGS: ClassVar[tuple[str, ...]] = ("image", "repo", "tag")
+    image: str
+    repo: str
+    tag: str = ""
+
+
+class DeletedImage(Record, omit_defaults=True):
+    untagged: str = ""
+    deleted: str = ""
+
+
+class DeleteImage(Job[list[DeletedImage]], frozen=True, tag="image_delete"):
+    """Untag, and delete with the last tag. Errors: NotFound, Conflict (a container uses it; several tags)."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    image: str
+    force: bool = False
+    noprune: bool = False

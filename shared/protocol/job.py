@@ -1,0 +1,83 @@
+"""A job: a typed request whose type says what comes back.
+
+``class KillContainer(Job[None], tag="kill")`` is the whole specification of the job ``kill``: its fields, their
+types, and, by the type argument, its result. Jobs and results are msgspec Structs; their JSON is the wire form.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+import msgspec
+
+from shared.protocol.errors import InvalidArgument, JobNotFound
+
+__all__ = ["Data", "Job", "Record", "catalogue", "decode_job", "job_name", "job_type", "result_type"]
+
+R = TypeVar("R")
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value inside a job or a result, in dockyard's own spelling (snake_case)."""
+
+
+class Record(msgspec.Struct, kw_only=True, rename="pascal"):
+    """A value spelled as the Docker Engine API spells it (PascalCase); unknown members are ignored, as Docker does."""
+
+
+class Job(
+    msgspec.Struct,
+    Generic[R],
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="job",
+):
+    """Base of all jobs. ``ARGS`` names the fields that ``dockyard job NAME ARG…`` fills by position."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ()
+
+
+def job_name(job: Job[Any] | type[Job[Any]]) -> str:
+    """Return the name under which the job travels."""
+    return str(job.__struct_config__.tag)
+
+
+def catalogue() -> dict[str, type[Job[Any]]]:
+    """Return every job type that has been defined, by name."""
+    found: dict[str, type[Job[Any]]] = {}
+    pending = list(Job.__subclasses__())
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if kind.__struct_config__.tag is not None:
+            found[job_name(kind)] = kind
+    return found
+
+
+def job_type(name: str) -> type[Job[Any]]:
+    """Return the type of the job NAME; raises JobNotFound."""
+    try:
+        return catalogue()[name]
+    except KeyError:
+        raise JobNotFound(f"{name}: command not found") from None
+
+
+def result_type(kind: type[Job[Any]]) -> Any:
+    """Return what the job's type says comes back (``None`` for nothing)."""
+    for base in getattr(kind, "__orig_bases__", ()):
+        if get_origin(base) is Job:
+            (result,) = get_args(base)
+            return result
+    raise TypeError(f"{kind.__name__} does not derive from Job[…]")
+
+
+def decode_job(name: str, body: bytes) -> Job[Any]:
+    """Decode the body of a JOB frame; raises JobNotFound or InvalidArgument, and nothing else."""
+    kind = job_type(name)
+    try:
+        job: Job[Any] = msgspec.json.decode(body, type=kind)
+        return job
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"{name}: {error}") from None

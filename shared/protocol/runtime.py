@@ -1,0 +1,123 @@
+"""Jobs between the engine and the execdriver: one OCI container and its monitor.
+
+``container`` is always a full id here. ``generation`` counts a container's starts; what belongs to an older
+generation is left alone or cleaned up, never mistaken for the present one.
+"""
+
+from __future__ import annotations
+
+from shared.protocol.config import ContainerConfig, HostConfig
+from shared.protocol.job import Data, Job
+from shared.protocol.networks import Interface
+from shared.protocol.streams import Ticket
+
+__all__ = [
+    "ContainerExited",
+    "Running",
+    "RuntimeAttach",
+    "RuntimeDelete",
+    "RuntimeKill",
+    "RuntimeList",
+    "RuntimeLogs",
+    "RuntimeResize",
+    "RuntimeStart",
+    "RuntimeStarted",
+]
+
+
+class RuntimeStarted(Data, frozen=True):
+    pid: int  # of the container's init process
+    monitor_pid: int
+
+
+class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
+    """Create and start a container from a mounted rootfs, in the network namespace of ``interface``.
+
+    ``config`` is complete: image and request merged, ``args`` the command line, ``config.env`` all of the environment.
+    ``directory`` is the container's own (hosts, hostname, resolv.conf, logs). Attachments that wait are connected
+    before the process runs. A start that fails leaves nothing behind.
+    Errors: CommandNotFound, CommandNotExecutable, InvalidArgument, Conflict (that generation runs already).
+    """
+
+    container: str
+    generation: int
+    name: str
+    rootfs: str
+    directory: str
+    args: list[str]
+    config: ContainerConfig
+    host_config: HostConfig
+    interface: Interface
+
+
+class RuntimeKill(Job[None], frozen=True, tag="runtime_kill"):
+    """Send signal number ``signal`` to init. Errors: NotFound (no such process any more)."""
+
+    container: str
+    signal: int
+
+
+class RuntimeDelete(Job[None], frozen=True, tag="runtime_delete"):
+    """Remove all that the runtime holds of a container that has exited: cgroup, state, monitor. Idempotent."""
+
+    container: str
+
+
+class RuntimeResize(Job[None], frozen=True, tag="runtime_resize"):
+    container: str
+    height: int
+    width: int
+
+
+class RuntimeAttach(Job[Ticket], frozen=True, tag="runtime_attach"):
+    """Ask for a connection to the container's present or next process.
+
+    Who redeems the ticket receives, once the process exists and before it runs, one byte with a descriptor
+    (SCM_RIGHTS): a SOCK_SEQPACKET connection to the monitor. Packets read from it are a stream byte (2 stdout,
+    3 stderr) and data; what is written to it goes to stdin; shutting down the writing side ends stdin.
+    It is readable to its end even if the execdriver dies meanwhile.
+    """
+
+    container: str
+
+
+class RuntimeLogs(Job[Ticket], frozen=True, tag="runtime_logs"):
+    """Stream the log file at ``path``; fields as in `ContainerLogs`. With ``follow`` until the container exits."""
+
+    container: str
+    path: str
+    tty: bool
+    stdout: bool
+    stderr: bool
+    follow: bool
+    timestamps: bool
+    tail: int
+    since: float
+    until: float
+
+
+class Running(Data, frozen=True):
+    """A container that the runtime knows. ``exit_code`` None while it runs."""
+
+    container: str
+    generation: int
+    pid: int
+    monitor_pid: int
+    exit_code: int | None = None
+    exited_at: float = 0.0  # seconds since the epoch
+    oom_killed: bool = False
+
+
+class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):
+    """List what runs and what has exited but has not been deleted: the truth to reconcile with."""
+
+
+class ContainerExited(Job[None], frozen=True, tag="container_exited"):
+    """execdriver → engine: a container's init ended. Sent until acknowledged; the exit file stays until
+    `RuntimeDelete`. ``exit_code`` is 128+n for signal n."""
+
+    container: str
+    generation: int
+    exit_code: int
+    exited_at: float
+    oom_killed: bool = False

@@ -1,0 +1,125 @@
+"""Jobs on the engine itself."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import field
+
+from shared.protocol.job import Data, Job
+
+__all__ = [
+    "AcceptConnections",
+    "AwaitService",
+    "Event",
+    "EventActor",
+    "ListCommands",
+    "ListJobs",
+    "ListServices",
+    "Ping",
+    "PastJob",
+    "ReadEvents",
+    "ServeApi",
+    "ServiceStatus",
+    "SystemInfo",
+    "SystemVersion",
+]
+
+
+class Ping(Job[str], frozen=True, tag="ping"):
+    """Answer ``OK``."""
+
+
+class SystemVersion(Job[dict[str, Any]], frozen=True, tag="version"):
+    """API 1.51 SystemVersion."""
+
+
+class SystemInfo(Job[dict[str, Any]], frozen=True, tag="info"):
+    """API 1.51 SystemInfo."""
+
+
+class ListCommands(Job[list[str]], frozen=True, tag="commands"):
+    """List every registered job name, sorted."""
+
+
+class ServiceStatus(Data, frozen=True):
+    service: str
+    pid: int
+    ready: bool
+    names: list[str]
+    silent: float  # seconds since it was last heard
+
+
+class ListServices(Job[list[ServiceStatus]], frozen=True, tag="services"):
+    """List the processes that are registered with the engine."""
+
+
+class AwaitService(Job[None], frozen=True, tag="await_service"):
+    """Return once SERVICE takes jobs; ``engine``: once the boot is complete (restore and reconcile done)."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("service",)
+    service: str
+
+
+class PastJob(Data, frozen=True):
+    """A journal entry. Times in seconds since the epoch; ``ended`` None while it runs."""
+
+    id: str
+    parent: str
+    name: str
+    service: str
+    caller: str
+    started: float
+    ended: float | None
+    status: int | None
+    message: str
+
+
+class ListJobs(Job[list[PastJob]], frozen=True, tag="jobs"):
+    """List jobs from the journal, newest first; with ``trace`` that job and all its descendants, oldest first."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("trace",)
+    limit: int = 100
+    running: bool = False
+    trace: str = ""
+
+
+class EventActor(msgspec.Struct, kw_only=True):
+    id: str = field(name="ID")
+    attributes: dict[str, str] = field(name="Attributes")
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """API 1.51 EventMessage, with ``seq``: gap-free, never used twice on one root."""
+
+    type: str = field(name="Type")
+    action: str = field(name="Action")
+    actor: EventActor = field(name="Actor")
+    scope: str = "local"
+    time: int
+    time_nano: int = field(name="timeNano")
+    seq: int = 0
+
+
+class ReadEvents(Job[list[Event]], frozen=True, tag="events"):
+    """Read the event journal: events with ``seq`` > ``after``, and time in [since, until] (seconds; 0 for none).
+
+    With ``wait`` > 0 and nothing to return, wait that many seconds for an event. ``after`` -1: from the newest on.
+    """
+
+    after: int = 0
+    since: float = 0.0
+    until: float = 0.0
+    wait: float = 0.0
+    limit: int = 1000
+
+
+class ServeApi(Job[None], frozen=True, tag="serveapi"):
+    """engine → apiserver: serve on the sockets the arbiter gave."""
+
+    hosts: list[str] = field(default_factory=list)
+
+
+class AcceptConnections(Job[None], frozen=True, tag="acceptconnections"):
+    """engine → apiserver: the boot is complete; open the activation latch."""

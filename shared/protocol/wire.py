@@ -1,0 +1,140 @@
+"""Frames: how jobs travel over ZeroMQ (docs/protocol.md is the specification).
+
+| part | content                                                     |
+|------|-------------------------------------------------------------|
+| 0    | ``DY1``: magic and version                                  |
+| 1    | kind: one of `Kind`                                         |
+| 2    | header: JSON of `Header`                                    |
+| 3    | body: JSON; what it is depends on the kind                  |
+"""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from shared.protocol.errors import DockyardError, InvalidArgument, from_code
+from shared.protocol.job import Data
+
+__all__ = [
+    "MAGIC",
+    "MAX_MESSAGE_SIZE",
+    "Caller",
+    "Failure",
+    "Frame",
+    "Header",
+    "Kind",
+    "Output",
+    "Registration",
+    "decode_body",
+    "encode_body",
+    "new_id",
+]
+
+MAGIC = b"DY1"
+MAX_MESSAGE_SIZE = 16 * 1024 * 1024  # bytes in one part; ZMQ_MAXMSGSIZE on every socket
+
+
+class Kind(enum.StrEnum):
+    REGISTER = "REGISTER"  # driver → engine: body `Registration`; engine → driver: "I do not know you, register"
+    READY = "READY"  # driver → engine: the service takes jobs
+    JOB = "JOB"  # caller → engine → driver: body is the job
+    STATUS = "STATUS"  # driver → engine → caller: body `Output`
+    RESULT = "RESULT"  # driver → engine → caller: body is the result, or `Failure`
+    CANCEL = "CANCEL"  # caller → engine → driver: stop the job of that id
+    HEARTBEAT = "HEARTBEAT"  # both ways; with a job's id: "do you still have it?" (status 0 yes, 127 no)
+    EVENT = "EVENT"  # engine → subscribers (PUB socket)
+
+
+class Caller(Data, frozen=True):
+    """Who sent a job. The engine trusts ``pid`` and ``uid`` only as far as the socket's mode does (0600)."""
+
+    service: str
+    pid: int
+    uid: int = 0
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    id: str = ""  # the job's id, 32 hex digits, made by the first caller
+    name: str = ""  # JOB: the job's name. REGISTER, READY, HEARTBEAT: the service's name
+    parent: str = ""  # the id of the job that called this one
+    deadline: float | None = None  # seconds on CLOCK_MONOTONIC (one clock for all processes of a host)
+    caller: Caller | None = None
+    status: int = 0  # RESULT: 0 OK, 1 error, 127 not found
+
+
+class Registration(Data, frozen=True):
+    """What a driver offers. Members of a pool share their names; any other second holder is refused."""
+
+    names: list[str]
+    pid: int
+    pool: bool = False
+
+
+class Failure(Data, frozen=True):
+    """The body of a RESULT whose status is not 0."""
+
+    code: str
+    message: str
+
+
+class Output(Data, frozen=True):
+    """The body of a STATUS: a piece of small output; bulk bytes go over a `Ticket` instead."""
+
+    stream: str = "stdout"  # stdout, stderr, progress (JSON in ``text``), ticket (JSON of `Ticket` in ``text``)
+    text: str = ""
+
+
+class Frame(msgspec.Struct, frozen=True):
+    kind: Kind
+    header: Header
+    body: bytes = b"null"
+
+    def parts(self) -> list[bytes]:
+        return [MAGIC, self.kind.encode(), msgspec.json.encode(self.header), self.body]
+
+    @classmethod
+    def parse(cls, parts: Sequence[bytes]) -> Frame:
+        """Parse the parts behind the routing identity; raises InvalidArgument and nothing else."""
+        if len(parts) != 4:
+            raise InvalidArgument(f"a message has 4 parts, not {len(parts)}")
+        if parts[0] != MAGIC:
+            raise InvalidArgument(f"magic is {bytes(parts[0][:8])!r}, not {MAGIC!r}")
+        try:
+            return cls(Kind(parts[1].decode("ascii")), msgspec.json.decode(parts[2], type=Header), bytes(parts[3]))
+        except (ValueError, msgspec.DecodeError, RecursionError) as error:
+            raise InvalidArgument(f"malformed frame: {error}") from None
+
+    @classmethod
+    def result(cls, header: Header, value: Any) -> Frame:
+        return cls(Kind.RESULT, Header(id=header.id, name=header.name), encode_body(value))
+
+    @classmethod
+    def failure(cls, header: Header, error: DockyardError) -> Frame:
+        header = Header(id=header.id, name=header.name, status=error.status)
+        return cls(Kind.RESULT, header, encode_body(Failure(code=error.code, message=error.message)))
+
+    def error(self) -> DockyardError:
+        """Rebuild the error that a RESULT with a status other than 0 carries."""
+        failure = decode_body(self.body, Failure)
+        return from_code(failure.code, failure.message)
+
+
+def encode_body(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def decode_body(body: bytes, kind: Any) -> Any:
+    """Decode a body as ``kind``; raises InvalidArgument and nothing else."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"malformed body: {error}") from None
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex

@@ -1,0 +1,66 @@
+"""run: what every service's ``__main__`` does."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from shared.runtime.config import Config, ConfigError, load_config
+from shared.runtime.log import set_up_logging
+
+__all__ = ["Serve", "run"]
+
+EX_CONFIG = 78  # sysexits(3): a restart is no use
+PR_SET_PDEATHSIG = 1
+FORCED_AFTER = 3  # further signals that are absorbed before one forces the exit
+
+# serve(config, stop, on_stop): returns when ``stop`` is set; ``on_stop(f)`` has f called by the signal
+Serve = Callable[[Config, threading.Event, Callable[[Callable[[], None]], None]], None]
+
+
+def run(name: str, serve: Serve) -> int:
+    """Load the configuration, set up logging and signals, serve until asked to stop; returns the exit status.
+
+    The process dies with the one that started it (PR_SET_PDEATHSIG), so that a killed supervisor leaves no
+    half of a stack behind.
+    """
+    if len(sys.argv) > 1:
+        print(f"usage: python -m services.{name}\n\nSettings come from DOCKYARD_* and dockyard.toml.", file=sys.stderr)
+        return 0
+    try:
+        config = load_config({}, os.environ)
+    except ConfigError as error:
+        print(f"dockyard {name}: {error}", file=sys.stderr)
+        return EX_CONFIG
+    set_up_logging(debug=config.debug)
+    os.umask(0o077)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    stop = threading.Event()
+    callbacks: list[Callable[[], None]] = []
+    _trap(name, stop, callbacks, debug=config.debug)
+    serve(config, stop, callbacks.append)
+    return 0
+
+
+def _trap(name: str, stop: threading.Event, callbacks: list[Callable[[], None]], *, debug: bool) -> None:
+    received = 0
+
+    def handle(number: int, _frame: object) -> None:
+        nonlocal received
+        received += 1
+        if received > FORCED_AFTER:
+            os._exit(128 + number)
+        logging.getLogger(f"dockyard.{name}").info("signal received, stopping signal=%s", signal.Signals(number).name)
+        stop.set()
+        for callback in callbacks:
+            callback()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    if not debug:
+        signal.signal(signal.SIGQUIT, lambda number, _frame: os._exit(128 + number))
