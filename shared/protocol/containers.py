@@ -129,12 +129,14 @@ class ContainerExit(Record, omit_defaults=True):
 class WaitContainer(Job[ContainerExit], frozen=True, tag="wait"):
     """Wait for an exit. ``condition``: ``not-running``, ``next-exit`` or ``removed``; may be called again at will.
 
-    The first STATUS (stream ``ready``) says that the wait is in force.
+    The first STATUS (stream ``ready``, text "ID GENERATION") says that the wait is in force. A wait that was lost with
+    the engine is taken up again with that id and ``generation``: an exit in between is not missed.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
     condition: str = "not-running"
+    generation: int | None = None
 
 
 class Attachment(Data, frozen=True):

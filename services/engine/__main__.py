@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable
+
+from services.engine.engine import serve
+from shared.runtime.config import Config
+from shared.runtime.process import run
+
+
+def start(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    asyncio.run(serve(config, stop, on_stop))
+
+
+if __name__ == "__main__":
+    sys.exit(run("engine", start))

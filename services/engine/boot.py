@@ -1,0 +1,152 @@
+"""Boot: drivers come, the network is made, state and kernel are reconciled, and then the API may accept.
+
+A driver that comes back later passes through the same steps, for its part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from services.engine import lifecycle
+from services.engine.drivers import Driver
+from services.engine.record import Change, Status
+from shared.protocol import (
+    AcceptConnections,
+    DockyardError,
+    GraphCollect,
+    GraphStatus,
+    InitNetworkDriver,
+    Running,
+    RuntimeDelete,
+    RuntimeKill,
+    RuntimeList,
+    ServeApi,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["begin"]
+
+log = logging.getLogger("dockyard.engine")
+
+DRIVERS = ("graphdriver", "netdriver", "execdriver")
+LOST_EXIT_CODE = 255  # of a container whose end nobody saw (a power cut), as dockerd has it
+
+
+def begin(engine: Engine) -> None:
+    """Start the boot in the background; `Engine.booted` is set at its end."""
+    engine.router.on_ready = lambda driver: _driver_ready(engine, driver)
+    engine.router.spawn(_boot(engine))
+
+
+async def _boot(engine: Engine) -> None:
+    for service in DRIVERS:
+        await engine.router.drivers.wait_for_service(service)
+    await _until_done(engine, _init_network)
+    await _until_done(engine, _reconcile_runtime)
+    await _until_done(engine, _collect_graph)
+    log.info(
+        "boot complete execdriver=%s graphdriver=%s bridge=%s containers=%d images=%d",
+        engine.config.exec_driver,
+        engine.graph_status.get("Driver", ""),
+        engine.bridge.address if engine.bridge else "none",
+        len(engine.containers),
+        len(engine.images),
+    )
+    engine.booted.set()
+    for driver in engine.router.drivers.of("apiserver"):
+        await _open_api(engine, driver)
+    lifecycle.resume_restarts(engine)
+
+
+async def _until_done(engine: Engine, step: object) -> None:
+    """Repeat a step while drivers come and go; anything but their absence is a failure worth a log line."""
+    while True:
+        try:
+            await step(engine)  # type: ignore[operator]
+            return
+        except DockyardError as error:
+            log.error("boot step failed step=%s error=%s", getattr(step, "__name__", step), error)
+            await asyncio.sleep(1)
+
+
+def _driver_ready(engine: Engine, driver: Driver) -> None:
+    """A driver (re)appeared: after the boot, set right what it may have missed."""
+    if not engine.booted.is_set():
+        return
+    if driver.service == "apiserver":
+        engine.router.spawn(_open_api(engine, driver))
+    elif driver.service == "netdriver":
+        engine.router.spawn(_init_network(engine))
+    elif driver.service == "execdriver":
+        engine.router.spawn(_reconcile_runtime(engine))
+
+
+async def _open_api(engine: Engine, driver: Driver) -> None:
+    try:
+        await engine.router.call(ServeApi(hosts=list(engine.config.api_hosts)), driver=driver, timeout=10)
+        await engine.router.call(AcceptConnections(), driver=driver, timeout=10)
+    except DockyardError as error:
+        log.warning("api worker does not accept pid=%d error=%s", driver.pid, error)
+
+
+async def _init_network(engine: Engine) -> None:
+    held = {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
+    engine.bridge = await engine.call(InitNetworkDriver(containers=held))
+
+
+async def _collect_graph(engine: Engine) -> None:
+    engine.graph_status = await engine.call(GraphStatus())
+    images = list(engine.images)
+    freed = await engine.call(
+        GraphCollect(keep_images=images, keep_containers=[c.id for c in engine.containers]), timeout=600
+    )
+    if freed:
+        log.info("graph collected bytes=%d", freed)
+
+
+async def _reconcile_runtime(engine: Engine) -> None:
+    """Correct what the records say by what the runtime knows, and remove what no record wants."""
+    known = {entry.container: entry for entry in await engine.call(RuntimeList())}
+    for container_id, entry in known.items():
+        if engine.containers.by_id(container_id) is None:
+            await _remove_stray(engine, entry)
+    for container in engine.containers:
+        async with container.lock:
+            await _reconcile(engine, container, known.get(container.id))
+        if container.record.unsettled and not container.record.running:
+            engine.router.spawn(lifecycle.settle(engine, container))
+
+
+async def _reconcile(engine: Engine, container: lifecycle.Container, entry: Running | None) -> None:
+    record = container.record
+    current = entry is not None and entry.generation == record.generation
+    if entry is not None and current and entry.exit_code is None:
+        if not record.running:  # the start had worked when we died
+            record.started = record.started or time.time_ns()
+            record.unsettled = True
+            record.change(Change.START)
+        if record.pid != entry.pid:
+            record.pid = entry.pid
+            engine.save(container)
+    elif record.running:
+        code = entry.exit_code if entry is not None and current else None
+        when = entry.exited_at if entry is not None and current else time.time()
+        oom_killed = entry is not None and current and entry.oom_killed
+        lifecycle.note_exit(engine, container, LOST_EXIT_CODE if code is None else code, when, oom_killed)
+    elif record.status is Status.REMOVING:
+        engine.router.spawn(lifecycle.finish_removal(engine, container))
+
+
+async def _remove_stray(engine: Engine, entry: Running) -> None:
+    log.warning("stray container removed id=%s pid=%d", entry.container, entry.pid)
+    if entry.exit_code is None:
+        try:
+            await engine.call(RuntimeKill(container=entry.container, signal=9))
+        except DockyardError as error:
+            log.debug("stray container was gone error=%s", error)
+    await engine.call(RuntimeDelete(container=entry.container))

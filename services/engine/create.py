@@ -1,0 +1,169 @@
+"""Create: from a request and an image to a complete record."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from services.engine.container import Container
+from services.engine.names import random_name
+from services.engine.record import ContainerRecord
+from services.engine.unsupported import refuse_unsupported
+from shared.protocol import (
+    ContainerConfig,
+    ContainerCreated,
+    CreateContainer,
+    CreateLayer,
+    EndpointSettings,
+    HostConfig,
+    InvalidArgument,
+    RemoveLayer,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["create"]
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MIN_MEMORY = 6 * 1024 * 1024  # bytes
+SHM_SIZE = 64 * 1024 * 1024  # bytes
+PREDEFINED_NETWORKS = ("bridge", "host", "none")
+RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
+SHORT_ID = 12
+
+
+async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
+    """Create a container: its layer on disk, then its record. Errors as `CreateContainer`."""
+    image = engine.images.find(job.config.image)
+    refuse_unsupported(job.config, job.host_config)
+    host_config = _complete_host_config(engine, job.host_config)
+    container_id = _new_id()
+    config = _merge(job.config, image.config, container_id, host_config)
+    args = _command_line(config)
+    name = job.name.removeprefix("/") or random_name(engine.containers.name_taken)
+    if not NAME.fullmatch(name):
+        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    engine.containers.reserve(name, container_id)
+    try:
+        await engine.call(CreateLayer(container=container_id, chain_ids=image.chain_ids))
+        record = ContainerRecord(
+            id=container_id,
+            name=name,
+            created=time.time_ns(),
+            image=image.id,
+            requested_image=job.config.image,
+            args=args,
+            config=config,
+            host_config=host_config,
+            endpoint=_endpoint(job, host_config),
+        )
+        container = Container(record)
+        engine.images.require(image.id)  # it may have been removed meanwhile
+        engine.save(container, "create")
+    except BaseException:
+        engine.containers.release(name)
+        engine.router.spawn(engine.call(RemoveLayer(container=container_id)))
+        raise
+    engine.containers.add(container)
+    return ContainerCreated(id=container_id, warnings=_warnings(job))
+
+
+def _new_id() -> str:
+    """Return 64 hex digits whose first twelve are not all decimal (they serve as a host name)."""
+    while (container_id := secrets.token_hex(32))[:SHORT_ID].isdigit():
+        pass
+    return container_id
+
+
+def _complete_host_config(engine: Engine, given: HostConfig) -> HostConfig:
+    """Fill in the defaults that `inspect` shows, and refuse what contradicts itself."""
+    host_config = msgspec.structs.replace(given)
+    if host_config.network_mode in ("", "default"):
+        host_config.network_mode = "bridge"
+    host_config.runtime = host_config.runtime or engine.config.exec_driver
+    host_config.ipc_mode = host_config.ipc_mode or "private"
+    host_config.cgroupns_mode = host_config.cgroupns_mode or "private"
+    host_config.shm_size = host_config.shm_size or SHM_SIZE
+    host_config.log_config.type = host_config.log_config.type or "json-file"
+    host_config.log_config.config = host_config.log_config.config or {}
+    policy = host_config.restart_policy
+    if policy.name not in RESTART_POLICIES:
+        raise InvalidArgument(f"invalid restart policy '{policy.name}'")
+    if policy.maximum_retry_count and policy.name != "on-failure":
+        raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    policy.name = policy.name or "no"
+    if host_config.auto_remove and policy.name != "no":
+        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    if 0 < host_config.memory < MIN_MEMORY:
+        raise InvalidArgument("Minimum memory limit allowed is 6MB")
+    return host_config
+
+
+def _merge(
+    given: ContainerConfig, image: ContainerConfig, container_id: str, host_config: HostConfig
+) -> ContainerConfig:
+    """Lay a request over the image's config, as moby's runconfig merge does."""
+    config = msgspec.structs.replace(given)
+    config.hostname = config.hostname or ("" if host_config.network_mode == "host" else container_id[:SHORT_ID])
+    config.user = config.user or image.user
+    config.working_dir = config.working_dir or image.working_dir
+    config.stop_signal = config.stop_signal or image.stop_signal
+    config.shell = config.shell or image.shell
+    config.labels = {**(image.labels or {}), **(config.labels or {})}
+    config.exposed_ports = {**(image.exposed_ports or {}), **(config.exposed_ports or {})}
+    for port in host_config.port_bindings or {}:
+        config.exposed_ports.setdefault(port, {})
+    config.exposed_ports = config.exposed_ports or None
+    config.volumes = {**(image.volumes or {}), **(config.volumes or {})} or None
+    config.env = _merge_environment(image.env or [], config.env or [])
+    config.entrypoint, config.cmd = _words(config.entrypoint), _words(config.cmd)
+    if config.entrypoint is None:
+        config.entrypoint = _words(image.entrypoint)
+        if config.cmd is None:
+            config.cmd = _words(image.cmd)
+    elif config.entrypoint == [""]:
+        config.entrypoint = None
+    return config
+
+
+def _words(value: list[str] | str | None) -> list[str] | None:
+    return [value] if isinstance(value, str) else value or None
+
+
+def _merge_environment(image: list[str], given: list[str]) -> list[str]:
+    """Merge by variable: the request's value wins; a name without ``=`` removes it."""
+    merged = {entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}
+    return [entry for entry in merged.values() if "=" in entry]
+
+
+def _command_line(config: ContainerConfig) -> list[str]:
+    args = [*(config.entrypoint or []), *(config.cmd or [])]
+    if not args:
+        raise InvalidArgument("no command specified")
+    return args
+
+
+def _endpoint(job: CreateContainer, host_config: HostConfig) -> EndpointSettings | None:
+    """Return what was asked of the container's network; one network that the engine has can be asked for here."""
+    asked = (job.networking_config.endpoints_config if job.networking_config else None) or {}
+    if len(asked) > 1:
+        raise InvalidArgument("Container cannot be connected to network endpoints: " + ", ".join(asked))
+    endpoint = next(iter(asked.values()), None)
+    if endpoint is not None and ((endpoint.ipam_config or {}).get("IPv4Address") or endpoint.aliases):
+        raise InvalidArgument(
+            f"user specified IP address and aliases are supported on user defined networks only, "
+            f"not on {host_config.network_mode}"
+        )
+    return endpoint
+
+
+def _warnings(job: CreateContainer) -> list[str]:
+    if job.host_config.port_bindings and job.host_config.network_mode in ("host", "none"):
+        return ["Published ports are discarded when using host network mode"]
+    return []

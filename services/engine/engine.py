@@ -1,0 +1,114 @@
+"""Engine: the object that handlers get. It holds the state and the router, and no logic of a noun."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import zmq
+
+from services.engine import boot
+from services.engine.container import Container, Containers
+from services.engine.events import Events
+from services.engine.handlers import all_jobs
+from services.engine.images import Images
+from services.engine.journal import Journal
+from services.engine.networks import Networks
+from services.engine.router import Router
+from services.engine.store import Store, StoreLocked
+from shared.bus.sockets import engine_endpoint, events_endpoint
+from shared.protocol import Bridge, Job, MeasureLayer
+from shared.runtime.config import Config
+
+__all__ = ["Engine", "serve"]
+
+R = TypeVar("R")
+log = logging.getLogger("dockyard.engine")
+
+
+class Engine:
+    def __init__(self, config: Config, store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.events = Events(store)
+        self.journal = Journal(store, config.job_retention)
+        self.router = Router(self, all_jobs(), self.journal.note)
+        self.containers = Containers(store.containers())
+        self.images = Images(store)
+        self.networks: Networks = Networks(store)
+        self.booted = asyncio.Event()
+        self.bridge: Bridge | None = None
+        self.graph_status: dict[str, str] = {}
+
+    async def call(self, job: Job[R], *, timeout: float | None = 60.0) -> R:
+        """Call a job, of a driver or of our own, as a child of the present one."""
+        return await self.router.call(job, timeout=timeout)
+
+    def warnings_now(self) -> list[str]:
+        """Return what an operator should know: records that could not be read, parts that are away."""
+        warnings = [
+            f"WARNING: {kind} record {id_} is quarantined: {why}" for kind, id_, why in self.store.quarantined()
+        ]
+        present = {driver.service for driver in self.router.drivers if driver.usable}
+        return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
+
+    async def sizes(self, container: Container) -> tuple[int, int]:
+        """Return the bytes of a container's writable layer, and of its whole root filesystem."""
+        usage = await self.call(MeasureLayer(container=container.id))
+        return usage.rw, usage.root
+
+    def save(self, container: Container, action: str = "", **attributes: str) -> None:
+        """Make a container's record durable, together with the event that tells of it."""
+        with self.store.transaction():
+            self.store.put_container(container.record)
+            if action:
+                self.tell(container, action, **attributes)
+
+    def tell(self, container: Container, action: str, **attributes: str) -> None:
+        """Journal and publish a container event: labels, image and name are among its attributes."""
+        record = container.record
+        named = {"image": record.requested_image, "name": record.name}
+        self.events.append("container", action, record.id, {**(record.config.labels or {}), **named, **attributes})
+
+
+async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    """Run the engine until ``stop``: no new job, wait for those under way, then leave."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
+    on_stop(wake)
+    config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+    try:
+        store = Store(config.root)
+    except StoreLocked as error:
+        log.error("%s", error)
+        sys.exit(1)
+    engine = Engine(config, store)
+    context = zmq.Context()
+    engine.events.bind(context, events_endpoint(config.run))
+    engine.router.bind(context, engine_endpoint(config.run))
+    engine.router.spawn(engine.journal.keep())
+    boot.begin(engine)
+    await stopped.wait()
+    await shut_down(engine)
+    context.destroy(linger=500)
+
+
+async def shut_down(engine: Engine) -> None:
+    """Close the gate, give the jobs under way ``shutdown_timeout`` seconds, close the database."""
+    engine.router.closing = True
+    deadline = asyncio.get_running_loop().time() + engine.config.shutdown_timeout
+    while engine.router.busy() and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.01)
+    engine.router.close()
+    await asyncio.sleep(0)
+    engine.events.close()
+    engine.journal.flush()
+    engine.store.close()

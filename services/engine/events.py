@@ -1,0 +1,99 @@
+"""Events: journalled in the database with a gap-free number, then published; readers follow by that number."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+import zmq
+
+from services.engine.store import Store
+from shared.bus import sockets
+from shared.protocol import Event, EventActor, Frame, Header, Kind, ReadEvents
+
+__all__ = ["Events"]
+
+KEPT = 100_000  # events that the journal keeps
+TRIM_EVERY = 1_000
+
+
+class Events:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        (newest,) = store.db.execute("SELECT max(seq) FROM events").fetchone()
+        self.newest: int = newest or 0
+        self.readers = 0  # that wait for an event at present
+        self._appended = asyncio.Event()
+        self._socket: zmq.Socket[bytes] | None = None
+
+    def bind(self, context: zmq.Context[Any], endpoint: str) -> None:
+        """Open the PUB socket. A subscriber that is too slow loses messages there and finds them in the journal."""
+        socket: zmq.Socket[bytes] = context.socket(zmq.PUB)
+        sockets.bind(socket, endpoint)
+        self._socket = socket
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close(0)
+            self._socket = None
+
+    def append(self, kind: str, action: str, actor: str, attributes: dict[str, str]) -> None:
+        """Journal an event as part of the store's open transaction, if there is one, and announce it."""
+        now = time.time_ns()
+        event = Event(
+            type=kind,
+            action=action,
+            actor=EventActor(id=actor, attributes=attributes),
+            time=now // 1_000_000_000,
+            time_nano=now,
+            seq=self.newest + 1,
+        )
+        blob = msgspec.json.encode(event)
+        with self._store.transaction():
+            self._store.db.execute("INSERT INTO events VALUES (?,?,?)", (event.seq, now, blob))
+            if event.seq % TRIM_EVERY == 0:
+                self._store.db.execute("DELETE FROM events WHERE seq <= ?", (event.seq - KEPT,))
+        self.newest = event.seq
+        asyncio.get_running_loop().call_soon(self._announce, blob)
+
+    def _announce(self, blob: bytes) -> None:
+        self._appended.set()
+        self._appended = asyncio.Event()
+        if self._socket is not None:
+            self._socket.send_multipart(Frame(Kind.EVENT, Header(name="event"), blob).parts(), zmq.NOBLOCK)
+
+    async def read(self, request: ReadEvents) -> list[Event]:
+        after = self.newest if request.after < 0 else request.after
+        deadline = time.monotonic() + request.wait
+        while True:
+            found = self._select(after, request)
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            self.readers += 1
+            try:
+                async with asyncio.timeout(left):
+                    await self._appended.wait()
+            except TimeoutError:
+                return []
+            finally:
+                self.readers -= 1
+
+    def _select(self, after: int, request: ReadEvents) -> list[Event]:
+        until = int(request.until * 1e9) if request.until else 2**63 - 1
+        rows = self._store.db.execute(
+            "SELECT record FROM events WHERE seq > ? AND time_ns >= ? AND time_ns <= ? ORDER BY seq LIMIT ?",
+            (after, int(request.since * 1e9), until, request.limit),
+        )
+        return [msgspec.json.decode(blob, type=Event) for (blob,) in rows]
+
+    def last(self, actor: str, action: str) -> Event | None:
+        """Return the newest event of that action on that actor."""
+        query = "SELECT record FROM events WHERE instr(record, ?) ORDER BY seq DESC LIMIT 50"
+        for (blob,) in self._store.db.execute(query, (actor.encode(),)):
+            event = msgspec.json.decode(blob, type=Event)
+            if event.actor.id == actor and event.action == action:
+                return event
+        return None

@@ -1,0 +1,137 @@
+"""Filters of `docker ps`, `docker images` and the prunes: values of one key are OR-ed (labels AND-ed), keys AND-ed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from services.engine.container import Container
+from services.engine.record import ContainerRecord
+from shared.protocol import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["check_keys", "container_filter", "match_labels", "parse_time", "prune_filter"]
+
+Filters = dict[str, list[str]]
+Test = Callable[["Engine", ContainerRecord, str], bool]
+STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+
+
+def check_keys(filters: Filters, known: set[str]) -> None:
+    for key in filters:
+        if key not in known:
+            raise InvalidArgument(f"invalid filter '{key}'")
+
+
+def match_labels(wanted: list[str], labels: dict[str, str]) -> bool:
+    """Each of ``key`` or ``key=value`` must hold."""
+    return all(
+        labels.get(key) == value if has_value else key in labels
+        for key, has_value, value in (text.partition("=") for text in wanted)
+    )
+
+
+def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], bool]:
+    """Return a test for containers. Errors: InvalidArgument (unknown key or value), NotFound (before, since)."""
+    check_keys(filters, {*TESTS, "label", "before", "since"})
+    for status in filters.get("status", []):
+        if status not in STATUSES:
+            raise InvalidArgument(f"invalid filter 'status={status}'")
+    for code in filters.get("exited", []):
+        if not code.lstrip("-").isdigit():
+            raise InvalidArgument(f"invalid filter 'exited={code}'")
+    before = [engine.containers.find(ref).record.created for ref in filters.get("before", [])]
+    since = [engine.containers.find(ref).record.created for ref in filters.get("since", [])]
+
+    def wanted(container: Container) -> bool:
+        record = container.record
+        return (
+            all(record.created < moment for moment in before)
+            and all(record.created > moment for moment in since)
+            and match_labels(filters.get("label", []), record.config.labels or {})
+            and all(
+                any(test(engine, record, value) for value in filters[key])
+                for key, test in TESTS.items()
+                if filters.get(key)
+            )
+        )
+
+    return wanted
+
+
+def _name(_engine: Engine, record: ContainerRecord, value: str) -> bool:
+    try:
+        return bool(re.search(value, f"/{record.name}") or re.search(value, record.name))
+    except re.error as error:
+        raise InvalidArgument(f"invalid filter 'name={value}': {error}") from None
+
+
+def _ancestor(engine: Engine, record: ContainerRecord, value: str) -> bool:
+    try:
+        return engine.images.find(value).id == record.image
+    except (NotFound, InvalidArgument):
+        return value == record.requested_image
+
+
+def _port(record: ContainerRecord, value: str, published: bool) -> bool:
+    number, _, protocol = value.partition("/")
+    first, _, last = number.partition("-")
+    if not first.isdigit() or not (last or first).isdigit():
+        raise InvalidArgument(f"invalid port: {value}")
+    wanted = {f"{port}/{protocol or 'tcp'}" for port in range(int(first), int(last or first) + 1)}
+    ports = record.host_config.port_bindings if published else record.config.exposed_ports
+    return bool(wanted & set(ports or {}))
+
+
+def _network(engine: Engine, record: ContainerRecord, value: str) -> bool:
+    mode = record.host_config.network_mode
+    return value in (mode, engine.networks.id_of(mode))
+
+
+TESTS: dict[str, Test] = {
+    "id": lambda _e, record, value: record.id.startswith(value),
+    "name": _name,
+    "status": lambda _e, record, value: record.status == value,
+    "exited": lambda _e, record, value: record.finished > 0 and not record.running and record.exit_code == int(value),
+    "ancestor": _ancestor,
+    "network": _network,
+    "volume": lambda _e, record, value: any(value in bind.split(":")[:2] for bind in record.host_config.binds or []),
+    "publish": lambda _e, record, value: _port(record, value, published=True),
+    "expose": lambda _e, record, value: _port(record, value, published=False),
+    "health": lambda _e, _record, value: value == "none",
+    "isolation": lambda _e, _record, value: value in ("", "default"),
+    "is-task": lambda _e, _record, value: value.lower() in ("false", "0"),
+}
+
+
+def prune_filter(filters: Filters) -> Callable[[int, dict[str, str]], bool]:
+    """Return a test of (created in nanoseconds, labels) for a prune. Errors: InvalidArgument."""
+    check_keys(filters, {"until", "label", "label!"})
+    until = [parse_time(text) for text in filters.get("until", [])]
+
+    def wanted(created: int, labels: dict[str, str]) -> bool:
+        return (
+            all(created / 1e9 < moment for moment in until)
+            and match_labels(filters.get("label", []), labels)
+            and not any(match_labels([text], labels) for text in filters.get("label!", []))
+        )
+
+    return wanted
+
+
+def parse_time(text: str) -> float:
+    """Return seconds since the epoch from a timestamp, an RFC 3339 time, or a duration before now (``1h30m``)."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
+        seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+        return time.time() - sum(float(n) * seconds[u] for n, u in re.findall(r"([\d.]+)(ms|s|m|h)", text))
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise InvalidArgument(f"invalid time: {text!r}") from None

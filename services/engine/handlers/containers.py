@@ -1,0 +1,208 @@
+"""Containers: create to remove, and all that is asked about them in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.engine import filters, lifecycle, views
+from services.engine.create import NAME, create
+from services.engine.record import Status
+from shared.bus.context import emit
+from shared.bus.handlers import Handlers
+from shared.protocol import (
+    AttachContainer,
+    Attachment,
+    Conflict,
+    ContainerExit,
+    ContainerInspect,
+    ContainerLogs,
+    ContainerSummary,
+    CreateContainer,
+    InspectContainer,
+    InvalidArgument,
+    KillContainer,
+    ListContainers,
+    LogStream,
+    NotFound,
+    PruneContainers,
+    Pruned,
+    RemoveContainer,
+    RenameContainer,
+    ResizeContainer,
+    RestartContainer,
+    RuntimeAttach,
+    RuntimeLogs,
+    RuntimeResize,
+    StartContainer,
+    StopContainer,
+    Ticket,
+    WaitContainer,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+jobs: Handlers[Engine] = Handlers()
+jobs.handles(CreateContainer)(create)
+
+WAIT_CONDITIONS = ("not-running", "next-exit", "removed")
+
+
+@jobs.handles(StartContainer)
+async def start(engine: Engine, job: StartContainer) -> None:
+    await lifecycle.start(engine, engine.containers.find(job.container))
+
+
+@jobs.handles(StopContainer)
+async def stop(engine: Engine, job: StopContainer) -> None:
+    await lifecycle.stop(engine, engine.containers.find(job.container), job.timeout, job.signal)
+
+
+@jobs.handles(RestartContainer)
+async def restart(engine: Engine, job: RestartContainer) -> None:
+    await lifecycle.restart(engine, engine.containers.find(job.container), job.timeout, job.signal)
+
+
+@jobs.handles(KillContainer)
+async def kill(engine: Engine, job: KillContainer) -> None:
+    await lifecycle.kill(engine, engine.containers.find(job.container), job.signal)
+
+
+@jobs.handles(RemoveContainer)
+async def remove(engine: Engine, job: RemoveContainer) -> None:
+    if job.link:
+        raise InvalidArgument(f"Cannot get parent / for name /{job.container}: links are not implemented")
+    await lifecycle.remove(engine, engine.containers.find(job.container), force=job.force)
+
+
+@jobs.handles(RenameContainer)
+def rename(engine: Engine, job: RenameContainer) -> None:
+    container = engine.containers.find(job.container)
+    record, name = container.record, job.name.removeprefix("/")
+    if not NAME.fullmatch(name):
+        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    if name == record.name:
+        raise InvalidArgument("Renaming a container with the same name as its current name")
+    engine.containers.reserve(name, record.id)
+    old, record.name = record.name, name
+    engine.containers.release(old)
+    engine.save(container, "rename", oldName=f"/{old}")
+
+
+@jobs.handles(ResizeContainer)
+async def resize(engine: Engine, job: ResizeContainer) -> None:
+    container = engine.containers.find(job.container)
+    if not container.record.running:
+        raise Conflict(f"container {container.id} is not running")
+    await engine.call(RuntimeResize(container=container.id, height=job.height, width=job.width))
+
+
+@jobs.handles(WaitContainer)
+async def wait(engine: Engine, job: WaitContainer) -> ContainerExit:
+    """Wait; STATUS ``ready`` names the generation waited for, with which a lost wait is taken up again."""
+    if job.condition not in WAIT_CONDITIONS:
+        raise InvalidArgument(f"invalid condition: {job.condition!r}")
+    if job.generation is not None and engine.containers.by_id(job.container) is None:
+        return _exit_of_removed(engine, job.container)
+    container = engine.containers.find(job.container)
+    record = container.record
+    generation = job.generation or record.generation + (0 if record.running else 1)
+    emit(f"{record.id} {generation}", stream="ready")
+    if job.condition == "removed":
+        code = await container.removal_future()
+    elif (job.condition == "not-running" and not record.running and record.status is not Status.RESTARTING) or (
+        job.condition == "next-exit" and record.exited_generation >= generation
+    ):
+        code = record.exit_code
+    else:
+        code = await container.exit_future()
+    return ContainerExit(status_code=code)
+
+
+def _exit_of_removed(engine: Engine, container_id: str) -> ContainerExit:
+    death = engine.events.last(container_id, "die")
+    if death is None:
+        raise NotFound(f"No such container: {container_id}")
+    return ContainerExit(status_code=int(death.actor.attributes["exitCode"]))
+
+
+@jobs.handles(AttachContainer)
+async def attach(engine: Engine, job: AttachContainer) -> Attachment:
+    container = engine.containers.find(job.container)
+    record = container.record
+    stream: Ticket | None = None
+    earlier: Ticket | None = None
+    if job.stream:
+        stream = await engine.call(RuntimeAttach(container=record.id))
+    if job.logs and record.generation:
+        request = ContainerLogs(container=record.id, stdout=job.stdout, stderr=job.stderr)
+        earlier = await _log_ticket(engine, record.id, request, record.config.tty)
+    engine.tell(container, "attach")
+    return Attachment(
+        container=record.id, tty=record.config.tty, open_stdin=record.config.open_stdin, ticket=stream, logs=earlier
+    )
+
+
+@jobs.handles(ContainerLogs)
+async def logs(engine: Engine, job: ContainerLogs) -> LogStream:
+    record = engine.containers.find(job.container).record
+    if not (job.stdout or job.stderr):
+        raise InvalidArgument("You must choose at least one stream")
+    ticket = await _log_ticket(engine, record.id, job, record.config.tty)
+    return LogStream(tty=record.config.tty, ticket=ticket)
+
+
+async def _log_ticket(engine: Engine, container_id: str, job: ContainerLogs, tty: bool) -> Ticket:
+    return await engine.call(
+        RuntimeLogs(
+            container=container_id,
+            path=str(engine.config.root / "containers" / container_id / "container.log"),
+            tty=tty,
+            stdout=job.stdout,
+            stderr=job.stderr,
+            follow=job.follow,
+            timestamps=job.timestamps,
+            tail=job.tail,
+            since=job.since,
+            until=job.until,
+        )
+    )
+
+
+@jobs.handles(InspectContainer)
+async def inspect(engine: Engine, job: InspectContainer) -> ContainerInspect:
+    container = engine.containers.find(job.container)
+    shown = views.inspect(engine, container)
+    if job.size:
+        shown.size_rw, shown.size_root_fs = await engine.sizes(container)
+    return shown
+
+
+@jobs.handles(ListContainers)
+def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
+    """List from memory alone: no lock, no other process."""
+    wanted = filters.container_filter(engine, job.filters)
+    everything = job.all or job.limit > 0 or bool({"status", "exited"} & set(job.filters))
+    found = [
+        container
+        for container in engine.containers
+        if (everything or container.record.status in (Status.RUNNING, Status.RESTARTING)) and wanted(container)
+    ]
+    found.sort(key=lambda container: container.record.created, reverse=True)
+    return [views.summary(engine, container) for container in found[: job.limit or None]]
+
+
+@jobs.handles(PruneContainers)
+async def prune(engine: Engine, job: PruneContainers) -> Pruned:
+    """Remove all stopped containers that the filters (until, label, label!) select."""
+    wanted = filters.prune_filter(job.filters)
+    deleted, reclaimed = [], 0
+    for container in engine.containers:
+        record = container.record
+        if record.status in (Status.CREATED, Status.EXITED) and wanted(record.created, record.config.labels or {}):
+            rw, _ = await engine.sizes(container)
+            await lifecycle.remove(engine, container, force=False)
+            deleted.append(record.id)
+            reclaimed += rw
+    engine.events.append("container", "prune", "", {"reclaimed": str(reclaimed)})
+    return Pruned(containers_deleted=deleted or None, space_reclaimed=reclaimed)

@@ -1,0 +1,233 @@
+"""Images: list, inspect, history, tag, delete, export; and what the graphdriver tells of what it has loaded."""
+
+from __future__ import annotations
+
+import fnmatch
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from shared.protocol.reference import familiar, normalize
+
+from services.engine import filters
+from shared.bus.handlers import Handlers
+from shared.protocol import (
+    Conflict,
+    DeletedImage,
+    DeleteImage,
+    ExportImages,
+    GraphCollect,
+    HistoryEntry,
+    Image,
+    ImageHistory,
+    ImageInspect,
+    ImageSummary,
+    InspectImage,
+    ListImages,
+    SavedImage,
+    SaveImages,
+    SetImage,
+    TagImage,
+    Ticket,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+jobs: Handlers[Engine] = Handlers()
+
+KEYS = {"dangling", "label", "before", "since", "reference", "until"}
+SHORT = 12
+
+
+@jobs.handles(SetImage)
+def set_image(engine: Engine, job: SetImage) -> None:
+    engine.images.put(job.image, job.tags)
+    engine.events.append("image", "load", job.image.id, {"name": familiar(job.tags[0]) if job.tags else job.image.id})
+
+
+@jobs.handles(ListImages)
+def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
+    filters.check_keys(job.filters, KEYS)
+    before = [_created(engine.images.find(ref)) for ref in job.filters.get("before", [])]
+    since = [_created(engine.images.find(ref)) for ref in job.filters.get("since", [])]
+    until = [filters.parse_time(text) for text in job.filters.get("until", [])]
+    found = []
+    for image in engine.images:
+        tags, created = [familiar(tag) for tag in engine.images.tags(image.id)], _created(image)
+        if not all(created < moment for moment in before + until) or not all(created > moment for moment in since):
+            continue
+        if not filters.match_labels(job.filters.get("label", []), image.config.labels or {}):
+            continue
+        if "dangling" in job.filters and _truth(job.filters["dangling"]) == bool(tags):
+            continue
+        if patterns := job.filters.get("reference"):
+            tags = [tag for tag in tags if any(_matches(tag, pattern) for pattern in patterns)]
+            if not tags:
+                continue
+        found.append(_summary(engine, image, tags))
+    return sorted(found, key=lambda summary: summary.created, reverse=True)
+
+
+def _truth(values: list[str]) -> bool:
+    return all(value.lower() in ("1", "true", "t") for value in values)
+
+
+def _matches(tag: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(tag, pattern) or fnmatch.fnmatchcase(tag.rpartition(":")[0], pattern)
+
+
+def _created(image: Image) -> float:
+    try:
+        return datetime.fromisoformat(image.created).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _summary(engine: Engine, image: Image, tags: list[str]) -> ImageSummary:
+    return ImageSummary(
+        id=image.id,
+        parent_id="",
+        repo_tags=tags,
+        repo_digests=[],
+        created=int(_created(image)),
+        size=sum(image.layer_sizes),
+        shared_size=-1,
+        labels=image.config.labels,
+        containers=-1,
+    )
+
+
+@jobs.handles(InspectImage)
+def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
+    image = engine.images.find(job.image)
+    return ImageInspect(
+        id=image.id,
+        repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
+        repo_digests=[],
+        parent="",
+        comment=image.comment,
+        created=image.created,
+        docker_version="",
+        author=image.author,
+        config=image.config,
+        architecture=image.architecture,
+        variant=image.variant,
+        os=image.os,
+        size=sum(image.layer_sizes),
+        graph_driver={"Name": engine.graph_status.get("Driver", ""), "Data": {}},
+        root_fs={"Type": "layers", "Layers": image.diff_ids},
+        metadata={"LastTagTime": "0001-01-01T00:00:00Z"},
+    )
+
+
+@jobs.handles(ImageHistory)
+def history(engine: Engine, job: ImageHistory) -> list[HistoryEntry]:
+    """Tell an image's history, newest first; sizes belong to the steps that made a layer."""
+    image = engine.images.find(job.image)
+    sizes = iter(image.layer_sizes)
+    entries = []
+    for step in image.history:
+        created = _created_at(str(step.get("created", "")))
+        entries.append(
+            HistoryEntry(
+                id="<missing>",
+                created=created,
+                created_by=str(step.get("created_by", "")),
+                tags=None,
+                size=0 if step.get("empty_layer") else next(sizes, 0),
+                comment=str(step.get("comment", "")),
+            )
+        )
+    entries.reverse()
+    if entries:
+        entries[0].id = image.id
+        entries[0].tags = [familiar(tag) for tag in engine.images.tags(image.id)] or None
+    return entries
+
+
+def _created_at(text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        return 0
+
+
+@jobs.handles(TagImage)
+def tag(engine: Engine, job: TagImage) -> None:
+    image = engine.images.find(job.image)
+    reference = normalize(f"{job.repo}:{job.tag}" if job.tag else job.repo)
+    engine.images.put(image, [reference])
+    engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+
+
+@jobs.handles(DeleteImage)
+async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
+    """Untag; with the last tag, or by id, delete. Errors as the API's DELETE /images/{name}."""
+    image = engine.images.find(job.image)
+    reference = engine.images.tag_of(job.image)
+    tags = engine.images.tags(image.id)
+    gone: list[DeletedImage] = []
+    if reference is None and len(tags) > 1 and not job.force:
+        raise Conflict(
+            f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
+            "repositories"
+        )
+    last = reference is None or len(tags) == 1
+    if last:
+        _refuse_in_use(engine, image, job)
+    for name in [reference] if reference is not None else tags:
+        engine.images.untag(name)
+        gone.append(DeletedImage(untagged=familiar(name)))
+        engine.events.append("image", "untag", image.id, {"name": image.id})
+    if last and not _users(engine, image):
+        gone += _delete(engine, image)
+        await engine.call(
+            GraphCollect(keep_images=list(engine.images), keep_containers=[c.id for c in engine.containers])
+        )
+    return gone
+
+
+def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
+    engine.images.delete(image)
+    engine.events.append("image", "delete", image.id, {"name": image.id})
+    kept = {chain for other in engine.images for chain in other.chain_ids}
+    layers = [chain for chain in reversed(image.chain_ids) if chain not in kept]
+    return [DeletedImage(deleted=image.id), *(DeletedImage(deleted=chain) for chain in layers)]
+
+
+def _users(engine: Engine, image: Image) -> list[str]:
+    """Return the ids of the containers made from an image, running ones first."""
+    using = [c.record for c in engine.containers if c.record.image == image.id]
+    return [record.id for record in sorted(using, key=lambda record: not record.running)]
+
+
+def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
+    users = _users(engine, image)
+    if not users:
+        return
+    container = engine.containers.by_id(users[0])
+    name = f"unable to remove repository reference {job.image!r}" if engine.images.tag_of(job.image) else ""
+    what = name.replace("'", '"') or f"unable to delete {image.id[7:][:SHORT]}"
+    if container is not None and container.record.running:
+        raise Conflict(
+            f"conflict: {what} (cannot be forced) - container {users[0][:SHORT]} is using its referenced image "
+            f"{image.id[7:][:SHORT]}"
+        )
+    if not job.force:
+        raise Conflict(
+            f"conflict: {what} (must be forced) - container {users[0][:SHORT]} is using its referenced image "
+            f"{image.id[7:][:SHORT]}"
+        )
+
+
+@jobs.handles(SaveImages)
+async def save(engine: Engine, job: SaveImages) -> Ticket:
+    """Export images; those named by tag carry that tag only, those named by id none."""
+    chosen: dict[str, SavedImage] = {}
+    for ref in job.images:
+        image = engine.images.find(ref)
+        reference = engine.images.tag_of(ref)
+        entry = chosen.setdefault(image.id, SavedImage(image=image, tags=[]))
+        if reference is not None and reference not in entry.tags:
+            entry.tags.append(reference)
+    return await engine.call(ExportImages(images=list(chosen.values())))

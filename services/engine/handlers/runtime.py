@@ -1,0 +1,29 @@
+"""What the execdriver reports."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from services.engine import lifecycle
+from shared.bus.handlers import Handlers
+from shared.protocol import ContainerExited, RuntimeDelete
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+jobs: Handlers[Engine] = Handlers()
+log = logging.getLogger("dockyard.engine")
+
+
+@jobs.handles(ContainerExited)
+async def exited(engine: Engine, job: ContainerExited) -> None:
+    """Note an exit once; a report of one that is known already, or of nobody's container, is only cleaned up."""
+    container = engine.containers.by_id(job.container)
+    if container is None:
+        log.warning("exit of an unknown container id=%s", job.container)
+        engine.router.spawn(engine.call(RuntimeDelete(container=job.container)))
+        return
+    async with container.lock:
+        if container.record.running and container.record.generation == job.generation:
+            lifecycle.note_exit(engine, container, job.exit_code, job.exited_at, job.oom_killed)

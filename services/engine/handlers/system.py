@@ -1,0 +1,178 @@
+"""The engine itself: ping, version, info, commands, services, jobs, events."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.engine import host
+from services.engine.record import Status
+from services.engine.views import rfc3339
+from shared.bus.handlers import Handlers
+from shared.protocol import (
+    AwaitService,
+    Event,
+    ListCommands,
+    ListJobs,
+    ListServices,
+    PastJob,
+    Ping,
+    ReadEvents,
+    ServiceStatus,
+    SystemInfo,
+    SystemVersion,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+jobs: Handlers[Engine] = Handlers()
+
+VERSION = distribution_version("dockyard")
+API_VERSION, MIN_API_VERSION = "1.51", "1.24"
+INDEX_SERVER = "https://index.docker.io/v1/"  # the key under which clients keep Docker Hub's credentials
+
+
+@jobs.handles(Ping)
+def ping(engine: Engine, job: Ping) -> str:
+    return "OK"
+
+
+@jobs.handles(ListCommands)
+def commands(engine: Engine, job: ListCommands) -> list[str]:
+    names = set(engine.router.handlers)
+    for driver in engine.router.drivers:
+        names |= set(driver.names)
+    return sorted(names)
+
+
+@jobs.handles(ListServices)
+def services(engine: Engine, job: ListServices) -> list[ServiceStatus]:
+    now = time.monotonic()
+    own = ServiceStatus(service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0)
+    return [
+        own,
+        *(
+            ServiceStatus(
+                service=driver.service, pid=driver.pid, ready=driver.usable, names=driver.names,
+                silent=now - driver.heard,
+            )
+            for driver in engine.router.drivers
+        ),
+    ]  # fmt: skip
+
+
+@jobs.handles(AwaitService)
+async def await_service(engine: Engine, job: AwaitService) -> None:
+    if job.service == "engine":
+        await engine.booted.wait()
+    else:
+        await engine.router.drivers.wait_for_service(job.service)
+
+
+@jobs.handles(ListJobs)
+def list_jobs(engine: Engine, job: ListJobs) -> list[PastJob]:
+    if job.trace:
+        return engine.journal.trace(job.trace, engine.router.flights)
+    running = engine.journal.running(engine.router.flights)
+    return running if job.running else (running + engine.journal.latest(job.limit))[: job.limit]
+
+
+@jobs.handles(ReadEvents)
+async def events(engine: Engine, job: ReadEvents) -> list[Event]:
+    return await engine.events.read(job)
+
+
+@jobs.handles(SystemVersion)
+def version(engine: Engine, job: SystemVersion) -> dict[str, Any]:
+    facts = host.facts()
+    details = {
+        "ApiVersion": API_VERSION,
+        "Arch": facts.architecture,
+        "BuildTime": "",
+        "Experimental": "false",
+        "GitCommit": "",
+        "GoVersion": "",
+        "KernelVersion": facts.kernel,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": "linux",
+        "PythonVersion": platform.python_version(),
+    }
+    programs = (engine.config.exec_driver, "conmon")
+    components = [
+        {"Name": "Engine", "Version": VERSION, "Details": details},
+        *({"Name": name, "Version": host.program_version(name), "Details": {}} for name in programs),
+    ]
+    return {
+        "Platform": {"Name": "dockyard"},
+        "Components": components,
+        "Version": VERSION,
+        **{key: value for key, value in details.items() if key not in ("Experimental", "PythonVersion")},
+        "Experimental": False,
+    }
+
+
+@jobs.handles(SystemInfo)
+def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
+    """Describe host and engine from memory and /proc: no other process is asked."""
+    facts = host.facts()
+    count = dict.fromkeys(Status, 0)
+    for container in engine.containers:
+        count[container.record.status] += 1
+    runtime = engine.config.exec_driver
+    running = count[Status.RUNNING] + count[Status.RESTARTING]
+    return {
+        "ID": engine.store.fact("id", host.new_engine_id()),
+        "Containers": len(engine.containers),
+        "ContainersRunning": running,
+        "ContainersPaused": 0,
+        "ContainersStopped": len(engine.containers) - running,
+        "Images": len(engine.images),
+        "Driver": engine.graph_status.get("Driver", ""),
+        "DriverStatus": [[key, value] for key, value in engine.graph_status.items() if key != "Driver"],
+        "DockerRootDir": str(engine.config.root),
+        "Plugins": {
+            "Volume": [], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file"],
+        },
+        "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
+        "CPUSet": True, "PidsLimit": True, "OomKillDisable": facts.cgroup_version == "1",
+        "IPv4Forwarding": host.ipv4_forwarding(),
+        "Debug": engine.config.debug,
+        "NFd": sum(1 for _ in Path("/proc/self/fd").iterdir()),
+        "NGoroutines": len(engine.router.flights),
+        "SystemTime": rfc3339(time.time_ns()),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": facts.cgroup_version,
+        "NEventsListener": engine.events.readers,
+        "KernelVersion": facts.kernel,
+        "OperatingSystem": facts.operating_system,
+        "OSVersion": facts.os_version,
+        "OSType": "linux",
+        "Architecture": facts.machine,
+        "NCPU": facts.cpus,
+        "MemTotal": facts.memory,
+        "IndexServerAddress": INDEX_SERVER,
+        "RegistryConfig": {"IndexConfigs": {}, "InsecureRegistryCIDRs": ["127.0.0.0/8"], "Mirrors": []},
+        "HttpProxy": "", "HttpsProxy": "", "NoProxy": "",
+        "Name": facts.hostname,
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "ServerVersion": VERSION,
+        "Runtimes": {runtime: {"path": runtime}},
+        "DefaultRuntime": runtime,
+        "Swarm": {
+            "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
+            "RemoteManagers": None,
+        },
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "tini",
+        "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": host.program_version(runtime)}, "InitCommit": {"ID": ""},
+        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "Warnings": engine.warnings_now(),
+    }  # fmt: skip

@@ -1,0 +1,93 @@
+"""Images: the records and tags; blobs and layers are the graphdriver's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from shared.protocol.reference import familiar, normalize
+
+from services.engine.store import Store
+from shared.protocol import Image, InvalidArgument, NotFound
+
+__all__ = ["Images"]
+
+HEX = re.compile(r"[0-9a-f]{1,64}")
+
+
+class Images:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._images = {image.id: image for image in store.images()}
+        self._tags = {ref: image for ref, image in store.tags().items() if image in self._images}
+
+    def __iter__(self) -> Iterator[Image]:
+        return iter(list(self._images.values()))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def by_id(self, image_id: str) -> Image | None:
+        return self._images.get(image_id)
+
+    def require(self, image_id: str) -> Image:
+        image = self._images.get(image_id)
+        if image is None:
+            raise NotFound(f"No such image: {image_id}")
+        return image
+
+    def tags(self, image_id: str) -> list[str]:
+        """Return an image's complete references, sorted."""
+        return sorted(ref for ref, image in self._tags.items() if image == image_id)
+
+    def tag_of(self, ref: str) -> str | None:
+        """Return the complete reference if ``ref`` is a tag that exists, None if it must be an id."""
+        try:
+            full = normalize(ref)
+        except InvalidArgument:
+            return None
+        return full if full in self._tags else None
+
+    def find(self, ref: str) -> Image:
+        """Look up by tag, id or unambiguous id prefix. Errors: NotFound, InvalidArgument."""
+        if not ref:
+            raise InvalidArgument("no image was named")
+        tag = self.tag_of(ref)
+        if tag is not None:
+            return self._images[self._tags[tag]]
+        digits = ref.removeprefix("sha256:")
+        if HEX.fullmatch(digits):
+            matches = [image for image in self if image.id.removeprefix("sha256:").startswith(digits)]
+            if len(matches) > 1:
+                raise InvalidArgument(f"image prefix is ambiguous: {ref}")
+            if matches:
+                return matches[0]
+        raise NotFound(f"No such image: {_display(ref)}")
+
+    def put(self, image: Image, tags: list[str]) -> None:
+        """Record an image and tag it; a tag moves from the image that had it."""
+        with self._store.transaction():
+            self._store.put_image(image)
+            for tag in tags:
+                self._store.put_tag(tag, image.id)
+        self._images[image.id] = image
+        self._tags |= dict.fromkeys(tags, image.id)
+
+    def untag(self, tag: str) -> None:
+        self._store.delete_tag(tag)
+        del self._tags[tag]
+
+    def delete(self, image: Image) -> None:
+        """Remove the record and all its tags."""
+        with self._store.transaction():
+            for tag in self.tags(image.id):
+                self.untag(tag)
+            self._store.delete_image(image.id)
+        del self._images[image.id]
+
+
+def _display(ref: str) -> str:
+    try:
+        return familiar(normalize(ref))
+    except InvalidArgument:
+        return ref

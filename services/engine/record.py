@@ -1,0 +1,90 @@
+"""ContainerRecord: what the engine remembers of a container, and the state machine it obeys."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from shared.protocol import ContainerConfig, EndpointSettings, HostConfig, Interface
+
+__all__ = ["ContainerRecord", "Change", "Status", "next_status"]
+
+
+class Status(enum.StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+    REMOVING = "removing"
+
+
+class Change(enum.StrEnum):
+    START = "start"
+    START_FAILED = "start_failed"
+    EXIT = "exit"
+    AWAIT_RESTART = "await_restart"
+    GIVE_UP_RESTART = "give_up_restart"
+    REMOVE = "remove"
+
+
+TABLE: dict[tuple[Status, Change], Status] = {
+    (Status.CREATED, Change.START): Status.RUNNING,
+    (Status.CREATED, Change.START_FAILED): Status.CREATED,
+    (Status.CREATED, Change.REMOVE): Status.REMOVING,
+    (Status.RUNNING, Change.EXIT): Status.EXITED,
+    (Status.EXITED, Change.START): Status.RUNNING,
+    (Status.EXITED, Change.START_FAILED): Status.EXITED,
+    (Status.EXITED, Change.AWAIT_RESTART): Status.RESTARTING,
+    (Status.EXITED, Change.REMOVE): Status.REMOVING,
+    (Status.RESTARTING, Change.START): Status.RUNNING,
+    (Status.RESTARTING, Change.START_FAILED): Status.EXITED,
+    (Status.RESTARTING, Change.GIVE_UP_RESTART): Status.EXITED,
+    (Status.RESTARTING, Change.REMOVE): Status.REMOVING,
+    (Status.REMOVING, Change.REMOVE): Status.REMOVING,
+}
+
+
+def next_status(status: Status, change: Change) -> Status:
+    """Return the status after a change; a change that the table lacks is a bug (ValueError)."""
+    try:
+        return TABLE[status, change]
+    except KeyError:
+        raise ValueError(f"a container that is {status} cannot {change}") from None
+
+
+class ContainerRecord(msgspec.Struct, kw_only=True):
+    """Times in nanoseconds since the epoch, 0 for never. ``generation`` counts the starts.
+
+    ``config`` is complete (request and image merged); ``requested_image`` what the user typed.
+    """
+
+    id: str
+    name: str
+    created: int
+    image: str
+    requested_image: str
+    args: list[str]
+    config: ContainerConfig
+    host_config: HostConfig
+    endpoint: EndpointSettings | None = None
+    status: Status = Status.CREATED
+    generation: int = 0
+    exited_generation: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    pid: int = 0
+    started: int = 0
+    finished: int = 0
+    restart_count: int = 0
+    stopped_by_user: bool = False
+    unsettled: bool = False  # what the last start took has not all been given back
+    interface: Interface | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.status is Status.RUNNING
+
+    def change(self, change: Change) -> None:
+        self.status = next_status(self.status, change)

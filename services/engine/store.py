@@ -1,0 +1,135 @@
+"""Store: the one database. The engine is its only writer; what it has committed survives a power cut.
+
+Records are JSON of msgspec Structs. One that cannot be read is moved to ``quarantine`` and reported, never fatal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from services.engine.record import ContainerRecord
+from shared.protocol import Image
+
+__all__ = ["Store", "StoreLocked"]
+
+T = TypeVar("T")
+log = logging.getLogger("dockyard.engine")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT UNIQUE NOT NULL, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS tags (reference TEXT PRIMARY KEY, image TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, parent TEXT, name TEXT, service TEXT, caller TEXT,
+    started REAL, ended REAL, status INTEGER, message TEXT);
+CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent);
+CREATE INDEX IF NOT EXISTS jobs_started ON jobs (started);
+CREATE TABLE IF NOT EXISTS quarantine (kind TEXT, id TEXT, record BLOB, reason TEXT);
+"""
+
+
+class StoreLocked(Exception):
+    """Another engine works on this root."""
+
+
+class Store:
+    def __init__(self, root: Path) -> None:
+        root.mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._lock = os.open(root / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreLocked(f"another engine works on {root}") from None
+        path = root / "engine.db"
+        path.touch(mode=0o600)
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("PRAGMA journal_mode=WAL")
+        self.db.execute("PRAGMA synchronous=FULL")
+        self.db.executescript(SCHEMA)
+        self._depth = 0
+
+    def close(self) -> None:
+        self.db.close()
+        os.close(self._lock)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all changes inside durable together, or none. May be nested; the outermost commits."""
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self.db.execute("BEGIN IMMEDIATE")
+            yield
+            if self._depth == 1:
+                self.db.execute("COMMIT")
+        except BaseException:
+            if self._depth == 1 and self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+        finally:
+            self._depth -= 1
+
+    def put_container(self, record: ContainerRecord) -> None:
+        row = (record.id, record.name, msgspec.json.encode(record))
+        self.db.execute(
+            "INSERT INTO containers VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET name=excluded.name, "
+            "record=excluded.record",
+            row,
+        )
+
+    def delete_container(self, container_id: str) -> None:
+        self.db.execute("DELETE FROM containers WHERE id=?", (container_id,))
+
+    def containers(self) -> list[ContainerRecord]:
+        return list(self._read("containers", ContainerRecord))
+
+    def put_image(self, image: Image) -> None:
+        self.db.execute("INSERT OR REPLACE INTO images VALUES (?,?)", (image.id, msgspec.json.encode(image)))
+
+    def delete_image(self, image_id: str) -> None:
+        self.db.execute("DELETE FROM images WHERE id=?", (image_id,))
+
+    def images(self) -> list[Image]:
+        return list(self._read("images", Image))
+
+    def put_tag(self, reference: str, image_id: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO tags VALUES (?,?)", (reference, image_id))
+
+    def delete_tag(self, reference: str) -> None:
+        self.db.execute("DELETE FROM tags WHERE reference=?", (reference,))
+
+    def tags(self) -> dict[str, str]:
+        return dict(self.db.execute("SELECT reference, image FROM tags"))
+
+    def fact(self, name: str, default: str) -> str:
+        """Return a fact that is made once for a root (ids of built-in things) and kept."""
+        with self.transaction():
+            self.db.execute("INSERT OR IGNORE INTO facts VALUES (?,?)", (name, default))
+            (value,) = self.db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+        return str(value)
+
+    def quarantined(self) -> list[tuple[str, str, str]]:
+        """Return (kind, id, reason) of each record that could not be read."""
+        return list(self.db.execute("SELECT kind, id, reason FROM quarantine"))
+
+    def _read(self, table: str, kind: type[T]) -> Iterator[T]:
+        rows: list[tuple[str, Any]] = self.db.execute(f"SELECT id, record FROM {table}").fetchall()
+        for row_id, blob in rows:
+            try:
+                yield msgspec.json.decode(blob, type=kind)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                log.error("record quarantined table=%s id=%s error=%s", table, row_id, error)
+                with self.transaction():
+                    self.db.execute("INSERT INTO quarantine VALUES (?,?,?,?)", (table, row_id, blob, str(error)))
+                    self.db.execute(f"DELETE FROM {table} WHERE id=?", (row_id,))

@@ -1,0 +1,237 @@
+"""Views: how the API shows a container (inspect and list)."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from services.engine.container import Container
+from services.engine.record import ContainerRecord, Status
+from shared.protocol import (
+    ContainerConfig,
+    ContainerInspect,
+    ContainerState,
+    ContainerSummary,
+    EndpointSettings,
+    HostConfig,
+    NetworkSettings,
+    Port,
+)
+from shared.protocol.containers import SummaryHostConfig, SummaryNetworks
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["endpoint", "human_duration", "inspect", "rfc3339", "summary"]
+
+NEVER = "0001-01-01T00:00:00Z"
+MASKED_PATHS = [
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+]  # fmt: skip
+READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """Return a UTC time with nine digits of fraction, or the zero time."""
+    if not nanoseconds:
+        return NEVER
+    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+
+
+def human_duration(seconds: float) -> str:
+    """Return a duration in words, as docker/go-units' HumanDuration."""
+    whole = int(seconds)
+    minutes, hours = whole // 60, round(seconds / 3600)
+    for below, text in (
+        (whole < 1, "Less than a second"),
+        (whole == 1, "1 second"),
+        (whole < 60, f"{whole} seconds"),
+        (minutes == 1, "About a minute"),
+        (minutes < 60, f"{minutes} minutes"),
+        (hours == 1, "About an hour"),
+        (hours < 48, f"{hours} hours"),
+        (hours < 24 * 7 * 2, f"{hours // 24} days"),
+        (hours < 24 * 30 * 2, f"{hours // 24 // 7} weeks"),
+        (hours < 24 * 365 * 2, f"{hours // 24 // 30} months"),
+    ):
+        if below:
+            return text
+    return f"{hours // 24 // 365} years"
+
+
+def status_text(record: ContainerRecord) -> str:
+    now = time.time()
+    if record.status is Status.RUNNING:
+        return f"Up {human_duration(now - record.started / 1e9)}"
+    ago = f"({record.exit_code}) {human_duration(now - record.finished / 1e9)} ago"
+    return {
+        Status.CREATED: "Created",
+        Status.EXITED: f"Exited {ago}",
+        Status.RESTARTING: f"Restarting {ago}",
+        Status.REMOVING: "Removal In Progress",
+    }[record.status]
+
+
+def state(record: ContainerRecord) -> ContainerState:
+    return ContainerState(
+        status=record.status,
+        running=record.status in (Status.RUNNING, Status.RESTARTING),
+        restarting=record.status is Status.RESTARTING,
+        oom_killed=record.oom_killed,
+        pid=record.pid,
+        exit_code=record.exit_code,
+        error=record.error,
+        started_at=rfc3339(record.started),
+        finished_at=rfc3339(record.finished),
+    )
+
+
+def endpoint(engine: Engine, record: ContainerRecord) -> EndpointSettings:
+    """Return a container's place in its network: as asked, and while it runs as it is."""
+    asked = record.endpoint or EndpointSettings()
+    interface = record.interface if record.running else None
+    shown = EndpointSettings(
+        ipam_config=asked.ipam_config,
+        links=asked.links,
+        aliases=asked.aliases,
+        driver_opts=asked.driver_opts,
+        gw_priority=asked.gw_priority,
+        network_id=engine.networks.id_of(record.host_config.network_mode),
+    )
+    if interface is not None and interface.mode == "bridge":
+        shown.endpoint_id = engine.networks.endpoint_id(record.id, record.generation)
+        shown.gateway, shown.ip_address = interface.gateway, interface.address
+        shown.ip_prefix_len, shown.mac_address = interface.prefix_len, interface.mac_address
+    return shown
+
+
+def network_settings(engine: Engine, record: ContainerRecord) -> NetworkSettings:
+    place = endpoint(engine, record)
+    interface = record.interface if record.running else None
+    return NetworkSettings(
+        sandbox_id=engine.networks.endpoint_id(record.id, -record.generation) if interface else "",
+        sandbox_key=interface.netns if interface else "",
+        ports=_published(record),
+        endpoint_id=place.endpoint_id,
+        gateway=place.gateway,
+        ip_address=place.ip_address,
+        ip_prefix_len=place.ip_prefix_len,
+        mac_address=place.mac_address,
+        networks={record.host_config.network_mode: place},
+    )
+
+
+def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:
+    """Return "80/tcp" → its bindings on the host, or None where it is only exposed."""
+    if not record.running:
+        return {}
+    published: dict[str, list[Any] | None] = dict.fromkeys(record.config.exposed_ports or {})
+    for port in record.interface.ports if record.interface else []:
+        key = f"{port.container_port}/{port.protocol}"
+        binding = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
+        published[key] = [*(published.get(key) or []), binding]
+    return published
+
+
+def _mounts(record: ContainerRecord) -> list[dict[str, Any]]:
+    """Return API 1.51 MountPoint for each bind and tmpfs."""
+    points = []
+    for bind in record.host_config.binds or []:
+        source, target, mode = [*bind.split(":", 2), "", ""][:3]
+        words = mode.split(",")
+        propagation = next((word for word in words if "shared" in word or "slave" in word or "private" in word), "")
+        points.append(_mount_point("bind", source, target, mode, "ro" not in words, propagation or "rprivate"))
+    for mount in record.host_config.mounts or []:
+        propagation = (mount.bind_options or {}).get("Propagation") or ("rprivate" if mount.type == "bind" else "")
+        points.append(_mount_point(mount.type, mount.source, mount.target, "", not mount.read_only, propagation))
+    return points
+
+
+def _mount_point(kind: str, source: str, target: str, mode: str, rw: bool, propagation: str) -> dict[str, Any]:
+    return {
+        "Type": kind, "Source": source, "Destination": target, "Mode": mode, "RW": rw, "Propagation": propagation,
+    }  # fmt: skip
+
+
+def inspect(engine: Engine, container: Container) -> ContainerInspect:
+    record = container.record
+    directory = engine.config.root / "containers" / record.id
+    host_config = record.host_config
+    if not host_config.privileged:
+        host_config = _with_paths(record)
+    return ContainerInspect(
+        id=record.id,
+        created=rfc3339(record.created),
+        path=record.args[0],
+        args=record.args[1:],
+        state=state(record),
+        image=record.image,
+        resolv_conf_path=str(directory / "resolv.conf"),
+        hostname_path=str(directory / "hostname"),
+        hosts_path=str(directory / "hosts"),
+        log_path=str(directory / "container.log"),
+        name=f"/{record.name}",
+        restart_count=record.restart_count,
+        driver=engine.graph_status.get("Driver", ""),
+        platform="linux",
+        mount_label="",
+        process_label="",
+        app_armor_profile="",
+        exec_ids=None,
+        host_config=host_config,
+        graph_driver={"Name": engine.graph_status.get("Driver", ""), "Data": {}},
+        mounts=_mounts(record),
+        config=_shown_config(record),
+        network_settings=network_settings(engine, record),
+    )
+
+
+def _with_paths(record: ContainerRecord) -> HostConfig:
+    given = record.host_config
+    return msgspec.structs.replace(
+        given,
+        masked_paths=MASKED_PATHS if given.masked_paths is None else given.masked_paths,
+        readonly_paths=READONLY_PATHS if given.readonly_paths is None else given.readonly_paths,
+    )
+
+
+def _shown_config(record: ContainerRecord) -> ContainerConfig:
+    return msgspec.structs.replace(record.config, image=record.requested_image)
+
+
+def summary(engine: Engine, container: Container) -> ContainerSummary:
+    record = container.record
+    return ContainerSummary(
+        id=record.id,
+        names=[f"/{record.name}"],
+        image=record.requested_image,
+        image_id=record.image,
+        command=" ".join(record.args),
+        created=record.created // 1_000_000_000,
+        ports=ports(record),
+        labels=record.config.labels or {},
+        state=record.status,
+        status=status_text(record),
+        host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
+        network_settings=SummaryNetworks(networks={record.host_config.network_mode: endpoint(engine, record)}),
+        mounts=_mounts(record),
+    )
+
+
+def ports(record: ContainerRecord) -> list[Port]:
+    shown = []
+    for key, bindings in _published(record).items():
+        private, _, protocol = key.partition("/")
+        number, kind = int(private), protocol or "tcp"
+        if not bindings:
+            shown.append(Port(private_port=number, type=kind))
+        for binding in bindings or []:
+            public = int(binding["HostPort"])
+            shown.append(Port(ip=binding["HostIp"], private_port=number, public_port=public, type=kind))
+    return shown
