@@ -91,14 +91,13 @@ async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callab
         log.error("%s", error)
         sys.exit(1)
     engine = Engine(config, store)
-    context = zmq.Context()
+    context = zmq.Context.instance()
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))
     engine.router.spawn(engine.journal.keep())
     boot.begin(engine)
     await stopped.wait()
     await shut_down(engine)
-    context.destroy(linger=500)
 
 
 async def shut_down(engine: Engine) -> None:

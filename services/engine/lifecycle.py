@@ -56,7 +56,7 @@ RESTART_DELAY, RESTART_DELAY_LIMIT, RESTART_RESET = 0.1, 60.0, 10.0  # seconds
 async def start(engine: Engine, container: Container) -> None:
     """Start a container; whoever called may go away meanwhile. Errors as `StartContainer`."""
     container.stop_requested = False
-    await asyncio.shield(engine.router.spawn(_start(engine, container)))
+    await engine.router.uninterrupted(_start(engine, container))
 
 
 async def _start(engine: Engine, container: Container) -> None:
@@ -305,7 +305,7 @@ async def _wait_exit(exit_future: asyncio.Future[int], timeout: float | None) ->
 
 async def stop(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
     """Stop a container; goes on if the caller goes away. Errors: NotModified."""
-    await asyncio.shield(engine.router.spawn(_stop(engine, container, timeout, signal_name)))
+    await engine.router.uninterrupted(_stop(engine, container, timeout, signal_name))
 
 
 async def _stop(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
@@ -356,7 +356,7 @@ async def restart(engine: Engine, container: Container, timeout: float | None, s
 
 async def remove(engine: Engine, container: Container, *, force: bool) -> None:
     """Remove a container. Errors: Conflict (it runs and not ``force``)."""
-    await asyncio.shield(engine.router.spawn(_remove_checked(engine, container, force)))
+    await engine.router.uninterrupted(_remove_checked(engine, container, force))
 
 
 async def _remove_checked(engine: Engine, container: Container, force: bool) -> None:

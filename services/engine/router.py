@@ -93,6 +93,13 @@ class Router:
         task.add_done_callback(self._task_done)
         return task
 
+    async def uninterrupted(self, work: Coroutine[Any, Any, R]) -> R:
+        """Do ``work`` to its end even if the caller is cancelled meanwhile."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import zmq
 
@@ -41,14 +41,14 @@ class Client:
     def __init__(self, endpoint: str, service: str) -> None:
         self.endpoint = endpoint
         self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
-        self._context = zmq.Context()
+        self._context = zmq.Context.instance()
         self._local = threading.local()
 
     def _socket(self) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] | None = getattr(self._local, "socket", None)
-        if socket is None:
-            socket = self._local.socket = dealer(self._context, self.endpoint)
-        return socket
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
+            held = self._local.held = _Held(dealer(self._context, self.endpoint))
+        return held.socket
 
     def call(self, job: Job[R], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> R:
         body = self.call_raw(job_name(job), encode_body(job), timeout=timeout, on_status=on_status)
@@ -110,12 +110,15 @@ class Client:
         """Tell the engine that nobody waits for this job any more."""
         self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=header.id)).parts())
 
-    def close(self) -> None:
-        """Close the calling thread's socket."""
-        socket: Any = getattr(self._local, "socket", None)
-        if socket is not None:
-            socket.close(0)
-            del self._local.socket
+
+class _Held:
+    """A thread's socket; closed when the thread ends and its locals go."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+
+    def __del__(self) -> None:
+        self.socket.close(0)
 
 
 def _check(header: Header) -> None:

@@ -1,0 +1,65 @@
+"""Image references: ``[domain/]path[:tag][@digest]`` (the distribution specification's reference grammar)."""
+
+from __future__ import annotations
+
+import re
+
+from shared.protocol.errors import InvalidArgument
+
+__all__ = ["familiar", "normalize", "split"]
+
+DEFAULT_DOMAIN, LEGACY_DOMAIN, OFFICIAL = "docker.io", "index.docker.io", "library/"
+DEFAULT_TAG = "latest"
+MAX_NAME_LENGTH = 255
+
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+DOMAIN = rf"(?:{LABEL}(?:\.{LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?"
+REFERENCE = re.compile(
+    rf"(?P<domain>{DOMAIN})/(?P<path>{COMPONENT}(?:/{COMPONENT})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+ID = re.compile(r"[0-9a-f]{64}")
+
+
+def normalize(ref: str) -> str:
+    """Return the complete form: ``busybox`` → ``docker.io/library/busybox:latest``. Errors: InvalidArgument.
+
+    A reference with a digest keeps it and gets no default tag.
+    """
+    domain, path, tag, digest = split(ref)
+    if not tag and not digest:
+        tag = DEFAULT_TAG
+    return f"{domain}/{path}" + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+
+
+def split(ref: str) -> tuple[str, str, str, str]:
+    """Return (domain, path, tag, digest), the last two empty where they are not given. Errors: InvalidArgument."""
+    if ID.fullmatch(ref):
+        raise InvalidArgument(f"invalid repository name ({ref}), cannot specify 64-byte hexadecimal strings")
+    match = REFERENCE.fullmatch(_with_domain(ref))
+    if match is None:
+        if re.search("[A-Z]", ref.split("@")[0].rpartition(":")[0] or ref):
+            raise InvalidArgument("invalid reference format: repository name must be lowercase")
+        raise InvalidArgument("invalid reference format")
+    domain, path = match["domain"], match["path"]
+    if len(domain) + 1 + len(path) > MAX_NAME_LENGTH:
+        raise InvalidArgument(f"repository name must not be more than {MAX_NAME_LENGTH} characters")
+    return domain, path, match["tag"] or "", match["digest"] or ""
+
+
+def _with_domain(ref: str) -> str:
+    first, slash, rest = ref.partition("/")
+    is_domain = slash and (first == "localhost" or any(c in ".:" or c.isupper() for c in first))
+    if not is_domain:
+        first, rest = DEFAULT_DOMAIN, ref
+    if first == LEGACY_DOMAIN:
+        first = DEFAULT_DOMAIN
+    if first == DEFAULT_DOMAIN and "/" not in rest:
+        rest = OFFICIAL + rest
+    return f"{first}/{rest}"
+
+
+def familiar(full: str) -> str:
+    """Return the form that people use: ``docker.io/library/busybox:latest`` → ``busybox:latest``."""
+    return full.removeprefix(f"{DEFAULT_DOMAIN}/").removeprefix(OFFICIAL) if full.startswith(DEFAULT_DOMAIN) else full

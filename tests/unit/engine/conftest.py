@@ -1,0 +1,191 @@
+"""An engine with stand-ins for the three drivers, on a bus of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.engine.engine import serve
+from shared.bus.client import Client
+from shared.bus.handlers import Handlers
+from shared.bus.sockets import engine_endpoint
+from shared.bus.worker import Worker, serve_in_thread
+from shared.protocol import (
+    AllocateInterface,
+    Bridge,
+    ContainerConfig,
+    ContainerExited,
+    CreateLayer,
+    GraphCollect,
+    GraphStatus,
+    Image,
+    InitNetworkDriver,
+    Interface,
+    Job,
+    MountLayer,
+    ReleaseInterface,
+    RemoveLayer,
+    Running,
+    RuntimeAttach,
+    RuntimeDelete,
+    RuntimeKill,
+    RuntimeList,
+    RuntimeStart,
+    RuntimeStarted,
+    SetImage,
+    Ticket,
+    UnmountLayer,
+)
+from shared.runtime.config import Config
+
+IMAGE = Image(
+    id="sha256:" + "b" * 64,
+    architecture="amd64",
+    os="linux",
+    created="2026-01-01T00:00:00Z",
+    config=ContainerConfig(cmd=["sh"], env=["LANG=C"], labels={"from": "image"}),
+    config_size=1,
+    layers=[],
+    diff_ids=[],
+    chain_ids=["sha256:" + "c" * 64],
+    layer_sizes=[10],
+    history=[],
+)
+
+
+class World:
+    """What the stand-ins hold: it says what the kernel would. ``script``: job name → what to do instead."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.calls: list[Job[Any]] = []
+        self.running: dict[str, Running] = {}
+        self.mounted: set[str] = set()
+        self.layers: set[str] = set()
+        self.interfaces: set[str] = set()
+        self.script: dict[str, Callable[[Any], Any]] = {}
+        self.client = Client(engine_endpoint(config.run), "test")
+
+    def exit(self, container: str, code: int) -> None:
+        entry = self.running[container]
+        self.client.call(
+            ContainerExited(container=container, generation=entry.generation, exit_code=code, exited_at=1e9)
+        )
+
+
+jobs: Handlers[World] = Handlers()
+
+
+def answer(kind: type[Job[Any]]) -> Callable[[Callable[[World, Any], Any]], None]:
+    def register(function: Callable[[World, Any], Any]) -> None:
+        def handler(world: World, job: Any) -> Any:
+            world.calls.append(job)
+            scripted = world.script.get(job.__struct_config__.tag)
+            return scripted(job) if scripted else function(world, job)
+
+        jobs.handles(kind)(handler)
+
+    return register
+
+
+answer(GraphStatus)(lambda world, job: {"Driver": "overlay"})
+answer(GraphCollect)(lambda world, job: 0)
+answer(CreateLayer)(lambda world, job: world.layers.add(job.container))
+answer(RemoveLayer)(lambda world, job: world.layers.discard(job.container))
+answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
+answer(ReleaseInterface)(lambda world, job: world.interfaces.discard(job.container))
+answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
+answer(RuntimeList)(lambda world, job: list(world.running.values()))
+answer(RuntimeAttach)(lambda world, job: Ticket(path="/nowhere", token="t"))
+answer(InitNetworkDriver)(
+    lambda world, job: Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
+)
+
+
+@answer(MountLayer)
+def mount(world: World, job: MountLayer) -> str:
+    world.mounted.add(job.container)
+    return f"/rootfs/{job.container}"
+
+
+@answer(AllocateInterface)
+def allocate(world: World, job: AllocateInterface) -> Interface:
+    world.interfaces.add(job.container)
+    return Interface(mode=job.mode, netns="/ns", name="eth0", address="192.0.2.2", prefix_len=24, gateway="192.0.2.1")
+
+
+@answer(RuntimeStart)
+def start(world: World, job: RuntimeStart) -> RuntimeStarted:
+    world.running[job.container] = Running(
+        container=job.container, generation=job.generation, pid=4242, monitor_pid=4241
+    )
+    return RuntimeStarted(pid=4242, monitor_pid=4241)
+
+
+@answer(RuntimeKill)
+def kill(world: World, job: RuntimeKill) -> None:
+    if job.signal in (9, 15):
+        threading.Thread(target=world.exit, args=(job.container, 128 + job.signal)).start()
+
+
+class Stack:
+    """Run the engine and the stand-ins; `restart_engine` is a new engine on the same root and the same world."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.world = World(config)
+        self.client = self.world.client
+        self._stops: list[Callable[[], None]] = []
+        self.start_engine()
+        groups = {
+            "graphdriver": ("graph_", "layer_"),
+            "netdriver": ("init_", "allocate_", "release_"),
+            "execdriver": ("runtime_",),
+        }
+        for service, prefixes in groups.items():
+            table: Handlers[World] = Handlers()
+            for name in jobs:
+                if name.startswith(prefixes):
+                    table._add(name, jobs[name])
+            worker = Worker(engine_endpoint(config.run), service, self.world, table, threads=8)
+            self._stops.append(serve_in_thread(worker, threading.Event()))
+
+    def start_engine(self) -> None:
+        self._stop = threading.Event()
+        wakers: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=lambda: asyncio.run(serve(self.config, self._stop, wakers.append)))
+        self._thread.start()
+        self._wakers = wakers
+
+    def stop_engine(self) -> None:
+        self._stop.set()
+        for wake in self._wakers:
+            wake()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def restart_engine(self) -> None:
+        self.stop_engine()
+        self.start_engine()
+
+    def close(self) -> None:
+        for stop in self._stops:
+            stop()
+        self.stop_engine()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    run = tmp_path / "run"
+    run.mkdir()
+    stack = Stack(Config(root=tmp_path / "root", run=run, shutdown_timeout=1.0))
+    try:
+        stack.client.call(SetImage(image=IMAGE, tags=["docker.io/library/busybox:latest"]))
+        yield stack
+    finally:
+        stack.close()
