@@ -91,7 +91,7 @@ async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callab
         log.error("%s", error)
         sys.exit(1)
     engine = Engine(config, store)
-    context = zmq.Context.instance()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))
     engine.router.spawn(engine.journal.keep())

@@ -41,7 +41,7 @@ class Client:
     def __init__(self, endpoint: str, service: str) -> None:
         self.endpoint = endpoint
         self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
-        self._context = zmq.Context.instance()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._local = threading.local()
 
     def _socket(self) -> zmq.Socket[bytes]:

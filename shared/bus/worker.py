@@ -53,7 +53,7 @@ class Worker:
 
     def serve(self, stop: threading.Event, *, shutdown_timeout: float = 5.0) -> None:
         """Run until ``stop`` is set and `notice` was called; then wait for the jobs under way."""
-        context = zmq.Context.instance()
+        context: zmq.Context[Any] = zmq.Context.instance()
         socket = context.socket(zmq.DEALER)
         prepare(socket)
         monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)

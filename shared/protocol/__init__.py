@@ -9,7 +9,7 @@ from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *
 from shared.protocol.networks import *
-from shared.protocol.reference import *  # noqa: F403
+from shared.protocol.reference import *
 from shared.protocol.runtime import *
 from shared.protocol.streams import *
 from shared.protocol.system import *

@@ -39,7 +39,7 @@ def split(ref: str) -> tuple[str, str, str, str]:
         raise InvalidArgument(f"invalid repository name ({ref}), cannot specify 64-byte hexadecimal strings")
     match = REFERENCE.fullmatch(_with_domain(ref))
     if match is None:
-        if re.search("[A-Z]", ref.split("@")[0].rpartition(":")[0] or ref):
+        if re.search("[A-Z]", ref.split("@", maxsplit=1)[0].rpartition(":")[0] or ref):
             raise InvalidArgument("invalid reference format: repository name must be lowercase")
         raise InvalidArgument("invalid reference format")
     domain, path = match["domain"], match["path"]

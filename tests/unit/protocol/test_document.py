@@ -1,0 +1,83 @@
+"""docs/protocol.md and the code are one: its tables are made here, and compared (`make golden` rewrites them)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shared.protocol import ERRORS, MAGIC, MAX_MESSAGE_SIZE, TICKET_LIFETIME, Header, Kind, catalogue, result_type
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
+
+
+def type_name(kind: Any) -> str:
+    if kind in (None, type(None)):
+        return "nothing"
+    if isinstance(kind, type) and not hasattr(kind, "__origin__"):
+        return kind.__name__
+    return re.sub(r"shared\.protocol\.\w+\.|typing\.", "", str(kind)).replace("|", "or")
+
+
+def fields(kind: type[Any]) -> str:
+    shown = [f"`{f.encode_name}`" if f.required else f"`{f.encode_name}?`" for f in msgspec.structs.fields(kind)]
+    return ", ".join(shown) or "–"
+
+
+def jobs_table() -> str:
+    rows = ["| job | module | fields | result |", "|---|---|---|---|"]
+    for name, kind in sorted(catalogue().items()):
+        module = kind.__module__.rpartition(".")[2]
+        rows.append(f"| `{name}` | {module} | {fields(kind)} | {type_name(result_type(kind))} |")
+    return "\n".join(rows)
+
+
+def header_table() -> str:
+    rows = ["| field | type | default |", "|---|---|---|"]
+    for field in msgspec.structs.fields(Header):
+        rows.append(
+            f"| `{field.encode_name}` | {type_name(field.type)} | `{msgspec.json.encode(field.default).decode()}` |"
+        )
+    return "\n".join(rows)
+
+
+def errors_table() -> str:
+    rows = ["| code | status |", "|---|---|"]
+    return "\n".join([*rows, *(f"| `{code}` | {kind.status} |" for code, kind in ERRORS.items())])
+
+
+def rendered(text: str) -> str:
+    for name, table in {"header": header_table(), "errors": errors_table(), "jobs": jobs_table()}.items():
+        block = f"<!-- generated: {name} -->\n{table}\n<!-- end -->"
+        text = re.sub(rf"<!-- generated: {name} -->.*?<!-- end -->", lambda _, b=block: b, text, flags=re.DOTALL)
+    return text
+
+
+def test_the_tables_are_those_of_the_code() -> None:
+    text = DOCUMENT.read_text()
+    if os.environ.get("UPDATE_GOLDEN"):
+        DOCUMENT.write_text(rendered(text))
+        return
+    assert text == rendered(text)
+
+
+def test_the_text_names_every_kind_and_the_constants() -> None:
+    text = DOCUMENT.read_text()
+    assert set(re.findall(r"^\| `([A-Z]+)` \|", text, re.MULTILINE)) == set(Kind)
+    assert f"`{MAGIC.decode()}`" in text
+    assert f"{MAX_MESSAGE_SIZE >> 20} MiB" in text
+    assert f"for {TICKET_LIFETIME:.0f} s" in text
+
+
+def test_the_documented_limits_are_the_codes() -> None:
+    from services.engine.router import HOLDER_TIMEOUT, SILENCE_LIMIT
+    from shared.bus.client import HEARTBEAT_INTERVAL, PATIENCE
+
+    text = DOCUMENT.read_text()
+    assert f"waits up to {HOLDER_TIMEOUT:.0f} s for a holder" in text
+    assert f"sends nothing for {SILENCE_LIMIT:.0f} s" in text
+    assert f"heard nothing for {HEARTBEAT_INTERVAL} s" in text
+    assert f"after {PATIENCE:.0f} s without any answer" in text
