@@ -10,8 +10,11 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from services.engine import lifecycle
+from services.engine.container import Container
 from services.engine.drivers import Driver
+from services.engine.lifecycle.exits import note_exit, settle
+from services.engine.lifecycle.removal import finish_removal
+from services.engine.lifecycle.restarts import resume_restarts
 from services.engine.record import Change, Status
 from shared.protocol import (
     AcceptConnections,
@@ -60,7 +63,7 @@ async def _boot(engine: Engine) -> None:
     engine.booted.set()
     for driver in engine.router.drivers.of("apiserver"):
         await _open_api(engine, driver)
-    lifecycle.resume_restarts(engine)
+    resume_restarts(engine)
 
 
 async def _until_done(engine: Engine, step: object) -> None:
@@ -111,18 +114,28 @@ async def _collect_graph(engine: Engine) -> None:
 
 async def _reconcile_runtime(engine: Engine) -> None:
     """Correct what the records say by what the runtime knows, and remove what no record wants."""
-    known = {entry.container: entry for entry in await engine.call(RuntimeList())}
+    known = await _runtime_list(engine)
     for container_id, entry in known.items():
         if engine.containers.by_id(container_id) is None:
             await _remove_stray(engine, entry)
     for container in engine.containers:
         async with container.lock:
+            if container.record.running and not _agrees(container, known.get(container.id)):
+                known = await _runtime_list(engine)  # the list may be older than this start; under the lock it is not
             await _reconcile(engine, container, known.get(container.id))
         if container.record.unsettled and not container.record.running:
-            engine.router.spawn(lifecycle.settle(engine, container))
+            engine.router.spawn(settle(engine, container))
 
 
-async def _reconcile(engine: Engine, container: lifecycle.Container, entry: Running | None) -> None:
+async def _runtime_list(engine: Engine) -> dict[str, Running]:
+    return {entry.container: entry for entry in await engine.call(RuntimeList())}
+
+
+def _agrees(container: Container, entry: Running | None) -> bool:
+    return entry is not None and entry.generation == container.record.generation and entry.exit_code is None
+
+
+async def _reconcile(engine: Engine, container: Container, entry: Running | None) -> None:
     record = container.record
     current = entry is not None and entry.generation == record.generation
     if entry is not None and current and entry.exit_code is None:
@@ -137,9 +150,9 @@ async def _reconcile(engine: Engine, container: lifecycle.Container, entry: Runn
         code = entry.exit_code if entry is not None and current else None
         when = entry.exited_at if entry is not None and current else time.time()
         oom_killed = entry is not None and current and entry.oom_killed
-        lifecycle.note_exit(engine, container, LOST_EXIT_CODE if code is None else code, when, oom_killed)
+        note_exit(engine, container, LOST_EXIT_CODE if code is None else code, when, oom_killed)
     elif record.status is Status.REMOVING:
-        engine.router.spawn(lifecycle.finish_removal(engine, container))
+        engine.router.spawn(finish_removal(engine, container))
 
 
 async def _remove_stray(engine: Engine, entry: Running) -> None:

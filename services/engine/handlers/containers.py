@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.engine import filters, lifecycle, views
+from services.engine import filters, views
 from services.engine.create import NAME, create
+from services.engine.lifecycle import removal
+from services.engine.lifecycle import start as starting
+from services.engine.lifecycle import stop as stopping
 from services.engine.record import Status
 from shared.bus.context import emit
 from shared.bus.handlers import Handlers
@@ -50,29 +53,29 @@ WAIT_CONDITIONS = ("not-running", "next-exit", "removed")
 
 @jobs.handles(StartContainer)
 async def start(engine: Engine, job: StartContainer) -> None:
-    await lifecycle.start(engine, engine.containers.find(job.container))
+    await starting.start(engine, engine.containers.find(job.container))
 
 
 @jobs.handles(StopContainer)
 async def stop(engine: Engine, job: StopContainer) -> None:
-    await lifecycle.stop(engine, engine.containers.find(job.container), job.timeout, job.signal)
+    await stopping.stop(engine, engine.containers.find(job.container), job.timeout, job.signal)
 
 
 @jobs.handles(RestartContainer)
 async def restart(engine: Engine, job: RestartContainer) -> None:
-    await lifecycle.restart(engine, engine.containers.find(job.container), job.timeout, job.signal)
+    await stopping.restart(engine, engine.containers.find(job.container), job.timeout, job.signal)
 
 
 @jobs.handles(KillContainer)
 async def kill(engine: Engine, job: KillContainer) -> None:
-    await lifecycle.kill(engine, engine.containers.find(job.container), job.signal)
+    await stopping.kill(engine, engine.containers.find(job.container), job.signal)
 
 
 @jobs.handles(RemoveContainer)
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
         raise InvalidArgument(f"Cannot get parent / for name /{job.container}: links are not implemented")
-    await lifecycle.remove(engine, engine.containers.find(job.container), force=job.force)
+    await removal.remove(engine, engine.containers.find(job.container), force=job.force)
 
 
 @jobs.handles(RenameContainer)
@@ -201,7 +204,7 @@ async def prune(engine: Engine, job: PruneContainers) -> Pruned:
         record = container.record
         if record.status in (Status.CREATED, Status.EXITED) and wanted(record.created, record.config.labels or {}):
             rw, _ = await engine.sizes(container)
-            await lifecycle.remove(engine, container, force=False)
+            await removal.remove(engine, container, force=False)
             deleted.append(record.id)
             reclaimed += rw
     engine.events.append("container", "prune", "", {"reclaimed": str(reclaimed)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from services.engine import lifecycle
+from services.engine.lifecycle.exits import note_exit
 from shared.bus.handlers import Handlers
 from shared.protocol import ContainerExited, RuntimeDelete
 
@@ -26,4 +26,4 @@ async def exited(engine: Engine, job: ContainerExited) -> None:
         return
     async with container.lock:
         if container.record.running and container.record.generation == job.generation:
-            lifecycle.note_exit(engine, container, job.exit_code, job.exited_at, job.oom_killed)
+            note_exit(engine, container, job.exit_code, job.exited_at, job.oom_killed)

@@ -1,0 +1,116 @@
+"""Start: a mount and a network at the same time, then the process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from services.engine.container import Container
+from services.engine.lifecycle.holding import give_back
+from services.engine.record import Change, Status
+from shared.protocol import (
+    AllocateInterface,
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    DockyardError,
+    Interface,
+    MountLayer,
+    NotFound,
+    NotModified,
+    RuntimeStart,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["start", "start_now"]
+
+START_EXIT_CODES: dict[type[DockyardError], int] = {CommandNotFound: 127, CommandNotExecutable: 126}
+OTHER_START_EXIT_CODE = 128
+
+
+async def start(engine: Engine, container: Container) -> None:
+    """Start a container; whoever called may go away meanwhile. Errors as `StartContainer`."""
+    container.stop_requested = False
+    await engine.router.uninterrupted(start_now(engine, container))
+
+
+async def start_now(engine: Engine, container: Container) -> None:
+    record = container.record
+    async with container.lock:
+        if record.running:
+            raise NotModified(f"Container {record.id} is already running")
+        if record.status is Status.REMOVING:
+            raise Conflict("container is marked for removal and cannot be started")
+        if record.unsettled:
+            await give_back(engine, container)
+        record.generation += 1
+        record.unsettled = True
+        engine.store.put_container(record)
+        try:
+            await _run(engine, container)
+        except DockyardError as error:
+            await _start_failed(engine, container, error)
+            raise
+        record.change(Change.START)
+        record.error, record.oom_killed, record.stopped_by_user = "", False, False
+        record.finished = 0
+        record.exit_code = 0
+        engine.save(container, "start")
+
+
+async def _run(engine: Engine, container: Container) -> None:
+    """Mount and network at the same time, then the process."""
+    record = container.record
+    rootfs, interface = await asyncio.gather(
+        engine.call(MountLayer(container=record.id)), _allocate_interface(engine, container)
+    )
+    record.interface = interface
+    record.started = time.time_ns()
+    started = await engine.call(
+        RuntimeStart(
+            container=record.id,
+            generation=record.generation,
+            name=record.name,
+            rootfs=rootfs,
+            directory=str(engine.config.root / "containers" / record.id),
+            args=record.args,
+            config=record.config,
+            host_config=record.host_config,
+            interface=interface,
+        )
+    )
+    record.pid = started.pid
+
+
+async def _allocate_interface(engine: Engine, container: Container) -> Interface:
+    record = container.record
+    mode = record.host_config.network_mode
+    if mode == "host":
+        return Interface(mode="host")
+    if mode not in ("bridge", "none"):
+        raise NotFound(f"network {mode} not found")
+    bindings = {port: given or [] for port, given in (record.host_config.port_bindings or {}).items()}
+    return await engine.call(
+        AllocateInterface(
+            container=record.id,
+            generation=record.generation,
+            mode="none" if record.config.network_disabled else mode,
+            hostname=record.config.hostname,
+            mac_address=record.config.mac_address,
+            ports=bindings,
+        )
+    )
+
+
+async def _start_failed(engine: Engine, container: Container, error: DockyardError) -> None:
+    record = container.record
+    record.change(Change.START_FAILED)
+    record.error = error.message
+    record.pid = 0
+    record.exit_code = START_EXIT_CODES.get(type(error), OTHER_START_EXIT_CODE)
+    record.interface = None
+    engine.save(container)
+    await give_back(engine, container)

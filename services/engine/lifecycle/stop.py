@@ -1,0 +1,121 @@
+"""Stop: signals, stop with its timeout, kill, restart. The lock is never held while a process ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from services.engine.container import Container
+from services.engine.lifecycle.restarts import cancel_restart
+from services.engine.lifecycle.start import start
+from services.engine.record import Status
+from shared.protocol import Conflict, DockyardError, InvalidArgument, NotFound, NotModified, RuntimeKill
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["force", "kill", "restart", "stop"]
+
+log = logging.getLogger("dockyard.engine")
+
+DEFAULT_STOP_TIMEOUT = 10.0  # seconds
+KILL_GRACE = 10.0  # seconds that SIGKILL may take
+
+
+def parse_signal(text: str) -> int:
+    """Return the number of a signal given as ``SIGTERM``, ``term`` or ``15``. Errors: InvalidArgument."""
+    name = text.strip().upper().removeprefix("SIG")
+    if name.isdigit() and 0 < int(name) <= signal.NSIG:
+        return int(name)
+    if name.startswith("RTMIN+") and name[6:].isdigit() and int(name[6:]) <= signal.SIGRTMAX - signal.SIGRTMIN:
+        return signal.SIGRTMIN + int(name[6:])
+    try:
+        return int(signal.Signals[f"SIG{name}"])
+    except KeyError:
+        raise InvalidArgument(f"Invalid signal: {text}") from None
+
+
+async def kill(engine: Engine, container: Container, signal_name: str) -> None:
+    """Send a signal; SIGKILL returns once the container has exited. Errors: Conflict, InvalidArgument."""
+    number = parse_signal(signal_name)
+    record = container.record
+    if record.status is Status.RESTARTING and number == signal.SIGKILL:
+        record.stopped_by_user = True
+        cancel_restart(engine, container)
+        return
+    async with container.lock:
+        if not record.running:
+            raise Conflict(f"cannot kill container: {record.name}: container {record.id} is not running")
+        exit_future = container.exit_future()
+        if number == signal.SIGKILL:
+            record.stopped_by_user = True
+        await _signal(engine, container, number)
+        engine.tell(container, "kill", signal=str(number))
+    if number == signal.SIGKILL:
+        await _wait_exit(exit_future, KILL_GRACE)
+
+
+async def stop(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
+    """Stop a container; goes on if the caller goes away. Errors: NotModified."""
+    await engine.router.uninterrupted(_stop(engine, container, timeout, signal_name))
+
+
+async def _stop(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
+    record = container.record
+    number = parse_signal(signal_name or record.config.stop_signal or "SIGTERM")
+    if timeout is None:
+        timeout = DEFAULT_STOP_TIMEOUT if record.config.stop_timeout is None else float(record.config.stop_timeout)
+    if record.status is Status.RESTARTING:
+        record.stopped_by_user = True
+        cancel_restart(engine, container)
+        return
+    async with container.lock:
+        if not record.running:
+            raise NotModified(f"Container {record.id} is already stopped")
+        record.stopped_by_user = True
+        engine.store.put_container(record)
+        exit_future = container.exit_future()
+        await _signal(engine, container, number)
+        engine.tell(container, "kill", signal=str(number))
+    if not await _wait_exit(exit_future, None if timeout < 0 else timeout):
+        await force(engine, container)
+    engine.tell(container, "stop")
+
+
+async def force(engine: Engine, container: Container) -> None:
+    """SIGKILL, and wait for the end. Errors: DockyardError (the process does not die)."""
+    async with container.lock:
+        if not container.record.running:
+            return
+        exit_future = container.exit_future()
+        await _signal(engine, container, signal.SIGKILL)
+        engine.tell(container, "kill", signal=str(int(signal.SIGKILL)))
+    if not await _wait_exit(exit_future, KILL_GRACE):
+        raise DockyardError(f"tried to kill container {container.id}, but it did not exit")
+
+
+async def restart(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
+    try:
+        await stop(engine, container, timeout, signal_name)
+    except NotModified:
+        log.debug("restart of a stopped container container=%s", container.id)
+    await start(engine, container)
+    engine.tell(container, "restart")
+
+
+async def _signal(engine: Engine, container: Container, number: int) -> None:
+    try:
+        await engine.call(RuntimeKill(container=container.id, signal=number))
+    except NotFound:
+        log.debug("the process is gone already container=%s", container.id)
+
+
+async def _wait_exit(exit_future: asyncio.Future[int], timeout: float | None) -> bool:
+    try:
+        async with asyncio.timeout(timeout):
+            await exit_future
+    except TimeoutError:
+        return False
+    return True
