@@ -19,7 +19,6 @@ from services.engine.record import Change, Status
 from shared.protocol import (
     AcceptConnections,
     DockyardError,
-    GraphCollect,
     GraphStatus,
     InitNetworkDriver,
     Running,
@@ -55,7 +54,7 @@ async def _boot(engine: Engine) -> None:
     log.info(
         "boot complete execdriver=%s graphdriver=%s bridge=%s containers=%d images=%d",
         engine.config.exec_driver,
-        engine.graph_status.get("Driver", ""),
+        engine.graph.status.get("Driver", ""),
         engine.bridge.address if engine.bridge else "none",
         len(engine.containers),
         len(engine.images),
@@ -103,11 +102,8 @@ async def _init_network(engine: Engine) -> None:
 
 
 async def _collect_graph(engine: Engine) -> None:
-    engine.graph_status = await engine.call(GraphStatus())
-    images = list(engine.images)
-    freed = await engine.call(
-        GraphCollect(keep_images=images, keep_containers=[c.id for c in engine.containers]), timeout=600
-    )
+    engine.graph.status = await engine.call(GraphStatus())
+    freed = await engine.graph.collect()
     if freed:
         log.info("graph collected bytes=%d", freed)
 

@@ -20,6 +20,7 @@ from shared.protocol import (
     CreateLayer,
     EndpointSettings,
     HostConfig,
+    Image,
     InvalidArgument,
     RemoveLayer,
 )
@@ -49,29 +50,34 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     name = job.name.removeprefix("/") or random_name(engine.containers.name_taken)
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    record = ContainerRecord(
+        id=container_id,
+        name=name,
+        created=time.time_ns(),
+        image=image.id,
+        requested_image=job.config.image,
+        args=args,
+        config=config,
+        host_config=host_config,
+        endpoint=_endpoint(job, host_config),
+    )
     engine.containers.reserve(name, container_id)
-    try:
-        await engine.call(CreateLayer(container=container_id, chain_ids=image.chain_ids))
-        record = ContainerRecord(
-            id=container_id,
-            name=name,
-            created=time.time_ns(),
-            image=image.id,
-            requested_image=job.config.image,
-            args=args,
-            config=config,
-            host_config=host_config,
-            endpoint=_endpoint(job, host_config),
-        )
-        container = Container(record)
-        engine.images.require(image.id)  # it may have been removed meanwhile
-        engine.save(container, "create")
-    except BaseException:
-        engine.containers.release(name)
-        engine.router.spawn(engine.call(RemoveLayer(container=container_id)))
-        raise
-    engine.containers.add(container)
+    await engine.router.uninterrupted(_add(engine, Container(record), image))
     return ContainerCreated(id=container_id, warnings=_warnings(job))
+
+
+async def _add(engine: Engine, container: Container, image: Image) -> None:
+    """Make the layer, then the record that owns it; neither stays without the other, nor the name without both."""
+    async with engine.graph.coming(container.id):
+        try:
+            await engine.call(CreateLayer(container=container.id, chain_ids=image.chain_ids))
+            engine.images.require(image.id)  # it may have been removed meanwhile
+            engine.save(container, "create")
+        except BaseException:
+            engine.containers.release(container.record.name)
+            engine.router.spawn(engine.call(RemoveLayer(container=container.id)))
+            raise
+        engine.containers.add(container)
 
 
 def _new_id() -> str:

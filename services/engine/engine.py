@@ -14,6 +14,7 @@ import zmq
 from services.engine import boot
 from services.engine.container import Container, Containers
 from services.engine.events import Events
+from services.engine.graph import Graph
 from services.engine.handlers import all_jobs
 from services.engine.images import Images
 from services.engine.journal import Journal
@@ -39,10 +40,10 @@ class Engine:
         self.router = Router(self, all_jobs(), self.journal.note)
         self.containers = Containers(store.containers())
         self.images = Images(store)
+        self.graph = Graph(self)
         self.networks: Networks = Networks(store)
         self.booted = asyncio.Event()
         self.bridge: Bridge | None = None
-        self.graph_status: dict[str, str] = {}
 
     async def call(self, job: Job[R], *, timeout: float | None = 60.0) -> R:
         """Call a job, of a driver or of our own, as a child of the present one."""

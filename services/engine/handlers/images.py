@@ -6,8 +6,6 @@ import fnmatch
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from shared.protocol.reference import familiar, normalize
-
 from services.engine import filters
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -15,7 +13,6 @@ from shared.protocol import (
     DeletedImage,
     DeleteImage,
     ExportImages,
-    GraphCollect,
     HistoryEntry,
     Image,
     ImageHistory,
@@ -29,6 +26,7 @@ from shared.protocol import (
     TagImage,
     Ticket,
 )
+from shared.protocol.reference import familiar, normalize
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -40,8 +38,8 @@ SHORT = 12
 
 
 @jobs.handles(SetImage)
-def set_image(engine: Engine, job: SetImage) -> None:
-    engine.images.put(job.image, job.tags)
+async def set_image(engine: Engine, job: SetImage) -> None:
+    await engine.graph.record(job.image, job.tags)
     engine.events.append("image", "load", job.image.id, {"name": familiar(job.tags[0]) if job.tags else job.image.id})
 
 
@@ -114,7 +112,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
         variant=image.variant,
         os=image.os,
         size=sum(image.layer_sizes),
-        graph_driver={"Name": engine.graph_status.get("Driver", ""), "Data": {}},
+        graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": {}},
         root_fs={"Type": "layers", "Layers": image.diff_ids},
         metadata={"LastTagTime": "0001-01-01T00:00:00Z"},
     )
@@ -181,9 +179,7 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
         engine.events.append("image", "untag", image.id, {"name": image.id})
     if last and not _users(engine, image):
         gone += _delete(engine, image)
-        await engine.call(
-            GraphCollect(keep_images=list(engine.images), keep_containers=[c.id for c in engine.containers])
-        )
+        await engine.graph.collect()
     return gone
 
 

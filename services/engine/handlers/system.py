@@ -132,8 +132,8 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "ContainersPaused": 0,
         "ContainersStopped": len(engine.containers) - running,
         "Images": len(engine.images),
-        "Driver": engine.graph_status.get("Driver", ""),
-        "DriverStatus": [[key, value] for key, value in engine.graph_status.items() if key != "Driver"],
+        "Driver": engine.graph.status.get("Driver", ""),
+        "DriverStatus": [[key, value] for key, value in engine.graph.status.items() if key != "Driver"],
         "DockerRootDir": str(engine.config.root),
         "Plugins": {
             "Volume": [], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file"],

@@ -1,0 +1,47 @@
+"""Graph: the engine's hold on what the graphdriver keeps; nothing is collected that somebody is about to record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from shared.protocol import GraphCollect, Image
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["Graph"]
+
+
+class Graph:
+    """``status``: the storage driver and its facts, noted when the graphdriver came."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = asyncio.Lock()  # held while what is to be kept is named and the rest removed
+        self._coming: set[str] = set()
+        self.status: dict[str, str] = {}
+
+    async def collect(self) -> int:
+        """Have everything removed that no record names; returns the bytes freed."""
+        async with self._lock:
+            containers = [container.id for container in self._engine.containers]
+            job = GraphCollect(keep_images=list(self._engine.images), keep_containers=[*containers, *self._coming])
+            return await self._engine.call(job, timeout=600)
+
+    @asynccontextmanager
+    async def coming(self, container_id: str) -> AsyncIterator[None]:
+        """Keep the layer of a container that has no record yet."""
+        async with self._lock:
+            self._coming.add(container_id)
+        try:
+            yield
+        finally:
+            self._coming.discard(container_id)
+
+    async def record(self, image: Image, tags: list[str]) -> None:
+        """Record an image; its loader protects blobs and layers until this returns."""
+        async with self._lock:
+            self._engine.images.put(image, tags)
