@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from services.execdriver.cgroups import complete_hierarchies
+from services.execdriver.containers import Containers
+from services.execdriver.crun import Crun
+from services.execdriver.handlers import ExecDriver, jobs
+from shared.bus.client import Client
+from shared.bus.sockets import engine_endpoint
+from shared.bus.tickets import TicketServer
+from shared.bus.worker import Worker
+from shared.runtime.config import Config
+from shared.runtime.process import run
+
+
+def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    endpoint = engine_endpoint(config.run)
+    complete_hierarchies()
+    runtime = Crun(config.exec_driver, config.run / "crun")
+    containers = Containers(config, runtime, Client(endpoint, "execdriver"))
+    driver = ExecDriver(containers, TicketServer(config.run / "execdriver.tickets"))
+    worker = Worker(endpoint, "execdriver", driver, jobs)
+    on_stop(worker.notice)
+    worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(run("execdriver", serve))

@@ -1,0 +1,122 @@
+"""Bundle: a container's directory under RUN/containers, which says all there is to know after a restart.
+
+| file          | written by | holds                                                       |
+|---------------|------------|-------------------------------------------------------------|
+| start.json    | us         | generation and cgroup of the start, before anything is made |
+| config.json   | us         | the OCI configuration                                       |
+| pidfile       | conmon     | pid of the container's init                                 |
+| monitor.pid   | conmon     | pid of conmon                                               |
+| attach, winsz | conmon     | its attach socket; a fifo for the terminal's size           |
+
+The exit status is RUN/exits/<id>, written by conmon.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["Bundle", "Process", "Start"]
+
+
+class Start(msgspec.Struct, frozen=True):
+    generation: int
+    cgroup: str
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process held by its pidfd, so that its number cannot be mistaken for another's."""
+
+    pid: int
+    pidfd: int
+
+    @classmethod
+    def open(cls, pid: int) -> Process | None:
+        """Return None if there is no such process (any more)."""
+        if pid <= 0:
+            return None
+        try:
+            return cls(pid, os.pidfd_open(pid))
+        except ProcessLookupError:
+            return None
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    container: str
+    directory: Path
+    exit_file: Path
+
+    @classmethod
+    def of(cls, run: Path, container: str) -> Bundle:
+        return cls(container, run / "containers" / container, run / "exits" / container)
+
+    def create(self, start: Start) -> None:
+        """Begin a start: an empty directory that knows its generation."""
+        self.remove()
+        self.directory.mkdir(mode=0o700, parents=True)
+        self.write("start.json", msgspec.json.encode(start))
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a file whole or not at all."""
+        temporary, path = self.directory / f".{name}", self.directory / name
+        temporary.write_bytes(data)
+        temporary.rename(path)
+        return path
+
+    def start(self) -> Start | None:
+        try:
+            return msgspec.json.decode((self.directory / "start.json").read_bytes(), type=Start)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def init_pid(self) -> int:
+        return self._pid("pidfile")
+
+    def init(self) -> Process | None:
+        """Return the container's init if it lives: a process of that number inside the container's cgroup."""
+        process, start = Process.open(self.init_pid()), self.start()
+        if process is None or start is None:
+            return None
+        try:
+            if start.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text():
+                return process
+        except OSError:
+            pass
+        process.close()
+        return None
+
+    def monitor_pid(self) -> int:
+        """Return conmon's pid if that process is still this container's conmon, else 0."""
+        pid = self._pid("monitor.pid")
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return 0
+        return pid if self.container.encode() in words else 0
+
+    def _pid(self, name: str) -> int:
+        try:
+            return int((self.directory / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def exit(self) -> tuple[int, float] | None:
+        """Return (exit code, time of the exit in seconds since the epoch) once conmon has written it."""
+        try:
+            text, status = self.exit_file.read_text(), self.exit_file.stat()
+            return int(text), status.st_mtime
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.exit_file.unlink(missing_ok=True)

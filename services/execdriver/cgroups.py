@@ -1,0 +1,107 @@
+"""Control groups of containers: found and removed by hand in every hierarchy (cgroup v1, v2 and hybrid)."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.protocol import DockyardError
+
+__all__ = ["complete_hierarchies", "kill_all", "oom_killed", "remove"]
+
+ROOT = Path("/sys/fs/cgroup")
+KILL_TIMEOUT = 10.0  # seconds
+log = logging.getLogger("dockyard.execdriver")
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def complete_hierarchies() -> None:
+    """On a hybrid host, mount the v1 hierarchy of each controller that is left on cgroup2: crun refuses a mix.
+
+    cgroup v1 hosts mount all of them as a rule (cgroups-mount, systemd's hybrid mode); some leave hugetlb out.
+    """
+    try:
+        left = (ROOT / "unified" / "cgroup.controllers").read_text().split()
+    except FileNotFoundError:
+        return
+    for controller in left:
+        target = ROOT / controller
+        target.mkdir(exist_ok=True)
+        if libc.mount(b"cgroup", str(target).encode(), b"cgroup", 0, controller.encode()):
+            log.error("cgroup not mounted controller=%s error=%s", controller, os.strerror(ctypes.get_errno()))
+        else:
+            log.info("cgroup mounted controller=%s", controller)
+
+
+def _directories(path: str) -> Iterator[Path]:
+    """Yield the directories of the cgroup ``path`` (as ``/dockyard/ID``), in each hierarchy that has it."""
+    relative = path.lstrip("/")
+    if (ROOT / "cgroup.controllers").exists():
+        candidates = [ROOT / relative]
+    else:
+        candidates = [entry / relative for entry in ROOT.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    yield from (directory for directory in candidates if directory.is_dir())
+
+
+def _processes(path: str) -> set[int]:
+    found: set[int] = set()
+    for top in _directories(path):
+        for directory in (top, *(entry for entry in top.rglob("*") if entry.is_dir())):
+            try:
+                found |= {int(line) for line in (directory / "cgroup.procs").read_text().split()}
+            except OSError:
+                continue
+    return found - {0}
+
+
+def kill_all(path: str) -> None:
+    """SIGKILL every process in a cgroup until it is empty. Errors: DockyardError (they do not die)."""
+    deadline = time.monotonic() + KILL_TIMEOUT
+    while processes := _processes(path):
+        if time.monotonic() > deadline:
+            raise DockyardError(f"processes in {path} cannot be killed: {sorted(processes)}")
+        for pid in processes:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.002)
+
+
+def remove(path: str) -> None:
+    """Remove a cgroup and those inside it. Idempotent. Errors: DockyardError (not empty)."""
+    for top in _directories(path):
+        inner = sorted((entry for entry in top.rglob("*") if entry.is_dir()), reverse=True)
+        for directory in (*inner, top):
+            _rmdir(directory)
+
+
+def _rmdir(directory: Path) -> None:
+    """The kernel may hold a cgroup for a moment after its last process is gone."""
+    for attempt in range(100):
+        try:
+            directory.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if attempt == 99:
+                raise DockyardError(f"cgroup not removed: {directory}: {error.strerror}") from error
+            time.sleep(0.002)
+
+
+def oom_killed(path: str) -> bool:
+    """Say whether the kernel killed a process of the cgroup for memory."""
+    relative = path.lstrip("/")
+    for file in (ROOT / "memory" / relative / "memory.oom_control", ROOT / relative / "memory.events"):
+        try:
+            facts = dict(line.split() for line in file.read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        return int(facts.get("oom_kill", 0)) > 0
+    return False

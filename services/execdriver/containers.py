@@ -1,0 +1,238 @@
+"""Containers: the execdriver's operations. What it must know lies in bundles; memory only holds descriptors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from services.execdriver import cgroups, monitor, rootfs
+from services.execdriver.attach import Attachments
+from services.execdriver.bundle import Bundle, Process, Start
+from services.execdriver.driver import Runtime
+from services.execdriver.exits import Exits
+from services.execdriver.files import write_files
+from services.execdriver.spec import build_spec
+from services.execdriver.user import resolve_user
+from shared.bus.bus import Bus
+from shared.protocol import (
+    Conflict,
+    ContainerExited,
+    DockyardError,
+    InvalidArgument,
+    NotFound,
+    Running,
+    RuntimeStart,
+    RuntimeStarted,
+    Unavailable,
+)
+from shared.runtime.config import Config
+
+__all__ = ["Containers"]
+
+RETRY_LIMIT = 5.0  # seconds between two reports of an exit, at most
+log = logging.getLogger("dockyard.execdriver")
+
+
+class Containers:
+    def __init__(self, config: Config, runtime: Runtime, bus: Bus) -> None:
+        self._config, self._runtime, self._bus = config, runtime, bus
+        self.attachments = Attachments()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._inits: dict[str, Process] = {}
+        self._ended: dict[str, threading.Event] = {}
+        self._reports = ThreadPoolExecutor(16, thread_name_prefix="report")
+        self._exits = Exits(self._on_exit)
+        for name in ("containers", "exits"):
+            (config.run / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._adopt()
+
+    # -- operations
+
+    def start(self, job: RuntimeStart) -> RuntimeStarted:
+        """Create and start; see `RuntimeStart`."""
+        bundle = self._bundle(job.container)
+        with self._locks[job.container]:
+            self._make_way(bundle, job.generation)
+            cgroup = f"{self._config.cgroup_parent.rstrip('/')}/{job.container}"
+            bundle.create(Start(job.generation, cgroup))
+            try:
+                self._write_bundle(bundle, job, cgroup)
+                pid = monitor.spawn(bundle, self._runtime, job)
+                self._hold(bundle, pid)
+                self.attachments.release(bundle)
+                self._runtime.start(job.container)
+            except BaseException:
+                self._remove(bundle)
+                raise
+            self._exits.watch(bundle)
+        return RuntimeStarted(pid=pid, monitor_pid=bundle.monitor_pid())
+
+    def _make_way(self, bundle: Bundle, generation: int) -> None:
+        before = bundle.start()
+        if before is None:
+            return
+        if before.generation >= generation and bundle.exit() is None:
+            raise Conflict(f"generation {before.generation} of container {bundle.container} runs already")
+        self._remove(bundle)
+
+    def _write_bundle(self, bundle: Bundle, job: RuntimeStart, cgroup: str) -> None:
+        root = Path(job.rootfs)
+        user = resolve_user(root, job.config.user, job.host_config.group_add or [])
+        working_dir = job.config.working_dir or "/"
+        if not working_dir.startswith("/"):
+            raise InvalidArgument(f"the working directory '{working_dir}' is invalid, it needs to be an absolute path")
+        try:
+            rootfs.make_directory(root, os.path.normpath(working_dir), user.uid, user.gid)
+        except OSError as error:
+            raise InvalidArgument(f"cannot mkdir: {working_dir}: {error.strerror}") from error
+        write_files(job, self._config.dns, self._config.dns_search)
+        bundle.write("config.json", msgspec.json.encode(build_spec(job, user, cgroup)))
+
+    def _hold(self, bundle: Bundle, pid: int) -> None:
+        process = Process.open(pid)
+        if process is None:
+            raise DockyardError(f"the process of {bundle.container} ended before it was started")
+        self._inits[bundle.container] = process
+        self._ended[bundle.container] = threading.Event()
+
+    def kill(self, container: str, number: int) -> None:
+        process = self._inits.get(container)
+        if process is None:
+            raise NotFound(f"No such container: {container}")
+        try:
+            signal.pidfd_send_signal(process.pidfd, number)
+        except ProcessLookupError:
+            raise NotFound(f"the process of {container} is gone") from None
+        except OSError as error:
+            raise InvalidArgument(f"signal {number}: {error.strerror}") from error
+
+    def delete(self, container: str) -> None:
+        with self._locks[container]:
+            self._remove(self._bundle(container))
+        self._locks.pop(container, None)
+
+    def resize(self, container: str, height: int, width: int) -> None:
+        try:
+            monitor.resize(self._bundle(container), height, width)
+        except OSError as error:
+            raise Conflict(f"container {container} is not running: {error.strerror}") from error
+
+    def known(self) -> list[Running]:
+        return [entry for bundle in self._bundles() if (entry := self._running(bundle)) is not None]
+
+    def ended(self, container: str) -> Callable[[], bool]:
+        """Return a function that says whether the container's present process has ended."""
+        event = self._ended.get(container)
+        return event.is_set if event is not None else lambda: True
+
+    # -- the ends of things
+
+    def _remove(self, bundle: Bundle) -> None:
+        """Remove a container's processes, cgroups, runtime state and bundle, in whatever state they are."""
+        start = bundle.start()
+        if start is not None:
+            cgroups.kill_all(start.cgroup)
+        self._kill_monitor(bundle)
+        if start is not None:
+            cgroups.remove(start.cgroup)
+        self._runtime.delete(bundle.container)
+        self.attachments.end(bundle.container)
+        process = self._inits.pop(bundle.container, None)
+        if process is not None:
+            process.close()
+        self._ended.pop(bundle.container, threading.Event()).set()
+        bundle.remove()
+
+    def _kill_monitor(self, bundle: Bundle) -> None:
+        """A monitor ends by itself when its container does; one that does not within a second is killed."""
+        process = Process.open(bundle.monitor_pid())
+        if process is None:
+            return
+        try:
+            poller = select.poll()
+            poller.register(process.pidfd, select.POLLIN)
+            if not poller.poll(1000):
+                signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        finally:
+            process.close()
+
+    def _on_exit(self, bundle: Bundle, code: int, when: float) -> None:
+        start = bundle.start()
+        self.attachments.end(bundle.container)
+        if event := self._ended.get(bundle.container):
+            event.set()
+        if start is None:  # deleted meanwhile
+            return
+        report = ContainerExited(
+            container=bundle.container,
+            generation=start.generation,
+            exit_code=code,
+            exited_at=when,
+            oom_killed=cgroups.oom_killed(start.cgroup),
+        )
+        self._reports.submit(self._report, report)
+
+    def _report(self, report: ContainerExited) -> None:
+        """Tell the engine until it has acknowledged; an engine that is new asks by itself (`list`)."""
+        delay = 0.05
+        while True:
+            try:
+                self._bus.call(report)
+                return
+            except Unavailable as error:
+                log.info("exit not acknowledged yet container=%s error=%s", report.container, error)
+            except DockyardError as error:
+                log.error("exit refused container=%s error=%s", report.container, error)
+                return
+            time.sleep(delay)
+            delay = min(delay * 2, RETRY_LIMIT)
+
+    # -- after a restart
+
+    def _adopt(self) -> None:
+        """Find again what an earlier process of this driver started; a start it left half-done is undone."""
+        for bundle in self._bundles():
+            if bundle.exit() is None and (self._runtime.is_waiting(bundle.container) or not bundle.init_pid()):
+                log.warning("half-done start removed container=%s", bundle.container)
+                self._remove(bundle)
+                continue
+            process = bundle.init() if bundle.exit() is None else None
+            if process is not None:
+                self._inits[bundle.container] = process
+                self._ended[bundle.container] = threading.Event()
+                self.attachments.release(bundle)
+            self._exits.watch(bundle)
+
+    def _running(self, bundle: Bundle) -> Running | None:
+        start = bundle.start()
+        if start is None:
+            return None
+        exited = bundle.exit()
+        code, when = exited if exited is not None else (None, 0.0)
+        return Running(
+            container=bundle.container,
+            generation=start.generation,
+            pid=bundle.init_pid(),
+            monitor_pid=bundle.monitor_pid(),
+            exit_code=code,
+            exited_at=when,
+            oom_killed=exited is not None and cgroups.oom_killed(start.cgroup),
+        )
+
+    def _bundle(self, container: str) -> Bundle:
+        return Bundle.of(self._config.run, container)
+
+    def _bundles(self) -> list[Bundle]:
+        return [self._bundle(entry.name) for entry in (self._config.run / "containers").iterdir()]

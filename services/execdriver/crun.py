@@ -1,0 +1,92 @@
+"""crun as the OCI runtime."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from shared.protocol import CommandNotExecutable, CommandNotFound, DockyardError, InvalidArgument, NotFound
+
+__all__ = ["Crun"]
+
+log = logging.getLogger("dockyard.execdriver")
+
+RUNC_PHRASE = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+INIT_PHRASE = "runc create failed: unable to start container process: error during container init: "
+
+
+class Crun:
+    """State lives under ``root``/<id>. ``start`` writes to crun's exec fifo, as `crun start` does (4 ms less)."""
+
+    def __init__(self, program: str, root: Path) -> None:
+        path = shutil.which(program)
+        if path is None:
+            raise NotFound(f"the OCI runtime {program} is not installed")
+        self.path = path
+        self.root = root
+        self.arguments = [f"--root={root}", "--cgroup-manager=cgroupfs"]
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def state_directory(self, container: str) -> Path:
+        return self.root / container
+
+    def _fifo(self, container: str) -> Path:
+        return self.root / container / "exec.fifo"
+
+    def is_waiting(self, container: str) -> bool:
+        return self._fifo(container).exists()
+
+    def start(self, container: str) -> None:
+        fifo = self._fifo(container)
+        try:
+            descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"No such container: {container}") from None
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise DockyardError(f"start of {container}: {error}") from error
+            self._start_by_program(container)
+            return
+        try:
+            os.write(descriptor, b"0")
+        finally:
+            os.close(descriptor)
+        fifo.unlink(missing_ok=True)
+
+    def _start_by_program(self, container: str) -> None:
+        command = [self.path, *self.arguments, "start", container]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        if answer.returncode:
+            raise DockyardError(f"{RUNC_PHRASE}{answer.stderr.strip()}")
+
+    def delete(self, container: str) -> None:
+        """Remove the state by hand: `crun delete` takes milliseconds, and cgroups are removed by their maker."""
+        shutil.rmtree(self.state_directory(container), ignore_errors=True)
+
+    def create_error(self, message: str, args: list[str]) -> DockyardError:
+        text = message.strip()
+        command = args[0]
+        log.info("create failed command=%s runtime=%s", command, text)
+        if re.search(r"executable file .* not found", text) or _is_about_exec(text, "No such file or directory"):
+            reason = "stat " + command + ": no such file or directory" if "/" in command else NOT_IN_PATH
+            return CommandNotFound(f'{RUNC_PHRASE}{INIT_PHRASE}exec: "{command}": {reason}: unknown')
+        if any(_is_about_exec(text, why) for why in ("Permission denied", "Is a directory", "Operation not permitted")):
+            # crun says EPERM of a directory, EACCES of a file without x
+            reason = "permission denied" if "Permission" in text else "is a directory: permission denied"
+            return CommandNotExecutable(f'{RUNC_PHRASE}{INIT_PHRASE}exec: "{command}": {reason}: unknown')
+        if _is_about_exec(text, "Exec format error"):
+            return InvalidArgument(f"{RUNC_PHRASE}{INIT_PHRASE}exec {command}: exec format error: unknown")
+        return DockyardError(f"{RUNC_PHRASE}{text}: unknown")
+
+
+NOT_IN_PATH = "executable file not found in $PATH"
+
+
+def _is_about_exec(text: str, reason: str) -> bool:
+    """crun says ``open executable: …``, ``stat executable: …`` or ``execvpe …`` of the command itself."""
+    return reason.lower() in text.lower() and bool(re.search(r"executable|exec", text))

@@ -1,0 +1,35 @@
+"""What an OCI runtime must offer: the verbs of the OCI runtime specification, as far as conmon does not call them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["Runtime"]
+
+
+class Runtime(Protocol):
+    """A runtime program. ``create`` is called by the monitor with `path` and `arguments`."""
+
+    path: str
+    arguments: list[str]  # global arguments, before the verb
+
+    def start(self, container: str) -> None:
+        """Let a created container's process run. Errors: NotFound, DockyardError."""
+        ...
+
+    def is_waiting(self, container: str) -> bool:
+        """Say whether a container has been created and not started."""
+        ...
+
+    def delete(self, container: str) -> None:
+        """Remove the runtime's state of a container whose processes are gone. Idempotent."""
+        ...
+
+    def create_error(self, message: str, args: list[str]) -> Exception:
+        """Turn what the runtime said of a failed create into one of our errors, in the words clients know."""
+        ...
+
+    def state_directory(self, container: str) -> Path:
+        """Return where the runtime keeps a container's state."""
+        ...

@@ -1,0 +1,89 @@
+"""hosts, hostname and resolv.conf: the files that are bound over the image's (wire-details §14)."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from shared.protocol import InvalidArgument, RuntimeStart
+
+__all__ = ["write_files"]
+
+LOCAL_HOSTS = """127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+def write_files(job: RuntimeStart, dns: tuple[str, ...], dns_search: tuple[str, ...]) -> None:
+    """Write the three files. A resolv.conf that the container's user has changed would be theirs: it is kept."""
+    directory = Path(job.directory)
+    directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+    host_mode = job.interface.mode == "host"
+    hostname = job.config.hostname or (Path("/proc/sys/kernel/hostname").read_text().strip() if host_mode else "")
+    _write(directory / "hostname", f"{hostname}\n")
+    _write(directory / "hosts", _hosts(job, hostname))
+    if not (directory / "resolv.conf").exists():
+        _write(directory / "resolv.conf", _resolv_conf(job, dns, dns_search))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o644)
+
+
+def _hosts(job: RuntimeStart, hostname: str) -> str:
+    extra = [_extra_host(entry, job.interface.gateway) for entry in job.host_config.extra_hosts or []]
+    if job.interface.mode == "host":
+        return Path("/etc/hosts").read_text() + "".join(extra)
+    own = ""
+    if job.interface.address:
+        names = f"{hostname}.{job.config.domainname} {hostname}" if job.config.domainname else hostname
+        own = f"{job.interface.address}\t{names}\n"
+    return LOCAL_HOSTS + "".join(extra) + own
+
+
+def _extra_host(entry: str, gateway: str) -> str:
+    name, _, address = entry.replace("=", ":", 1).partition(":")
+    if address == "host-gateway":
+        address = gateway
+    if not name or not address:
+        raise InvalidArgument(f"bad format for add-host: {entry!r}")
+    return f"{address.strip('[]')}\t{name}\n"
+
+
+def _resolv_conf(job: RuntimeStart, dns: tuple[str, ...], dns_search: tuple[str, ...]) -> str:
+    """The container's own settings, else the engine's, else the host's without servers on its loopback."""
+    servers, searches, options = _host_resolver(job.interface.mode)
+    servers = list(job.host_config.dns or dns) or servers
+    searches = list(job.host_config.dns_search or dns_search) or searches
+    options = list(job.host_config.dns_options or []) or options
+    lines = [f"nameserver {server}" for server in servers]
+    if searches and searches != ["."]:
+        lines.append("search " + " ".join(searches))
+    if options:
+        lines.append("options " + " ".join(options))
+    return "\n".join(lines) + "\n"
+
+
+def _host_resolver(mode: str) -> tuple[list[str], list[str], list[str]]:
+    try:
+        text = Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return [], [], []
+    words = [line.split() for line in text.splitlines() if line.strip() and line[0] not in "#;"]
+    servers = [entry[1] for entry in words if entry[0] == "nameserver" and len(entry) > 1]
+    if mode != "host":
+        servers = [server for server in servers if not _is_loopback(server)]
+    searches = next((entry[1:] for entry in reversed(words) if entry[0] in ("search", "domain")), [])
+    return servers, searches, [option for entry in words if entry[0] == "options" for option in entry[1:]]
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return True

@@ -1,0 +1,70 @@
+"""Job ↔ operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from services.execdriver.containers import Containers
+from services.execdriver.logs import stream_logs
+from shared.bus.handlers import Handlers
+from shared.bus.tickets import TicketServer
+from shared.protocol import (
+    Running,
+    RuntimeAttach,
+    RuntimeDelete,
+    RuntimeKill,
+    RuntimeList,
+    RuntimeLogs,
+    RuntimeResize,
+    RuntimeStart,
+    RuntimeStarted,
+    Ticket,
+)
+
+__all__ = ["ExecDriver", "jobs"]
+
+
+@dataclass(frozen=True)
+class ExecDriver:
+    containers: Containers
+    tickets: TicketServer
+
+
+jobs: Handlers[ExecDriver] = Handlers()
+
+
+@jobs.handles(RuntimeStart)
+def start(driver: ExecDriver, job: RuntimeStart) -> RuntimeStarted:
+    return driver.containers.start(job)
+
+
+@jobs.handles(RuntimeKill)
+def kill(driver: ExecDriver, job: RuntimeKill) -> None:
+    driver.containers.kill(job.container, job.signal)
+
+
+@jobs.handles(RuntimeDelete)
+def delete(driver: ExecDriver, job: RuntimeDelete) -> None:
+    driver.containers.delete(job.container)
+
+
+@jobs.handles(RuntimeResize)
+def resize(driver: ExecDriver, job: RuntimeResize) -> None:
+    driver.containers.resize(job.container, job.height, job.width)
+
+
+@jobs.handles(RuntimeList)
+def list_running(driver: ExecDriver, job: RuntimeList) -> list[Running]:
+    return driver.containers.known()
+
+
+@jobs.handles(RuntimeAttach)
+def attach(driver: ExecDriver, job: RuntimeAttach) -> Ticket:
+    return driver.tickets.issue(partial(driver.containers.attachments.serve, job.container))
+
+
+@jobs.handles(RuntimeLogs)
+def logs(driver: ExecDriver, job: RuntimeLogs) -> Ticket:
+    ended = driver.containers.ended(job.container)
+    return driver.tickets.issue(lambda connection: stream_logs(job, connection, ended))

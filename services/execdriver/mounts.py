@@ -1,0 +1,197 @@
+"""Mounts and devices of a container (OCI runtime-spec 1.1 §config, §config-linux)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+from shared.protocol import HostConfig, InvalidArgument, NotImplementedByUs, RuntimeStart
+
+__all__ = ["DEFAULT_DEVICE_RULES", "devices", "masked_paths", "mounts", "readonly_paths"]
+
+MASKED_PATHS = [
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+]  # fmt: skip
+READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+INIT_TARGET = "/sbin/docker-init"
+
+Mount = dict[str, Any]
+
+
+def mounts(job: RuntimeStart) -> list[Mount]:
+    """Return OCI ``mounts`` in the order in which they are made."""
+    host_config = job.host_config
+    made = [*_system_mounts(host_config), *_files(job), *_tmpfs(host_config)]
+    if host_config.init:
+        made.append(_bind(init_program(), INIT_TARGET, ["ro"]))
+    made += [_parse_bind(bind) for bind in host_config.binds or []]
+    for mount in host_config.mounts or []:
+        if mount.type == "tmpfs":
+            given = mount.tmpfs_options or {}
+            options = [f"size={given['SizeBytes']}"] if given.get("SizeBytes") else []
+            options += [f"mode={given['Mode']:o}"] if given.get("Mode") else []
+            made.append(_mount("tmpfs", "tmpfs", mount.target, ["nosuid", "nodev", "noexec", *options]))
+        elif mount.type == "bind":
+            made.append(_mount_of_type_bind(mount))
+        else:
+            raise NotImplementedByUs(f"mounts of type {mount.type!r} are not implemented")
+    targets = [mount["destination"] for mount in made]
+    last = {target: index for index, target in enumerate(targets)}
+    return [mount for index, mount in enumerate(made) if last[targets[index]] == index]
+
+
+def _mount(kind: str, source: str, target: str, options: list[str]) -> Mount:
+    return {"destination": target, "type": kind, "source": source, "options": options}
+
+
+def _bind(source: str, target: str, options: list[str]) -> Mount:
+    return _mount("bind", source, target, ["rbind", *options])
+
+
+def _system_mounts(host_config: HostConfig) -> list[Mount]:
+    """The mounts of wire-details §13; privileged containers get /sys and cgroups writable."""
+    access = "rw" if host_config.privileged else "ro"
+    shm = _mount("tmpfs", "shm", "/dev/shm", ["nosuid", "noexec", "nodev", "mode=1777", f"size={host_config.shm_size}"])
+    if host_config.ipc_mode == "host":
+        shm = _bind("/dev/shm", "/dev/shm", ["rw"])
+    return [
+        _mount("proc", "proc", "/proc", ["nosuid", "noexec", "nodev"]),
+        _mount("tmpfs", "tmpfs", "/dev", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        _mount("devpts", "devpts", "/dev/pts", "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5".split()),
+        _mount("sysfs", "sysfs", "/sys", ["nosuid", "noexec", "nodev", access]),
+        _mount("cgroup", "cgroup", "/sys/fs/cgroup", ["nosuid", "noexec", "nodev", "relatime", access]),
+        _mount("mqueue", "mqueue", "/dev/mqueue", ["nosuid", "noexec", "nodev"]),
+        shm,
+    ]  # fmt: skip
+
+
+def _files(job: RuntimeStart) -> list[Mount]:
+    directory = Path(job.directory)
+    return [_bind(str(directory / name), f"/etc/{name}", ["rprivate"]) for name in ("resolv.conf", "hostname", "hosts")]
+
+
+def _tmpfs(host_config: HostConfig) -> list[Mount]:
+    return [
+        _mount("tmpfs", "tmpfs", target, ["noexec", "nosuid", "nodev", *filter(None, options.split(","))])
+        for target, options in (host_config.tmpfs or {}).items()
+    ]
+
+
+def _parse_bind(bind: str) -> Mount:
+    """Parse ``source:target[:options]``; a source that is not there is made a directory, as Docker does."""
+    parts = bind.split(":")
+    if len(parts) not in (2, 3) or not parts[0].startswith("/") or not parts[1].startswith("/"):
+        raise InvalidArgument(f"invalid volume specification: '{bind}'")
+    source, target = parts[0], parts[1]
+    words = [word for word in (parts[2].split(",") if len(parts) == 3 else []) if word]
+    for word in words:
+        if word not in ("ro", "rw", "z", "Z", "nocopy", *PROPAGATIONS):
+            raise InvalidArgument(f"invalid mode: {word}")
+    if not os.path.lexists(source):
+        Path(source).mkdir(parents=True)
+    return _bind(source, target, [_propagation(words), "ro" if "ro" in words else "rw"])
+
+
+def _propagation(words: list[str]) -> str:
+    return next((word for word in words if word in PROPAGATIONS), "rprivate")
+
+
+def _mount_of_type_bind(mount: Any) -> Mount:
+    if not Path(mount.source).exists():
+        raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {mount.source}')
+    options = mount.bind_options or {}
+    words = [_propagation([options.get("Propagation") or "rprivate"]), "ro" if mount.read_only else "rw"]
+    made = _bind(mount.source, mount.target, words)
+    if options.get("NonRecursive"):
+        made["options"][0] = "bind"
+    return made
+
+
+def init_program() -> str:
+    """Return the path of tini. Errors: NotImplementedByUs (the host has none)."""
+    path = shutil.which("docker-init") or shutil.which("tini-static") or shutil.which("tini")
+    if path is None:
+        raise NotImplementedByUs("--init needs the package tini on the host")
+    return path
+
+
+def masked_paths(host_config: HostConfig) -> list[str]:
+    return _paths(host_config, host_config.masked_paths, MASKED_PATHS)
+
+
+def readonly_paths(host_config: HostConfig) -> list[str]:
+    return _paths(host_config, host_config.readonly_paths, READONLY_PATHS)
+
+
+def _paths(host_config: HostConfig, given: list[str] | None, default: list[str]) -> list[str]:
+    if given is not None:
+        return given
+    unconfined = host_config.privileged or "systempaths=unconfined" in (host_config.security_opt or [])
+    return [] if unconfined else default
+
+
+def _rule(kind: str, major: int | None, minor: int | None, access: str = "rwm") -> dict[str, Any]:
+    rule = {"allow": True, "type": kind, "major": major, "minor": minor, "access": access}
+    return {key: value for key, value in rule.items() if value is not None}
+
+
+# null zero full random urandom tty console ptmx, pts, mknod of anything; fuse stays denied
+DEFAULT_DEVICE_RULES: list[dict[str, Any]] = [
+    {"allow": False, "access": "rwm"},
+    _rule("c", None, None, "m"),
+    _rule("b", None, None, "m"),
+    *(_rule("c", 1, minor) for minor in (3, 5, 7, 8, 9)),
+    _rule("c", 5, 0),
+    _rule("c", 5, 1),
+    _rule("c", 5, 2),
+    _rule("c", 136, None),
+]
+
+
+def devices(host_config: HostConfig) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return OCI ``linux.devices`` and the device cgroup's rules. Errors: InvalidArgument (no such device)."""
+    if host_config.privileged:
+        return [_device(path, str(path)) for path in _host_devices()], [{"allow": True, "access": "rwm"}]
+    nodes, rules = [], list(DEFAULT_DEVICE_RULES)
+    for mapping in host_config.devices or []:
+        path = Path(mapping.path_on_host)
+        if not path.exists():
+            raise InvalidArgument(
+                f'error gathering device information while adding custom device "{path}": no such file'
+            )
+        for found in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if not (found.is_char_device() or found.is_block_device()):
+                continue
+            target = mapping.path_in_container or str(path)
+            inside = str(Path(target) / found.relative_to(path)) if path.is_dir() else target
+            node = _device(found, inside)
+            nodes.append(node)
+            rules.append(_rule(node["type"], node["major"], node["minor"], mapping.cgroup_permissions or "rwm"))
+    return nodes, rules
+
+
+def _host_devices() -> list[Path]:
+    skipped = {"pts", "shm", "fd", "mqueue", "console"}
+    return [
+        path for path in Path("/dev").iterdir()
+        if path.name not in skipped and (path.is_char_device() or path.is_block_device()) and not path.is_symlink()
+    ]  # fmt: skip
+
+
+def _device(path: Path, inside: str) -> dict[str, Any]:
+    status = path.stat()
+    return {
+        "path": inside,
+        "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
+        "major": os.major(status.st_rdev),
+        "minor": os.minor(status.st_rdev),
+        "fileMode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }

@@ -1,0 +1,56 @@
+"""Who a container runs as: ``user``, ``uid``, ``user:group``, ``uid:gid``, looked up in the image's own files.
+
+passwd and group are parsed as text, never through the host's C library (its modules would be the container's).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.execdriver.rootfs import read_text
+from shared.protocol import InvalidArgument
+
+__all__ = ["User", "resolve_user"]
+
+MAX_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class User:
+    uid: int
+    gid: int
+    additional_gids: list[int]
+    home: str
+
+
+def resolve_user(rootfs: Path, user: str, group_add: list[str]) -> User:
+    """Resolve as moby's user.GetExecUser. Errors: InvalidArgument in moby's words."""
+    passwd = [line.split(":") for line in read_text(rootfs, "/etc/passwd").splitlines() if line.count(":") >= 6]
+    groups = [line.split(":") for line in read_text(rootfs, "/etc/group").splitlines() if line.count(":") >= 3]
+    name, _, group = user.partition(":")
+    name = name or "0"
+    entry = next((e for e in passwd if e[0] == name or (name.isdigit() and e[2] == name)), None)
+    if entry is None and not name.isdigit():
+        raise InvalidArgument(f"unable to find user {name}: no matching entries in passwd file")
+    uid = _number(entry[2] if entry else name, name)
+    gid = _number(entry[3], name) if entry else 0
+    if group:
+        gid = _group(groups, group)
+    additional = {_group(groups, wanted) for wanted in group_add}
+    if entry is not None and not group:
+        additional |= {_number(g[2], g[0]) for g in groups if entry[0] in g[3].split(",") and g[2].isdigit()} - {gid}
+    return User(uid, gid, sorted(additional), entry[5] if entry and entry[5] else "/")
+
+
+def _group(groups: list[list[str]], wanted: str) -> int:
+    entry = next((g for g in groups if g[0] == wanted or (wanted.isdigit() and g[2] == wanted)), None)
+    if entry is None and not wanted.isdigit():
+        raise InvalidArgument(f"unable to find group {wanted}: no matching entries in group file")
+    return _number(entry[2] if entry else wanted, wanted)
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdigit() or int(text) > MAX_ID:
+        raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}: {name}")
+    return int(text)

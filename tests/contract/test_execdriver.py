@@ -1,0 +1,422 @@
+"""What the execdriver promises, on real containers: a busybox rootfs, no network, a stand-in for the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.execdriver.cgroups import complete_hierarchies
+from services.execdriver.containers import Containers
+from services.execdriver.crun import Crun
+from services.execdriver.handlers import ExecDriver, jobs
+from shared.bus.bus import FakeBus
+from shared.bus.tickets import TicketServer, redeem
+from shared.protocol import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    ContainerConfig,
+    ContainerExited,
+    HostConfig,
+    Interface,
+    InvalidArgument,
+    NotFound,
+    RuntimeAttach,
+    RuntimeDelete,
+    RuntimeKill,
+    RuntimeList,
+    RuntimeLogs,
+    RuntimeResize,
+    RuntimeStart,
+    RuntimeStarted,
+)
+from shared.runtime.config import Config
+
+pytestmark = pytest.mark.root
+CGROUP_PARENT = f"/dockyard-contract-{os.getpid()}"
+
+
+class Bench:
+    """A driver, and what the engine would have heard."""
+
+    def __init__(self, directory: Path) -> None:
+        self.config = Config(root=directory / "root", run=directory / "run", cgroup_parent=CGROUP_PARENT)
+        self.rootfs = directory / "rootfs"
+        self.netns = directory / "netns"
+        self.bus = FakeBus()
+        self.driver = self.new_driver()
+        self.ids: list[str] = []
+
+    def new_driver(self) -> ExecDriver:
+        containers = Containers(self.config, Crun("crun", self.config.run / "crun"), self.bus)
+        return ExecDriver(containers, TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"))
+
+    def do(self, job: Any) -> Any:
+        return jobs[job.__struct_config__.tag](self.driver, job)
+
+    def job(self, *args: str, host: HostConfig | None = None, generation: int = 1, **config: Any) -> RuntimeStart:
+        container = os.urandom(32).hex()
+        self.ids.append(container)
+        return RuntimeStart(
+            container=container,
+            generation=generation,
+            name="test",
+            rootfs=str(self.rootfs),
+            directory=str(self.config.root / "containers" / container),
+            args=list(args),
+            config=ContainerConfig(hostname="inside", env=["PATH=/bin"], **config),
+            host_config=host or HostConfig(shm_size=1 << 20),
+            interface=Interface(mode="none", netns=str(self.netns)),
+        )
+
+    def run(self, *args: str, **settings: Any) -> tuple[int, str, str]:
+        """Run a command to its end; returns (exit code, stdout, stderr)."""
+        job = self.job(*args, **settings)
+        stream = self.attach(job.container)
+        self.do(job)
+        out = drain(next(stream))
+        code = self.exit_of(job.container).exit_code
+        self.do(RuntimeDelete(container=job.container))
+        return code, out.get(2, b"").decode(), out.get(3, b"").decode()
+
+    def attach(self, container: str) -> Iterator[socket.socket]:
+        connection = redeem(self.do(RuntimeAttach(container=container)))
+        until(lambda: self.waiting(container) or container in self.driver.containers.attachments._open)
+
+        def receive() -> Iterator[socket.socket]:
+            with connection:
+                data, (descriptor,), _, _ = socket.recv_fds(connection, 1, 1)
+                assert data == b"A"
+                yield socket.socket(fileno=descriptor)
+
+        return receive()
+
+    def waiting(self, container: str) -> bool:
+        return bool(self.driver.containers.attachments._waiting.get(container))
+
+    def exit_of(self, container: str) -> ContainerExited:
+        def reported() -> ContainerExited | None:
+            found = (j for j in list(self.bus.calls) if isinstance(j, ContainerExited) and j.container == container)
+            return next(found, None)
+
+        return until(reported)
+
+
+def until(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.005)
+    return value
+
+
+def drain(stream: socket.socket) -> dict[int, bytes]:
+    out: dict[int, bytes] = {}
+    with stream:
+        while packet := stream.recv(65536):
+            out[packet[0]] = out.get(packet[0], b"") + packet[1:]
+    return out
+
+
+def make_rootfs(path: Path) -> None:
+    for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "root"):
+        (path / name).mkdir(parents=True)
+    (path / "bin" / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (path / "bin" / "busybox").chmod(0o755)
+    for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
+        if applet != "busybox":
+            (path / "bin" / applet).symlink_to("busybox")
+    (path / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1001::/home/guest:/bin/sh\n")
+    (path / "etc" / "group").write_text("root:x:0:\nguest:x:1001:\nfloppy:x:25:guest\n")
+    (path / "etc" / "text").write_text("not a program\n")
+
+
+def leftovers() -> list[str]:
+    return [str(p) for p in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}/*") if p.is_dir()]
+
+
+@pytest.fixture(scope="module")
+def shared_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    complete_hierarchies()
+    path = tmp_path_factory.mktemp("rootfs") / "fs"
+    make_rootfs(path)
+    return path
+
+
+@pytest.fixture
+def bench(tmp_path: Path, shared_rootfs: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    bench.rootfs = shared_rootfs
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    try:
+        own = os.stat("/proc/self/ns/net").st_ino
+        until(lambda: os.stat(f"/proc/{holder.pid}/ns/net").st_ino != own)
+        bench.netns = Path(f"/proc/{holder.pid}/ns/net")
+        yield bench
+    finally:
+        for container in bench.ids:
+            bench.do(RuntimeDelete(container=container))
+        holder.kill()
+        holder.wait()
+        assert not leftovers()
+        for directory in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}"):
+            directory.rmdir()
+        assert not list((bench.config.run / "containers").iterdir())
+        assert not list((bench.config.run / "exits").iterdir())
+        assert not list((bench.config.run / "crun").iterdir())
+
+
+def test_output_and_exit_code(bench: Bench) -> None:
+    assert bench.run("sh", "-c", "echo out; echo err >&2; exit 7") == (7, "out\n", "err\n")
+
+
+def test_no_output_of_a_short_process_is_lost(bench: Bench) -> None:
+    for _ in range(30):
+        assert bench.run("echo", "hi") == (0, "hi\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "text"),
+    [
+        ("nonesuch", CommandNotFound, 'exec: "nonesuch": executable file not found in $PATH: unknown'),
+        ("/bin/nonesuch", CommandNotFound, "no such file or directory: unknown"),
+        ("/etc/text", CommandNotExecutable, "permission denied: unknown"),
+        ("/etc", CommandNotExecutable, "permission denied: unknown"),
+    ],
+)
+def test_a_command_that_cannot_run(bench: Bench, command: str, error: type[Exception], text: str) -> None:
+    job = bench.job(command)
+    with pytest.raises(error, match="OCI runtime create failed") as caught:
+        bench.do(job)
+    assert text in str(caught.value)
+    assert not bench.do(RuntimeList())
+
+
+def test_unknown_users_groups_and_bad_directories_are_refused(bench: Bench) -> None:
+    for config in ({"user": "nobody-here"}, {"user": "4294967296"}, {"working_dir": "/etc/text/x"}):
+        with pytest.raises(InvalidArgument):
+            bench.do(bench.job("true", **config))
+    with pytest.raises(InvalidArgument, match="no matching entries in passwd file"):
+        bench.do(bench.job("true", user="nobody-here"))
+
+
+def test_the_user_with_its_groups_home_and_directory(bench: Bench) -> None:
+    code, out, _ = bench.run("sh", "-c", "id; echo $HOME; pwd; hostname", user="guest", working_dir="/srv/new")
+    assert code == 0
+    assert out == "uid=1000(guest) gid=1001(guest) groups=25(floppy)\n/home/guest\n/srv/new\ninside\n" or (
+        out.startswith("uid=1000(guest) gid=1001(guest) groups=") and out.endswith("/home/guest\n/srv/new\ninside\n")
+    )
+
+
+def test_the_sandbox_is_in_force(bench: Bench) -> None:
+    script = (
+        "grep -E '^(CapEff|CapBnd|Seccomp|NoNewPrivs):' /proc/1/status; cat /proc/kcore | wc -c; ls /proc/1/fd | wc -l"
+    )
+    _, out, _ = bench.run("sh", "-c", script)
+    facts = dict(line.split(":") for line in out.splitlines()[:4])
+    assert {key: value.strip() for key, value in facts.items()} == {
+        "CapEff": "00000000a80425fb",
+        "CapBnd": "00000000a80425fb",
+        "Seccomp": "2",
+        "NoNewPrivs": "0",
+    }
+    assert out.splitlines()[4] == "0"  # /proc/kcore is masked
+    assert bench.run("sh", "-c", "echo 1 > /proc/sys/kernel/sysrq")[0] != 0
+    assert bench.run("unshare", "-n", "true")[0] != 0
+    assert bench.run("mount", "-t", "tmpfs", "x", "/tmp")[0] != 0
+    assert bench.run("cat", "/dev/null")[0] == 0
+
+
+def test_limits_reach_the_cgroup(bench: Bench) -> None:
+    job = bench.job("sleep", "60", host=HostConfig(shm_size=1 << 20, memory=64 << 20, pids_limit=33))
+    started = bench.do(job)
+    cgroups = Path(f"/proc/{started.pid}/cgroup").read_text()
+    assert f"{CGROUP_PARENT}/{job.container}" in cgroups
+    found = {p.read_text().strip() for p in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}/{job.container}/*")
+             if p.name in ("memory.limit_in_bytes", "memory.max", "pids.max")}  # fmt: skip
+    assert found == {str(64 << 20), "33"}
+
+
+def test_binds_tmpfs_and_a_read_only_root(bench: Bench, tmp_path: Path) -> None:
+    source = tmp_path / "shared"
+    source.mkdir()
+    (source / "file").write_text("from the host\n")
+    host = HostConfig(
+        shm_size=1 << 20, binds=[f"{source}:/tmp/b:ro"], tmpfs={"/root": "size=64k"}, readonly_rootfs=True
+    )
+    script = "cat /tmp/b/file; touch /tmp/b/x || echo ro-bind; touch /x || echo ro-root; touch /root/x && echo tmpfs"
+    _, out, _ = bench.run("sh", "-c", script, host=host)
+    assert out == "from the host\nro-bind\nro-root\ntmpfs\n"
+
+
+def test_a_signal_is_128_and_its_number(bench: Bench) -> None:
+    job = bench.job("sleep", "60")
+    bench.do(job)
+    bench.do(RuntimeKill(container=job.container, signal=signal.SIGKILL))
+    assert bench.exit_of(job.container).exit_code == 137
+    with pytest.raises(NotFound):
+        bench.do(RuntimeKill(container="0" * 64, signal=9))
+
+
+def test_stdin_is_piped_and_half_closed(bench: Bench) -> None:
+    job = bench.job("sh", "-c", "cat; echo end", open_stdin=True, stdin_once=True)
+    stream = bench.attach(job.container)
+    bench.do(job)
+    connection = next(stream)
+    connection.send(b"one\n")
+    connection.send(b"two\n")
+    connection.shutdown(socket.SHUT_WR)
+    assert drain(connection) == {2: b"one\ntwo\nend\n"}
+
+
+def test_a_terminal_and_its_size(bench: Bench) -> None:
+    job = bench.job("sh", "-c", "read x; stty size; tty", tty=True, open_stdin=True)
+    stream = bench.attach(job.container)
+    bench.do(job)
+    connection = next(stream)
+    bench.do(RuntimeResize(container=job.container, height=33, width=77))
+    connection.send(b"go\n")
+    out = drain(connection)[2].decode()
+    assert "33 77\r\n" in out
+    assert "/dev/pts/0" in out
+
+
+def test_two_attachments_see_the_same(bench: Bench) -> None:
+    job = bench.job("echo", "twice")
+    streams = [bench.attach(job.container)]
+    second = redeem(bench.do(RuntimeAttach(container=job.container)))
+    until(lambda: len(bench.driver.containers.attachments._waiting[job.container]) == 2)
+    bench.do(job)
+    _, (descriptor,), _, _ = socket.recv_fds(second, 1, 1)
+    second.close()
+    for connection in (next(streams[0]), socket.socket(fileno=descriptor)):
+        assert drain(connection) == {2: b"twice\n"}
+
+
+def test_an_asker_that_leaves_is_forgotten(bench: Bench) -> None:
+    connection = redeem(bench.do(RuntimeAttach(container="a" * 64)))
+    until(lambda: bench.waiting("a" * 64))
+    connection.close()
+    until(lambda: not bench.waiting("a" * 64))
+
+
+def read_logs(bench: Bench, job: RuntimeStart, **settings: Any) -> bytes:
+    wanted: dict[str, Any] = {
+        "tty": False, "stdout": True, "stderr": True, "follow": False, "timestamps": False, "tail": -1,
+        "since": 0.0, "until": 0.0, **settings,
+    }  # fmt: skip
+    path = f"{job.directory}/container.log"
+    with redeem(bench.do(RuntimeLogs(container=job.container, path=path, **wanted))) as connection:
+        data = b""
+        while chunk := connection.recv(65536):
+            data += chunk
+    return data
+
+
+def frames(data: bytes) -> list[tuple[int, bytes]]:
+    found = []
+    while data:
+        stream, size = struct.unpack(">BxxxL", data[:8])
+        found.append((stream, data[8 : 8 + size]))
+        data = data[8 + size :]
+    return found
+
+
+def test_logs_are_kept_framed_and_followed(bench: Bench) -> None:
+    script = "for i in 1 2 3; do echo line $i; done; echo problem >&2; read x; echo last"
+    job = bench.job("sh", "-c", script, open_stdin=True)
+    stream = bench.attach(job.container)
+    bench.do(job)
+    connection = next(stream)
+    lines = [(1, b"line 1\n"), (1, b"line 2\n"), (1, b"line 3\n"), (2, b"problem\n")]
+    until(lambda: frames(read_logs(bench, job)) == lines)
+    assert frames(read_logs(bench, job, stderr=False, tail=2)) == [(1, b"line 2\n"), (1, b"line 3\n")]
+    assert read_logs(bench, job, tty=True, stdout=False) == b"problem\n"
+    assert not read_logs(bench, job, tail=0)
+    assert read_logs(bench, job, timestamps=True, tty=True, tail=1).count(b"Z ") == 1
+    followed: list[bytes] = []
+    follower = threading.Thread(target=lambda: followed.append(read_logs(bench, job, follow=True, tail=1)))
+    follower.start()
+    connection.send(b"\n")
+    follower.join(10)
+    connection.close()
+    assert frames(followed[0]) == [(2, b"problem\n"), (1, b"last\n")]
+
+
+def test_long_lines_come_whole(bench: Bench) -> None:
+    job = bench.job("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo")
+    bench.do(job)
+    bench.exit_of(job.container)
+    assert b"".join(data for _, data in frames(read_logs(bench, job))) == b"x" * 100000 + b"\n"
+
+
+def test_a_new_driver_adopts_what_runs_and_reports_what_has_ended(bench: Bench) -> None:
+    running, ended = bench.job("sleep", "60"), bench.job("sh", "-c", "sleep 0.2; exit 5")
+    started: RuntimeStarted = bench.do(running)
+    bench.do(ended)
+    bench.driver = bench.new_driver()
+    listed = {entry.container: entry for entry in bench.do(RuntimeList())}
+    assert listed[running.container].pid == started.pid
+    assert listed[running.container].exit_code is None
+    assert bench.exit_of(ended.container).exit_code == 5
+    late = bench.new_driver()
+    assert {e.container: e.exit_code for e in late.containers.known()}[ended.container] == 5
+    bench.do(RuntimeKill(container=running.container, signal=signal.SIGKILL))
+    assert bench.exit_of(running.container).exit_code == 137
+
+
+def test_a_killed_monitor_is_noticed_and_the_end_too(bench: Bench) -> None:
+    job = bench.job("sleep", "60")
+    started = bench.do(job)
+    os.kill(started.monitor_pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{started.monitor_pid}").exists())
+    os.kill(started.pid, 0)  # the container lives on
+    bench.do(RuntimeKill(container=job.container, signal=signal.SIGKILL))
+    assert bench.exit_of(job.container).exit_code == 255
+
+
+def test_a_half_done_start_is_undone_by_the_next_driver(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(self: Crun, container: str) -> None:
+        raise Died
+
+    job = bench.job("sleep", "60")
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(Crun, "start", die)
+        patch.setattr(Containers, "_remove", lambda self, bundle: None)
+        bench.do(job)
+    assert leftovers()
+    bench.driver = bench.new_driver()
+    assert not bench.do(RuntimeList())
+    assert not leftovers()
+    bench.do(job)
+
+
+def test_a_generation_that_runs_is_not_started_again_and_an_old_one_makes_way(bench: Bench) -> None:
+    job = bench.job("sleep", "60")
+    bench.do(job)
+    with pytest.raises(Conflict):
+        bench.do(job)
+    import msgspec
+
+    newer = msgspec.structs.replace(job, generation=2)
+    assert bench.do(newer).pid
+    (entry,) = bench.do(RuntimeList())
+    assert entry.generation == 2
+
+
+def test_delete_is_idempotent(bench: Bench) -> None:
+    for _ in range(2):
+        bench.do(RuntimeDelete(container="b" * 64))
