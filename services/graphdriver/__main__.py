@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from services.graphdriver.handlers import GraphDriver, jobs
+from shared.bus.client import Client
+from shared.bus.sockets import engine_endpoint
+from shared.bus.worker import Worker
+from shared.runtime.config import Config
+from shared.runtime.process import run
+
+
+def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    endpoint = engine_endpoint(config.run)
+    worker = Worker(endpoint, "graphdriver", GraphDriver(config, Client(endpoint, "graphdriver")), jobs)
+    on_stop(worker.notice)
+    worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(run("graphdriver", serve))

@@ -1,0 +1,200 @@
+"""Archive: what `docker load` is given, read as a list of images: a docker archive or an OCI layout.
+
+| file                        | format                                                        |
+|-----------------------------|---------------------------------------------------------------|
+| manifest.json               | docker archive: [{Config, RepoTags, Layers}], paths inside    |
+| index.json (no manifest.json) | OCI image-spec 1.1 layout: manifests by digest in blobs/      |
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+from services.graphdriver.blobs import digest_of
+from shared.protocol import InvalidArgument
+from shared.protocol.reference import normalize
+
+__all__ = ["Archive", "LoadedImage"]
+
+MAX_JSON = 4 << 20  # bytes
+MAX_NESTING = 4  # indexes in indexes
+MAX_LAYERS = 500
+PLATFORM_OS = "linux"
+INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+NAME_KEYS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+
+
+@dataclass
+class LoadedImage:
+    """``layers``: opens each layer's blob as it is in the archive, bottom first. ``digests``: those that are known."""
+
+    config: bytes
+    tags: list[str]
+    layers: list[Callable[[], IO[bytes]]]
+    digests: list[str | None] = field(default_factory=list)
+
+
+class Archive:
+    """Errors of all methods: InvalidArgument, saying what is wrong with the archive."""
+
+    def __init__(self, file: IO[bytes], architecture: str) -> None:
+        self._architecture = architecture
+        try:
+            self._tar = tarfile.open(fileobj=file, mode="r:")
+            self._members = {str(PurePosixPath("/", m.name)): m for m in self._tar if ".." not in m.name.split("/")}
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            raise InvalidArgument(f"invalid archive: {error}") from error
+
+    def images(self) -> list[LoadedImage]:
+        if "/manifest.json" in self._members:
+            return [self._from_docker(entry) for entry in _list(self._json("manifest.json"), "manifest.json")]
+        if "/index.json" in self._members:
+            found = self._from_index(_dict(self._json("index.json"), "index.json"), [], MAX_NESTING)
+            if not found:
+                raise InvalidArgument(f"invalid archive: no image for linux/{self._architecture}")
+            return found
+        raise InvalidArgument("invalid archive: neither manifest.json nor index.json")
+
+    # -- docker archives
+
+    def _from_docker(self, entry: Any) -> LoadedImage:
+        entry = _dict(entry, "manifest.json")
+        config = self._read(_text(entry.get("Config"), "Config"))
+        tags = [normalize(_text(tag, "RepoTags")) for tag in _list(entry.get("RepoTags") or [], "RepoTags")]
+        paths = [_text(path, "Layers") for path in _list(entry.get("Layers") or [], "Layers")]
+        if len(paths) > MAX_LAYERS:
+            raise InvalidArgument(f"invalid archive: more than {MAX_LAYERS} layers")
+        return LoadedImage(config, tags, [self._opener(path) for path in paths], [None] * len(paths))
+
+    # -- OCI layouts
+
+    def _from_index(self, index: dict[str, Any], names: list[str], depth: int) -> list[LoadedImage]:
+        if depth == 0:
+            raise InvalidArgument("invalid archive: indexes are nested too deeply")
+        found = []
+        for descriptor in _list(index.get("manifests") or [], "manifests"):
+            descriptor = _dict(descriptor, "manifests")
+            own = self._names(descriptor) or names
+            document = _dict(self._blob_json(descriptor), "manifest")
+            if "manifests" in document and "layers" in document:
+                raise InvalidArgument("invalid archive: a document is both an index and a manifest")
+            if descriptor.get("mediaType") in INDEX_TYPES or "manifests" in document:
+                found += self._from_index(document, own, depth - 1)
+            elif self._is_ours(descriptor):
+                found.append(self._from_manifest(document, own))
+        return found
+
+    def _is_ours(self, descriptor: dict[str, Any]) -> bool:
+        platform = descriptor.get("platform")
+        if not isinstance(platform, dict):
+            return True
+        return platform.get("os") == PLATFORM_OS and platform.get("architecture") == self._architecture
+
+    def _names(self, descriptor: dict[str, Any]) -> list[str]:
+        annotations = descriptor.get("annotations")
+        if not isinstance(annotations, dict):
+            return []
+        name = next((annotations[key] for key in NAME_KEYS if isinstance(annotations.get(key), str)), None)
+        if name is None:
+            return []
+        try:
+            return [normalize(name)]
+        except InvalidArgument:
+            return []  # ref.name may be a bare tag or a free text
+
+    def _from_manifest(self, manifest: dict[str, Any], tags: list[str]) -> LoadedImage:
+        config = self._blob(_dict(manifest.get("config"), "config"))
+        descriptors = [_dict(entry, "layers") for entry in _list(manifest.get("layers"), "layers")]
+        if len(descriptors) > MAX_LAYERS:
+            raise InvalidArgument(f"invalid archive: more than {MAX_LAYERS} layers")
+        digests = [_text(entry.get("digest"), "digest") for entry in descriptors]
+        return LoadedImage(config, tags, [self._opener(_blob_path(d)) for d in digests], list(digests))
+
+    def _blob_json(self, descriptor: dict[str, Any]) -> Any:
+        return _parse(self._blob(descriptor), str(descriptor.get("digest")))
+
+    def _blob(self, descriptor: dict[str, Any]) -> bytes:
+        digest = _text(descriptor.get("digest"), "digest")
+        data = self._read(_blob_path(digest))
+        if digest_of(data) != digest:
+            raise InvalidArgument(f"invalid archive: blob {digest} does not match its digest")
+        return data
+
+    # -- files
+
+    def _json(self, path: str) -> Any:
+        return _parse(self._read(path), path)
+
+    def _member(self, path: str) -> tarfile.TarInfo:
+        """Find a regular file; old docker archives have symlinks between layers."""
+        for _ in range(2):
+            member = self._members.get(str(PurePosixPath("/", path)))
+            if member is None or not member.issym():
+                break
+            path = str(PurePosixPath(path).parent / member.linkname)
+            path = _collapse(path)
+        if member is None or not member.isreg():
+            raise InvalidArgument(f"invalid archive: {path!r} is missing")
+        return member
+
+    def _read(self, path: str) -> bytes:
+        member = self._member(path)
+        if member.size > MAX_JSON:
+            raise InvalidArgument(f"invalid archive: {path!r} is larger than {MAX_JSON} bytes")
+        with self._open(member) as file:
+            return file.read()
+
+    def _opener(self, path: str) -> Callable[[], IO[bytes]]:
+        member = self._member(path)
+        return lambda: self._open(member)
+
+    def _open(self, member: tarfile.TarInfo) -> IO[bytes]:
+        file = self._tar.extractfile(member)
+        if file is None:
+            raise InvalidArgument(f"invalid archive: {member.name!r} is not a file")
+        return file
+
+
+def _collapse(path: str) -> str:
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in ("", ".", ".."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _blob_path(digest: str) -> str:
+    algorithm, _, value = digest.partition(":")
+    return f"blobs/{algorithm}/{value}"
+
+
+def _parse(data: bytes, name: str) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"invalid archive: {name}: {error}") from None
+
+
+def _dict(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"invalid archive: {name} is not an object")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidArgument(f"invalid archive: {name} is not a list")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"invalid archive: {name} is not a string")
+    return value

@@ -1,0 +1,107 @@
+"""Blobs: the content store. A blob is a file named by its digest, and it is complete or not there.
+
+`Blobs.hold` protects digests that a load under way needs from `collect`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.protocol import InvalidArgument
+
+__all__ = ["Blobs", "digest_of"]
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+CHUNK = 1 << 20
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+class Blobs:
+    def __init__(self, root: Path) -> None:
+        self._directory = root / "blobs" / "sha256"
+        self._temporary = root / "tmp"
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def path(self, digest: str) -> Path:
+        """Return where a blob is or would be. Errors: InvalidArgument (not a sha256 digest)."""
+        if not DIGEST.fullmatch(digest):
+            raise InvalidArgument(f"invalid digest: {digest[:100]!r}")
+        return self._directory / digest.removeprefix("sha256:")
+
+    def has(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+    @contextmanager
+    def hold(self, names: list[str]) -> Iterator[None]:
+        """Keep digests and chain ids from being collected."""
+        with self._lock:
+            self._held.update(names)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.subtract(names)
+                self._held += Counter()
+
+    def held(self) -> set[str]:
+        with self._lock:
+            return set(self._held)
+
+    def add(self, source: BinaryIO, expected: str) -> int:
+        """Store a stream under its digest; returns its size. Errors: InvalidArgument (the digest is another)."""
+        path = self.path(expected)
+        temporary = self._temporary / secrets.token_hex(8)
+        hasher, size = hashlib.sha256(), 0
+        try:
+            with temporary.open("xb") as file:
+                while chunk := source.read(CHUNK):
+                    hasher.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+                if f"sha256:{hasher.hexdigest()}" != expected:
+                    raise InvalidArgument(f"blob {expected} does not match its digest: sha256:{hasher.hexdigest()}")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_directory(self._directory)
+        return size
+
+    def size(self, digest: str) -> int:
+        return self.path(digest).stat().st_size
+
+    def read(self, digest: str) -> bytes:
+        return self.path(digest).read_bytes()
+
+    def collect(self, keep: set[str]) -> int:
+        """Remove all blobs but ``keep`` and those that are held; returns the bytes freed."""
+        freed = 0
+        wanted = {digest.removeprefix("sha256:") for digest in keep | self.held()}
+        for path in self._directory.iterdir():
+            if path.name not in wanted:
+                freed += path.stat().st_size
+                path.unlink()
+        return freed
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,31 @@
+"""Compression: what a stream is packed with is seen from its first bytes, never believed from a label."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import IO
+
+import zstandard
+
+from shared.protocol import InvalidArgument
+
+__all__ = ["ERRORS", "decompressed"]
+
+ERRORS = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
+
+
+def decompressed(file: IO[bytes]) -> IO[bytes]:
+    """Return a stream of the plain bytes of a seekable file. Errors: InvalidArgument (bzip2, xz)."""
+    head = file.read(6)
+    file.seek(0)
+    if head.startswith(GZIP):
+        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
+    if head.startswith(ZSTD):
+        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
+    for magic, name in OTHERS.items():
+        if head.startswith(magic):
+            raise InvalidArgument(f"{name} compression is not supported; use gzip, zstd or none")
+    return file

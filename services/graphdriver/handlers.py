@@ -1,0 +1,151 @@
+"""Job ↔ operation."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+from services.graphdriver.blobs import Blobs
+from services.graphdriver.export import export_images
+from services.graphdriver.layers import Layers, choose_driver
+from services.graphdriver.load import load_archive
+from shared.bus.bus import Bus
+from shared.bus.context import check_cancelled, emit
+from shared.bus.handlers import Handlers
+from shared.bus.tickets import TicketServer
+from shared.protocol import (
+    TICKET_LIFETIME,
+    CreateLayer,
+    DockyardError,
+    ExportImages,
+    GraphCollect,
+    GraphStatus,
+    LayerUsage,
+    LoadImages,
+    MeasureLayer,
+    MountLayer,
+    NotFound,
+    RemoveLayer,
+    Ticket,
+    Unavailable,
+    UnmountLayer,
+    encode_body,
+)
+from shared.runtime.config import Config
+
+__all__ = ["GraphDriver", "jobs"]
+
+CHUNK = 1 << 20
+
+
+class GraphDriver:
+    def __init__(self, config: Config, bus: Bus) -> None:
+        root = config.root / "graph"
+        self.temporary = root / "tmp"
+        shutil.rmtree(self.temporary, ignore_errors=True)  # what an earlier process left half-done
+        self.temporary.mkdir(mode=0o700, parents=True)
+        root.chmod(0o710)
+        self.blobs = Blobs(root)
+        self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary), self.blobs)
+        self.tickets = TicketServer(config.run / "graphdriver.tickets")
+        self.bus = bus
+
+    def receive(self, path: Path) -> None:
+        """Have the job's caller send bytes, and write them to ``path``; returns when it has sent all.
+
+        Errors: Unavailable (nobody came), Cancelled.
+        """
+        came, done = threading.Event(), threading.Event()
+
+        def spool(connection: socket.socket) -> None:
+            came.set()
+            try:
+                with path.open("xb") as file:
+                    while chunk := connection.recv(CHUNK):
+                        file.write(chunk)
+            finally:
+                done.set()
+
+        emit(encode_body(self.tickets.issue(spool)).decode(), stream="ticket")
+        if not came.wait(TICKET_LIFETIME):
+            raise Unavailable("load: nobody sent the archive")
+        while not done.wait(0.2):
+            check_cancelled()
+
+
+jobs: Handlers[GraphDriver] = Handlers()
+
+
+@jobs.handles(CreateLayer)
+def create(driver: GraphDriver, job: CreateLayer) -> None:
+    try:
+        driver.layers.create(job.container, job.chain_ids)
+    except OSError as error:
+        raise DockyardError(f"layer of {job.container} not created: {error}") from error
+
+
+@jobs.handles(MountLayer)
+def mount(driver: GraphDriver, job: MountLayer) -> str:
+    try:
+        return str(driver.layers.mount(job.container))
+    except OSError as error:
+        raise DockyardError(f"layer of {job.container} not mounted: {error}") from error
+
+
+@jobs.handles(UnmountLayer)
+def unmount(driver: GraphDriver, job: UnmountLayer) -> None:
+    try:
+        driver.layers.unmount(job.container)
+    except OSError as error:
+        raise DockyardError(f"layer of {job.container} not unmounted: {error}") from error
+
+
+@jobs.handles(RemoveLayer)
+def remove(driver: GraphDriver, job: RemoveLayer) -> None:
+    try:
+        driver.layers.remove(job.container)
+    except OSError as error:
+        raise DockyardError(f"layer of {job.container} not removed: {error}") from error
+
+
+@jobs.handles(MeasureLayer)
+def measure(driver: GraphDriver, job: MeasureLayer) -> LayerUsage:
+    return driver.layers.usage(job.container)
+
+
+@jobs.handles(GraphStatus)
+def status(driver: GraphDriver, job: GraphStatus) -> dict[str, str]:
+    return driver.layers.driver.status()
+
+
+@jobs.handles(LoadImages)
+def load(driver: GraphDriver, job: LoadImages) -> None:
+    directory = driver.temporary / secrets.token_hex(8)
+    directory.mkdir(mode=0o700)
+    try:
+        driver.receive(directory / "archive")
+        load_archive(directory / "archive", directory / "plain", driver.blobs, driver.layers, driver.bus)
+    except OSError as error:
+        raise DockyardError(f"load: {error}") from error
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@jobs.handles(ExportImages)
+def export(driver: GraphDriver, job: ExportImages) -> Ticket:
+    for saved in job.images:
+        for digest in (saved.image.id, *(layer.digest for layer in saved.image.layers)):
+            if not driver.blobs.has(digest):
+                raise NotFound(f"blob {digest} is missing")
+    return driver.tickets.issue(lambda connection: export_images(job.images, driver.blobs, connection))
+
+
+@jobs.handles(GraphCollect)
+def collect(driver: GraphDriver, job: GraphCollect) -> int:
+    digests = {layer.digest for image in job.keep_images for layer in image.layers}
+    digests |= {image.id for image in job.keep_images}
+    chains = {chain for image in job.keep_images for chain in image.chain_ids}
+    return driver.blobs.collect(digests) + driver.layers.collect(chains, set(job.keep_containers))

@@ -1,0 +1,181 @@
+"""Layers: image layers by chain id, containers' writable layers, and their mounts.
+
+A layer is unpacked in tmp/ and renamed into place; its directory's name is a short prefix of its chain id, so that a
+mount of more than a hundred fits into the kernel's 4096 bytes of options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import threading
+from collections import defaultdict
+from pathlib import Path
+from typing import IO
+
+from services.graphdriver.apply import apply_layer
+from services.graphdriver.blobs import Blobs, sync_directory
+from services.graphdriver.driver import StorageDriver
+from services.graphdriver.overlay import Overlay
+from services.graphdriver.syscalls import sync_file_system
+from services.graphdriver.vfs import Vfs
+from shared.protocol import DockyardError, InvalidArgument, LayerUsage, NotFound
+
+__all__ = ["Layers", "choose_driver"]
+
+SHORT = 12  # hex digits of a chain id in a directory's name
+
+
+def choose_driver(name: str, directory: Path) -> StorageDriver:
+    """Return the driver of that name, or the best that works in ``directory``. Errors: DockyardError."""
+    if name != "vfs" and Overlay.works(directory):
+        return Overlay()
+    if name == "overlay":
+        raise DockyardError(f"storage driver overlay does not work in {directory}")
+    return Vfs()
+
+
+class _Hashing:
+    """A readable stream that hashes what is read."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source, self._hasher = source, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._hasher.update(data)
+        return data
+
+    def digest(self) -> str:
+        while self.read(1 << 20):
+            pass
+        return f"sha256:{self._hasher.hexdigest()}"
+
+
+class Layers:
+    def __init__(self, root: Path, driver: StorageDriver, blobs: Blobs) -> None:
+        self.driver, self._blobs = driver, blobs
+        self._temporary = root / "tmp"
+        self._layers = root / driver.name
+        self._containers = root / "containers"
+        for directory in (self._layers, self._containers):
+            directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    # -- image layers
+
+    def path(self, chain_id: str) -> Path:
+        return self._layers / chain_id.removeprefix("sha256:")[:SHORT]
+
+    def size(self, chain_id: str) -> int | None:
+        """Return the bytes of a layer's files, None if it is not here."""
+        try:
+            facts = json.loads((self.path(chain_id) / "layer.json").read_text())
+        except FileNotFoundError:
+            return None
+        if facts["chain_id"] != chain_id:
+            raise DockyardError(f"layers {facts['chain_id']} and {chain_id} share a short name")
+        return int(facts["size"])
+
+    def unpack(self, chain_id: str, parents: list[str], diff_id: str, source: IO[bytes]) -> int:
+        """Unpack an uncompressed tar as a layer; returns its size. Errors: InvalidArgument (broken, or not diff_id)."""
+        with self._locks[chain_id]:
+            known = self.size(chain_id)
+            if known is not None:
+                return known
+            temporary = self._temporary / secrets.token_hex(8)
+            stream = _Hashing(source)
+            try:
+                self.driver.prepare(temporary, [self.path(parent) for parent in parents])
+                target = self.driver.diff_path(temporary)
+                size = apply_layer(stream, target, overlay=self.driver.name == "overlay")  # type: ignore[arg-type]
+                if (found := stream.digest()) != diff_id:
+                    raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")
+                (temporary / "layer.json").write_text(json.dumps({"chain_id": chain_id, "size": size}))
+                sync_file_system(temporary)
+                temporary.rename(self.path(chain_id))
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            sync_directory(self._layers)
+            return size
+
+    # -- containers' layers
+
+    def create(self, container: str, chain_ids: list[str]) -> None:
+        for chain_id in chain_ids:
+            if self.size(chain_id) is None:
+                raise NotFound(f"no such layer: {chain_id}")
+        directory = self._container(container)
+        with self._locks[container]:
+            self.driver.create(directory, [self.path(chain_id) for chain_id in chain_ids])
+            temporary = directory / "layers.new"
+            temporary.write_text(json.dumps(chain_ids))
+            temporary.rename(directory / "layers.json")
+
+    def mount(self, container: str) -> Path:
+        directory = self._container(container)
+        with self._locks[container]:
+            return self.driver.mount(directory, [self.path(chain_id) for chain_id in self._chain(container)])
+
+    def unmount(self, container: str) -> None:
+        with self._locks[container]:
+            self.driver.unmount(self._container(container))
+
+    def remove(self, container: str) -> None:
+        with self._locks[container]:
+            directory = self._container(container)
+            self.driver.unmount(directory)
+            if directory.exists():
+                doomed = self._temporary / secrets.token_hex(8)
+                directory.rename(doomed)
+                shutil.rmtree(doomed)
+        self._locks.pop(container, None)
+
+    def usage(self, container: str) -> LayerUsage:
+        own = _tree_size(self.driver.writable_path(self._container(container)))
+        below = sum(self.size(chain_id) or 0 for chain_id in self._chain(container))
+        return LayerUsage(rw=own, root=own + below) if self.driver.name == "overlay" else LayerUsage(rw=own, root=own)
+
+    def _chain(self, container: str) -> list[str]:
+        try:
+            chain: list[str] = json.loads((self._container(container) / "layers.json").read_text())
+        except FileNotFoundError:
+            raise NotFound(f"no layer of container {container}") from None
+        return chain
+
+    def _container(self, container: str) -> Path:
+        if not container.isalnum():
+            raise InvalidArgument(f"invalid container id: {container[:100]!r}")
+        return self._containers / container
+
+    def collect(self, keep_chains: set[str], keep_containers: set[str]) -> int:
+        """Remove all layers but those named and held; returns the bytes freed."""
+        freed = 0
+        for directory in list(self._containers.iterdir()):
+            if directory.name not in keep_containers:
+                freed += _tree_size(self.driver.writable_path(directory))
+                self.remove(directory.name)
+        wanted = {self.path(chain).name for chain in keep_chains | self._blobs.held()}
+        for directory in list(self._layers.iterdir()):
+            if directory.name not in wanted:
+                freed += _tree_size(directory)
+                doomed = self._temporary / secrets.token_hex(8)
+                directory.rename(doomed)
+                shutil.rmtree(doomed)
+        return freed
+
+
+def _tree_size(path: Path) -> int:
+    """Return the bytes of the regular files under ``path``; a hard link counts once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for directory, _, files in os.walk(path):
+        for name in files:
+            status = (Path(directory) / name).lstat()
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_size
+    return total

@@ -1,0 +1,160 @@
+"""Load: from an archive on disk to blobs, layers and an image record."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from services.graphdriver.archive import Archive, LoadedImage
+from services.graphdriver.blobs import Blobs, digest_of
+from services.graphdriver.compression import ERRORS, decompressed
+from services.graphdriver.layers import Layers
+from shared.bus.bus import Bus
+from shared.bus.context import check_cancelled, emit
+from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
+from shared.protocol.reference import familiar
+
+__all__ = ["chain_ids", "load_archive"]
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+PLAIN = "application/vnd.oci.image.layer.v1.tar"
+MEDIA_TYPES = {b"\x1f\x8b": f"{PLAIN}+gzip", b"\x28\xb5": f"{PLAIN}+zstd"}
+CHUNK = 1 << 20
+
+
+def load_archive(path: Path, plain: Path, blobs: Blobs, layers: Layers, bus: Bus) -> None:
+    """Load every image of the archive at ``path``; ``plain`` is where it may be unpacked to if it is compressed.
+
+    Errors: InvalidArgument. What was loaded before the error stays on disk unrecorded, and is collected.
+    """
+    with path.open("rb") as file:
+        stream = decompressed(file)
+        if stream is not file:
+            _spool(stream, plain)
+            stream = plain.open("rb")
+        with stream:
+            architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+            for loaded in Archive(stream, architecture).images():
+                check_cancelled()
+                _load_image(loaded, blobs, layers, bus)
+
+
+def _spool(stream: IO[bytes], target: Path) -> None:
+    try:
+        with target.open("xb") as file:
+            while chunk := stream.read(CHUNK):
+                check_cancelled()
+                file.write(chunk)
+    except ERRORS as error:
+        raise InvalidArgument(f"invalid archive: {error}") from error
+
+
+def _load_image(loaded: LoadedImage, blobs: Blobs, layers: Layers, bus: Bus) -> None:
+    config = _config(loaded.config)
+    diff_ids = config["rootfs"]["diff_ids"]
+    if len(diff_ids) != len(loaded.layers):
+        raise InvalidArgument(f"invalid archive: {len(diff_ids)} diff_ids, {len(loaded.layers)} layers")
+    chains, image_id = chain_ids(diff_ids), digest_of(loaded.config)
+    digests = [
+        _digest(opener()) if given is None else given
+        for opener, given in zip(loaded.layers, loaded.digests, strict=True)
+    ]
+    with blobs.hold([image_id, *digests, *chains]):
+        descriptors, sizes = [], []
+        for index, (opener, digest) in enumerate(zip(loaded.layers, digests, strict=True)):
+            check_cancelled()
+            descriptors.append(_store_blob(opener, digest, blobs))
+            with blobs.path(digest).open("rb") as blob:
+                try:
+                    size = layers.unpack(chains[index], chains[:index], diff_ids[index], decompressed(blob))
+                except ERRORS as error:
+                    raise InvalidArgument(f"layer {digest} cannot be unpacked: {error}") from error
+            sizes.append(size)
+        blobs.add(io.BytesIO(loaded.config), image_id)
+        image = _record(image_id, config, len(loaded.config), descriptors, chains, sizes)
+        bus.call(SetImage(image=image, tags=loaded.tags))
+    for tag in loaded.tags:
+        _say(f"Loaded image: {familiar(tag)}\n")
+    if not loaded.tags:
+        _say(f"Loaded image ID: {image_id}\n")
+
+
+def _say(text: str) -> None:
+    emit(json.dumps({"stream": text}), stream="progress")
+
+
+def _config(data: bytes) -> dict[str, Any]:
+    """Parse an image config and check what is used of it (OCI image-spec 1.1, config)."""
+    try:
+        config = json.loads(data)
+        diff_ids = config["rootfs"]["diff_ids"]
+        if not isinstance(diff_ids, list) or not all(isinstance(entry, str) for entry in diff_ids):
+            raise TypeError("diff_ids is not a list of strings")
+        for name in ("architecture", "os", "created", "author"):
+            if not isinstance(config.get(name, ""), (str, type(None))):
+                raise TypeError(f"{name} is not a string")
+        history = config.get("history") or []
+        if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+            raise TypeError("history is not a list of objects")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidArgument(f"invalid image config: {error}") from None
+    if config.get("os") not in (None, "", "linux"):
+        raise InvalidArgument(f"image operating system {config['os']!r} cannot be used on this platform")
+    return config  # type: ignore[no-any-return]
+
+
+def _record(
+    image_id: str, config: dict[str, Any], size: int, layers: list[Descriptor], chains: list[str], sizes: list[int]
+) -> Image:
+    given = {key: value for key, value in (config.get("config") or {}).items() if value is not None}
+    try:
+        settings = msgspec.convert(given, ContainerConfig)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"invalid image config: {error}") from None
+    return Image(
+        id=image_id,
+        architecture=config.get("architecture") or "",
+        os=config.get("os") or "linux",
+        created=config.get("created") or "",
+        author=config.get("author") or "",
+        comment=config.get("comment") or "",
+        variant=config.get("variant") or "",
+        config=settings,
+        config_size=size,
+        layers=layers,
+        diff_ids=config["rootfs"]["diff_ids"],
+        chain_ids=chains,
+        layer_sizes=sizes,
+        history=config.get("history") or [],
+    )
+
+
+def _digest(source: IO[bytes]) -> str:
+    hasher = hashlib.sha256()
+    with source:
+        while chunk := source.read(CHUNK):
+            hasher.update(chunk)
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def _store_blob(opener: Any, digest: str, blobs: Blobs) -> Descriptor:
+    with opener() as source:
+        media_type = MEDIA_TYPES.get(source.read(2), PLAIN)
+    if not blobs.has(digest):
+        with opener() as source:
+            blobs.add(source, digest)
+    return Descriptor(media_type=media_type, digest=digest, size=blobs.size(digest))
+
+
+def chain_ids(diff_ids: list[str]) -> list[str]:
+    """Return the ChainID of each layer (OCI image-spec 1.1, config §layer ChainID)."""
+    chains: list[str] = []
+    for diff_id in diff_ids:
+        chains.append(digest_of(f"{chains[-1]} {diff_id}".encode()) if chains else diff_id)
+    return chains

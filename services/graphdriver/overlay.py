@@ -1,0 +1,72 @@
+"""overlay: each layer a directory, a container's root an overlayfs mount of them.
+
+| path                                  | what                             |
+|---------------------------------------|----------------------------------|
+| LAYER/diff                            | an image layer's files           |
+| CONTAINER/upper, work, merged         | overlayfs's own three            |
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from services.graphdriver import syscalls
+
+__all__ = ["Overlay"]
+
+MAX_OPTIONS = 4095  # bytes that mount(2) takes
+
+
+class Overlay:
+    name = "overlay"
+
+    @staticmethod
+    def works(directory: Path) -> bool:
+        """Try a real mount in ``directory``."""
+        with tempfile.TemporaryDirectory(dir=directory) as trial:
+            top = Path(trial)
+            for name in ("lower", "upper", "work", "merged"):
+                (top / name).mkdir()
+            try:
+                syscalls.mount(
+                    "overlay",
+                    top / "merged",
+                    "overlay",
+                    f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work",
+                )
+            except OSError:
+                return False
+            syscalls.unmount(top / "merged")
+        return True
+
+    def diff_path(self, layer: Path) -> Path:
+        return layer / "diff"
+
+    def prepare(self, layer: Path, parents: list[Path]) -> None:
+        self.diff_path(layer).mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    def create(self, container: Path, layers: list[Path]) -> None:
+        for name, mode in (("work", 0o700), ("upper", 0o755), ("merged", 0o700)):
+            (container / name).mkdir(mode=mode, parents=True, exist_ok=True)
+            (container / name).chmod(mode)
+
+    def mount(self, container: Path, layers: list[Path]) -> Path:
+        merged = container / "merged"
+        if syscalls.is_mounted(merged):
+            return merged
+        lower = ":".join(str(self.diff_path(layer)) for layer in reversed(layers))
+        options = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work"
+        if len(options) > MAX_OPTIONS:
+            raise OSError(36, f"{len(layers)} layers are too many for one mount")
+        syscalls.mount("overlay", merged, "overlay", options)
+        return merged
+
+    def unmount(self, container: Path) -> None:
+        syscalls.unmount(container / "merged")
+
+    def writable_path(self, container: Path) -> Path:
+        return container / "upper"
+
+    def status(self) -> dict[str, str]:
+        return {"Driver": self.name, "Supports d_type": "true", "Using metacopy": "false", "userxattr": "false"}
