@@ -1,0 +1,34 @@
+"""The netdriver: bridges, veth pairs, addresses and published ports."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+from collections.abc import Callable
+
+from services.netdriver.firewall import Firewall
+from services.netdriver.handlers import drivers, jobs
+from services.netdriver.netdriver import NetDriver
+from services.netdriver.nft import Nft
+from shared.bus.sockets import engine_endpoint
+from shared.bus.worker import Worker
+from shared.runtime.config import Config
+from shared.runtime.process import run
+
+
+def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a descriptor for each published port
+    firewall = None
+    if config.bridge != "none":
+        firewall = Firewall(Nft(), config.bridge, ip_masq=config.ip_masq)
+        threading.Thread(target=firewall.watch, args=(stop,), name="firewall", daemon=True).start()
+    netdriver = NetDriver(config, drivers(config, firewall))
+    worker = Worker(engine_endpoint(config.run), "netdriver", netdriver, jobs)
+    on_stop(worker.notice)
+    worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(run("netdriver", serve))

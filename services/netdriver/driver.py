@@ -1,0 +1,57 @@
+"""Driver: what one way of connecting a container (a network mode) must offer. The namespace is there already.
+
+Every method may be called again, also after a crash in the middle of it; a driver keeps nothing that it cannot rebuild
+from the leases and the kernel. OSError and NftError pass through; the caller turns them into ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from services.netdriver.leases import Lease
+from services.netdriver.netns import Namespace
+from services.netdriver.ports import Request
+from shared.protocol import AllocatedPort, AllocateInterface, Bridge, Interface
+
+__all__ = ["Driver"]
+
+
+class Driver(Protocol):
+    def init(self, leases: Sequence[Lease]) -> Bridge:
+        """Make or mend what all containers share; the first call counts what ``leases`` hold as taken.
+
+        Raises Conflict, Unavailable.
+        """
+        ...
+
+    def reserve(self, job: AllocateInterface) -> Interface:
+        """Choose address and ports without touching links or rules; ``netns`` is left to the caller.
+
+        On failure nothing stays reserved. Raises InvalidArgument, Conflict, Unavailable.
+        """
+        ...
+
+    def reserve_port(self, wanted: Request) -> AllocatedPort:
+        """Choose one more host port; on failure nothing stays reserved. Errors as `reserve`."""
+        ...
+
+    def connect(self, lease: Lease, namespace: Namespace) -> None:
+        """Make links, addresses and rules as the lease says, whatever is there; what a failure leaves, stays."""
+        ...
+
+    def publish(self, lease: Lease) -> None:
+        """Make the rules for the lease's ports; `connect` does this too."""
+        ...
+
+    def is_connected(self, lease: Lease) -> bool:
+        """Tell whether `connect` was carried out to its end, and still holds."""
+        ...
+
+    def disconnect(self, lease: Lease) -> None:
+        """Undo `connect` and `reserve`; what is not there is no error. Links go when the namespace goes."""
+        ...
+
+    def sweep(self, leases: Callable[[], Sequence[Lease]]) -> None:
+        """Remove every link of ours that none of the leases has; ``leases`` is asked after the kernel."""
+        ...

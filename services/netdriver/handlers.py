@@ -1,0 +1,58 @@
+"""The netdriver's jobs, and which drivers serve them."""
+
+from __future__ import annotations
+
+from services.netdriver.bridge import BridgeDriver
+from services.netdriver.driver import Driver
+from services.netdriver.firewall import Firewall
+from services.netdriver.netdriver import NetDriver
+from services.netdriver.none import NoneDriver
+from shared.bus.handlers import Handlers
+from shared.protocol import (
+    AllocatedPort,
+    AllocateInterface,
+    AllocatePort,
+    Bridge,
+    InitNetworkDriver,
+    Interface,
+    ListInterfaces,
+    ReleaseInterface,
+)
+from shared.runtime.config import Config
+
+__all__ = ["drivers", "jobs"]
+
+jobs: Handlers[NetDriver] = Handlers()
+
+
+def drivers(config: Config, firewall: Firewall | None) -> dict[str, Driver]:
+    """Return network mode → driver; without a firewall (``bridge = none``) there is no mode ``bridge``."""
+    found: dict[str, Driver] = {"none": NoneDriver()}
+    if firewall is not None:
+        found["bridge"] = BridgeDriver(config, firewall)
+    return found
+
+
+@jobs.handles(InitNetworkDriver)
+def init(netdriver: NetDriver, job: InitNetworkDriver) -> Bridge:
+    return netdriver.init(job.containers)
+
+
+@jobs.handles(AllocateInterface)
+def allocate(netdriver: NetDriver, job: AllocateInterface) -> Interface:
+    return netdriver.allocate(job)
+
+
+@jobs.handles(ReleaseInterface)
+def release(netdriver: NetDriver, job: ReleaseInterface) -> None:
+    netdriver.release(job.container, job.generation)
+
+
+@jobs.handles(AllocatePort)
+def publish(netdriver: NetDriver, job: AllocatePort) -> AllocatedPort:
+    return netdriver.publish(job)
+
+
+@jobs.handles(ListInterfaces)
+def interfaces(netdriver: NetDriver, job: ListInterfaces) -> dict[str, Interface]:
+    return netdriver.interfaces()

@@ -1,0 +1,44 @@
+"""Nft: native nftables through libnftables(3), in this process: 0.1 ms a transaction, where ``nft`` takes 3."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+
+from shared.protocol import DockyardError
+
+__all__ = ["Nft", "NftError"]
+
+
+class NftError(DockyardError):
+    """The kernel or the parser refused a transaction; nothing of it was done."""
+
+
+class Nft:
+    """The rules of the network namespace in which this was made. Thread-safe.
+
+    Raises NftError if the library (Debian: libnftables1) is missing.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._library = ctypes.CDLL("libnftables.so.1")
+        except OSError as error:
+            raise NftError(f"libnftables.so.1 cannot be loaded: {error}") from error
+        for name in ("nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
+            getattr(self._library, name).restype = ctypes.c_char_p
+        self._library.nft_ctx_new.restype = ctypes.c_void_p
+        self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        self._library.nft_ctx_buffer_output(self._context)
+        self._library.nft_ctx_buffer_error(self._context)
+        self._lock = threading.Lock()
+
+    def run(self, commands: str) -> str:
+        """Carry out nft(8) commands in one transaction and return what they print; raises NftError."""
+        with self._lock:
+            status = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
+            output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+            error: bytes = self._library.nft_ctx_get_error_buffer(self._context)
+        if status != 0:
+            raise NftError(f"nftables: {error.decode(errors='replace').strip()}")
+        return output.decode()

@@ -1,0 +1,40 @@
+"""NoneDriver: a namespace with nothing but ``lo``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.netdriver.leases import Lease
+from services.netdriver.netns import Namespace
+from services.netdriver.ports import Request
+from shared.protocol import AllocatedPort, AllocateInterface, Bridge, Conflict, Interface
+
+__all__ = ["NoneDriver"]
+
+
+class NoneDriver:
+    """The `Driver` of mode ``none``: all that it promises is there when the namespace is. Ports are ignored."""
+
+    def init(self, leases: Sequence[Lease]) -> Bridge:
+        return Bridge(name="none", address="", subnet="", mtu=0)
+
+    def reserve(self, job: AllocateInterface) -> Interface:
+        return Interface(mode="none")
+
+    def reserve_port(self, wanted: Request) -> AllocatedPort:
+        raise Conflict("a container without a network cannot publish ports")
+
+    def connect(self, lease: Lease, namespace: Namespace) -> None:
+        pass
+
+    def publish(self, lease: Lease) -> None:
+        pass
+
+    def is_connected(self, lease: Lease) -> bool:
+        return True
+
+    def disconnect(self, lease: Lease) -> None:
+        pass
+
+    def sweep(self, leases: Callable[[], Sequence[Lease]]) -> None:
+        pass

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.netdriver.ipam import POOLS, Pool, choose_subnet
+from shared.protocol import Unavailable
+
+
+@given(st.integers(24, 30), st.lists(st.one_of(st.just("allocate"), st.integers(0, 300)), max_size=400))
+def test_an_address_is_never_given_twice(prefix_len: int, steps: list[str | int]) -> None:
+    gateway = IPv4Interface(f"10.9.8.1/{prefix_len}")
+    forbidden = {gateway.ip, gateway.network.network_address, gateway.network.broadcast_address}
+    pool, held = Pool(gateway), []
+    for step in steps:
+        if step == "allocate":
+            try:
+                address = pool.allocate()
+            except Unavailable:
+                assert len(held) == gateway.network.num_addresses - 3
+                continue
+            assert address in gateway.network
+            assert address not in forbidden
+            assert address not in held
+            held.append(address)
+        elif held:
+            pool.release(held.pop(int(step) % len(held)))
+
+
+def test_a_released_address_rests_until_all_others_had_their_turn() -> None:
+    pool = Pool(IPv4Interface("10.9.8.1/29"))
+    first = pool.allocate()
+    pool.release(first)
+    following = [pool.allocate() for _ in range(5)]
+    assert first not in following[:4]
+    assert following[4] == first
+    with pytest.raises(Unavailable):
+        pool.allocate()
+
+
+def test_a_claimed_address_is_not_given_and_the_search_goes_on_behind_it() -> None:
+    pool = Pool(IPv4Interface("10.9.8.1/24"))
+    pool.claim(IPv4Address("10.9.8.7"))
+    pool.claim(IPv4Address("192.168.1.1"))  # of another subnet
+    assert pool.allocate() == IPv4Address("10.9.8.8")
+
+
+def test_releasing_the_gateway_or_a_free_address_changes_nothing() -> None:
+    pool = Pool(IPv4Interface("10.9.8.1/30"))
+    pool.release(IPv4Address("10.9.8.1"))
+    pool.release(IPv4Address("10.9.8.2"))
+    assert pool.allocate() == IPv4Address("10.9.8.2")
+    with pytest.raises(Unavailable):
+        pool.allocate()
+
+
+def test_the_first_pool_that_overlaps_nothing_is_chosen() -> None:
+    assert choose_subnet([]) == IPv4Interface("172.30.0.1/16")
+    taken = [IPv4Network("172.30.5.0/24"), IPv4Network("172.16.0.0/12")]
+    assert choose_subnet(taken) == IPv4Interface("10.30.0.1/16")
+    with pytest.raises(Unavailable):
+        choose_subnet(pool.network for pool in POOLS)
