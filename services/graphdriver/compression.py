@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from typing import IO
+from typing import IO, cast
 
 import zstandard
 
@@ -22,9 +22,9 @@ def decompressed(file: IO[bytes]) -> IO[bytes]:
     head = file.read(6)
     file.seek(0)
     if head.startswith(GZIP):
-        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb"))
     if head.startswith(ZSTD):
-        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
+        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
     for magic, name in OTHERS.items():
         if head.startswith(magic):
             raise InvalidArgument(f"{name} compression is not supported; use gzip, zstd or none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def _convert(name: str, kind: Any, value: Any) -> Any:
         if kind is bool:
             return _boolean(value)
         if kind is Path:
-            return Path(_only(str, value)).absolute()
+            return Path(_only(str, os.fspath(value))).absolute()
         if kind is str:
             return _only(str, value)
         if kind in (int, float):

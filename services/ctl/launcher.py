@@ -1,0 +1,205 @@
+"""Launcher: circus's Arbiter, with what it lacks: readiness gates, an ordered stop, bounded restarts, sd_notify.
+
+Why each override is there: circus starts and stops all watchers at once, respawns for ever, gives a watcher up in
+silence, drops a SIGTERM that comes while it is busy, and adopts nothing it did not make. All of it runs in one event
+loop: what waits, waits in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from circus.arbiter import Arbiter
+from circus.config import get_config
+from circus.watcher import Watcher
+from sdnotify import SystemdNotifier
+from tornado.ioloop import IOLoop
+
+from services.ctl.listeners import Listener
+from services.ctl.readiness import Readiness
+
+__all__ = ["Launcher", "control_endpoint"]
+
+log = logging.getLogger("dockyard.arbiter")
+
+RESTART_LIMIT, RESTART_WINDOW = 10, 60.0  # more restarts of one watcher in so many seconds escalate
+WATCH_INTERVAL = 1.0  # seconds
+BOOT_TIMEOUT = 60.0  # seconds
+STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+
+def control_endpoint(run: Path) -> str:
+    return f"ipc://{run}/circus.sock"
+
+
+class BoundedWatcher(Watcher):
+    """Counts its spawns, on a clock that nobody sets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spawns: deque[float] = deque()
+
+    def spawn_process(self, recovery_wid: Any = None) -> Any:
+        self.spawns.append(time.monotonic())
+        return super().spawn_process(recovery_wid)
+
+    def restarts(self) -> int:
+        """Return how many spawns of late were more than the processes there are to be."""
+        while self.spawns and self.spawns[0] < time.monotonic() - RESTART_WINDOW:
+            self.spawns.popleft()
+        wanted: int = self.numprocesses
+        return len(self.spawns) - wanted
+
+
+class GatedArbiter(Arbiter):
+    """``on_quit``: what `quit` on the control endpoint does instead of stopping everything at once."""
+
+    on_quit: Callable[[], None]
+
+    def stop(self) -> Any:
+        self.on_quit()
+        return asyncio.sleep(0)
+
+
+class Launcher:
+    """Run the processes of a circus.ini until told to stop; `run` returns the exit status."""
+
+    def __init__(self, ini: Path, run: Path, environ: dict[str, str], listeners: list[Listener]) -> None:
+        self.notifier = SystemdNotifier()
+        self.watchdog = float(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000  # seconds between two signs of life
+        for name in STRIPPED:
+            os.environ.pop(name, None)
+        os.environ.update(environ)
+        os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+        self.loop = IOLoop.current()
+        self.readiness = Readiness(run, listeners, BOOT_TIMEOUT)
+        self.status = 0
+        self._stopping = asyncio.Event()
+        self._signals = 0
+        self.arbiter = self._make_arbiter(ini, run, listeners)
+
+    def _make_arbiter(self, ini: Path, run: Path, listeners: list[Listener]) -> GatedArbiter:
+        settings = get_config(str(ini))
+        watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
+        descriptors = ",".join(str(listener.fileno()) for listener in listeners)
+        for watcher in watchers:
+            if watcher.max_retry < 0:
+                raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
+            if watcher.use_sockets:
+                watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
+        arbiter = GatedArbiter(
+            watchers,
+            control_endpoint(run),
+            f"ipc://{run}/circus-events.sock",
+            check_delay=float(settings.get("check_delay", 0.2)),
+            sockets=listeners,
+            loop=self.loop,
+            proc_name="dockyard up",
+        )
+        arbiter.on_quit = self.stop
+        return arbiter
+
+    # -- the whole life
+
+    async def run(self) -> int:
+        self.notifier.notify("STATUS=starting")
+        mask = os.umask(0o177)
+        self.arbiter.initialize()
+        self.arbiter.ctrl.start()
+        os.umask(mask)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._signalled)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        tasks = [asyncio.ensure_future(work) for work in (self._start(), self._supervise())]
+        await self._stopping.wait()
+        for task in tasks:
+            task.cancel()
+        await self._stop()
+        return self.status
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _signalled(self, number: int, _frame: object) -> None:
+        self._signals += 1
+        if self._signals > 3:
+            os._exit(128 + number)
+        log.info("signal received signal=%s", signal.Signals(number).name)
+        self.loop.add_callback_from_signal(self.stop)
+
+    def _fail(self, why: str) -> None:
+        log.error("%s", why)
+        self.notifier.notify(f"STATUS={why}")
+        self.status = 1
+        self.stop()
+
+    # -- start: one after the other, each when the one before has said that it is ready
+
+    async def _start(self) -> None:
+        self.arbiter._running = True
+        try:
+            for watcher in self.arbiter.iter_watchers():
+                self.notifier.notify(f"STATUS=starting {watcher.name}")
+                await watcher._start()
+                await self._in_thread(self.readiness.wait_for, watcher.name)
+                log.info("ready service=%s", watcher.name)
+            await self._in_thread(self.readiness.wait_for_api)
+        except TimeoutError as error:
+            self._fail(str(error))
+            return
+        self.notifier.notify("READY=1\nSTATUS=ready")
+        log.info("ready")
+        if self.watchdog:
+            await self._feed_watchdog()
+
+    async def _in_thread(self, wait: Callable[..., None], *args: str) -> None:
+        await self.loop.run_in_executor(None, wait, *args)
+
+    async def _feed_watchdog(self) -> None:
+        while True:
+            if await self.loop.run_in_executor(None, self.readiness.is_alive):
+                self.notifier.notify("WATCHDOG=1")
+            await asyncio.sleep(self.watchdog)
+
+    # -- supervision: a part that fails too often, or that circus has given up, ends the whole stack, visibly
+
+    async def _supervise(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            for watcher in self.arbiter.watchers:
+                if watcher.restarts() > RESTART_LIMIT:
+                    self._fail(f"{watcher.name} was restarted {watcher.restarts()} times in {RESTART_WINDOW:.0f} s")
+                elif watcher.spawns and watcher.is_stopped():
+                    self._fail(f"{watcher.name} could not be started")
+
+    # -- stop: the API first, the engine last
+
+    async def _stop(self) -> None:
+        self.notifier.notify("STOPPING=1\nSTATUS=stopping")
+        self.arbiter._stopping = True
+        if self.arbiter.ctrl.caller is not None:
+            self.arbiter.ctrl.caller.stop()
+        self.readiness.give_up()
+        for watcher in self.arbiter.iter_watchers(reverse=False):
+            log.info("stopping service=%s", watcher.name)
+            await self._settled(watcher._stop)
+        with contextlib.suppress(OSError):
+            self.arbiter.stop_controller_and_close_sockets()
+        log.info("stopped")
+
+    async def _settled(self, stop: Callable[[], Awaitable[Any]]) -> None:
+        """One watcher that cannot be stopped must not keep the others from it."""
+        try:
+            await stop()
+        except Exception:
+            log.exception("watcher not stopped")

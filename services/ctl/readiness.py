@@ -1,0 +1,84 @@
+"""Readiness: what is asked, and of whom, before the next process is started. All calls block; use a thread."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from services.ctl.listeners import Listener
+from shared.bus.client import Client
+from shared.bus.sockets import engine_endpoint
+from shared.protocol import AwaitService, DockyardError, Ping
+
+__all__ = ["Readiness"]
+
+TRY_TIMEOUT = 5.0  # seconds of one attempt
+log = logging.getLogger("dockyard.arbiter")
+
+
+class Readiness:
+    """Errors of the waits: TimeoutError naming the part that is late."""
+
+    def __init__(self, run: Path, listeners: list[Listener], boot_timeout: float) -> None:
+        self._bus = Client(engine_endpoint(run), "arbiter")
+        self._listeners = listeners
+        self._deadline = time.monotonic() + boot_timeout
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """End all waits."""
+        self._given_up.set()
+
+    def wait_for(self, service: str) -> None:
+        """Wait for the engine to answer, or for a driver to have told the engine that it takes jobs."""
+        if service == "engine":
+            self._until(service, lambda: self._bus.call(Ping(), timeout=TRY_TIMEOUT))
+        else:
+            self._until(service, lambda: self._bus.call(AwaitService(service=service), timeout=TRY_TIMEOUT))
+
+    def wait_for_api(self) -> None:
+        """Wait for the boot to be complete, and then for a request on an accepted connection to be answered."""
+        self._until("the boot", lambda: self._bus.call(AwaitService(service="engine"), timeout=TRY_TIMEOUT))
+        self._until("apiserver", self._ping_api)
+
+    def is_alive(self) -> bool:
+        """Say whether engine and API answer now."""
+        try:
+            self._bus.call(Ping(), timeout=TRY_TIMEOUT)
+            self._ping_api()
+        except (DockyardError, OSError, http.client.HTTPException) as error:
+            log.warning("no sign of life error=%s", error)
+            return False
+        return True
+
+    def _until(self, part: str, attempt: Callable[[], object]) -> None:
+        while not self._given_up.is_set():
+            try:
+                attempt()
+                return
+            except (DockyardError, OSError, http.client.HTTPException) as error:
+                if time.monotonic() > self._deadline:
+                    raise TimeoutError(f"{part} is not ready in time: {error}") from error
+
+    def _ping_api(self) -> None:
+        connection = http.client.HTTPConnection("dockyard", timeout=TRY_TIMEOUT)
+        connection.sock = self._connect()
+        try:
+            connection.request("GET", "/_ping")
+            answer = connection.getresponse()
+            if answer.status != 200 or answer.read() != b"OK":
+                raise http.client.HTTPException(f"/_ping answers {answer.status}")
+        finally:
+            connection.close()
+
+    def _connect(self) -> socket.socket:
+        listener = self._listeners[0]
+        made = socket.socket(listener.family, socket.SOCK_STREAM)
+        made.settimeout(TRY_TIMEOUT)
+        made.connect(listener.getsockname())
+        return made
