@@ -65,7 +65,9 @@ class Events:
             self._socket.send_multipart(Frame(Kind.EVENT, Header(name="event"), blob).parts(), zmq.NOBLOCK)
 
     async def read(self, request: ReadEvents) -> list[Event]:
-        after = self.newest if request.after < 0 else request.after
+        if request.after < 0:
+            return self._select(self.newest - 1, ReadEvents())
+        after = request.after
         deadline = time.monotonic() + request.wait
         while True:
             found = self._select(after, request)

@@ -47,7 +47,7 @@ class Exits:
     def _run(self) -> None:
         while True:
             for pidfd, _ in self._epoll.poll():
-                bundle, process = self._watched.pop(pidfd)
+                bundle, _ = self._watched.pop(pidfd)
                 self._epoll.unregister(pidfd)
                 os.close(pidfd)
                 try:

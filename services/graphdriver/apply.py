@@ -177,7 +177,7 @@ class _Applier:
         os.chown(base, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
         path = f"/proc/self/fd/{parent}/{base}"
         if not member.issym():
-            os.chmod(path, stat.S_IMODE(member.mode))
+            Path(path).chmod(stat.S_IMODE(member.mode))
         for key, value in member.pax_headers.items():
             name = key.removeprefix(XATTR)
             if key.startswith(XATTR) and not name.startswith(FORBIDDEN_XATTRS):

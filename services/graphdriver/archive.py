@@ -45,7 +45,7 @@ class Archive:
     def __init__(self, file: IO[bytes], architecture: str) -> None:
         self._architecture = architecture
         try:
-            self._tar = tarfile.open(fileobj=file, mode="r:")
+            self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  (open as long as we are)
             self._members = {str(PurePosixPath("/", m.name)): m for m in self._tar if ".." not in m.name.split("/")}
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise InvalidArgument(f"invalid archive: {error}") from error
@@ -77,8 +77,8 @@ class Archive:
         if depth == 0:
             raise InvalidArgument("invalid archive: indexes are nested too deeply")
         found = []
-        for descriptor in _list(index.get("manifests") or [], "manifests"):
-            descriptor = _dict(descriptor, "manifests")
+        for entry in _list(index.get("manifests") or [], "manifests"):
+            descriptor = _dict(entry, "manifests")
             own = self._names(descriptor) or names
             document = _dict(self._blob_json(descriptor), "manifest")
             if "manifests" in document and "layers" in document:

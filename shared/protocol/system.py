@@ -105,7 +105,8 @@ class Event(msgspec.Struct, kw_only=True):
 class ReadEvents(Job[list[Event]], frozen=True, tag="events"):
     """Read the event journal: events with ``seq`` > ``after``, and time in [since, until] (seconds; 0 for none).
 
-    With ``wait`` > 0 and nothing to return, wait that many seconds for an event. ``after`` -1: from the newest on.
+    With ``wait`` > 0 and nothing to return, wait that many seconds for an event. ``after`` -1: only
+    the newest event there is, at once: to learn where to begin.
     """
 
     after: int = 0

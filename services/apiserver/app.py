@@ -1,0 +1,36 @@
+"""The application: routes around a bus, behind the activation latch."""
+
+from __future__ import annotations
+
+import threading
+
+from flask import Flask
+
+from services.apiserver.errors import register_errors
+from services.apiserver.routes import containers, events, images, networks, system
+from services.apiserver.versions import Versions
+from shared.bus.bus import Bus
+from shared.protocol import Unavailable
+
+__all__ = ["create_app"]
+
+LATCH_TIMEOUT = 60.0  # seconds that a request waits for the boot to be complete
+
+
+def create_app(bus: Bus, latch: threading.Event) -> Flask:
+    """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused."""
+    app = Flask("dockyard", static_folder=None)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.extensions["dockyard.bus"] = bus
+    register_errors(app)
+
+    @app.before_request
+    def wait_for_activation() -> None:
+        if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
+            raise Unavailable("the engine is starting; try again in a moment")
+
+    for noun in (system, containers, events, images, networks):
+        app.register_blueprint(noun.routes)
+    app.wsgi_app = Versions(app.wsgi_app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,157 @@
+"""Attach: between a client's connection and the monitor of a container (`RuntimeAttach` tells the monitor's side).
+
+The monitor's socket gives packets: a stream byte (2 stdout, 3 stderr) and data. The client gets Docker's frames, or
+raw bytes if there is a terminal. What the client sends is stdin; its half-close is stdin's end.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import select
+import socket
+import struct
+from dataclasses import dataclass
+
+from services.apiserver.stream import Client
+from shared.bus.tickets import redeem
+from shared.protocol import InvalidArgument, Ticket
+
+__all__ = ["Options", "await_monitor", "parse_detach_keys", "relay", "send_all"]
+
+log = logging.getLogger("dockyard.apiserver")
+
+STDOUT, STDERR = 2, 3  # as the monitor numbers them
+PACKET = 65536  # bytes, more than the monitor ever sends at once
+STDIN_CHUNK = 8192
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
+
+
+@dataclass(frozen=True)
+class Options:
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    tty: bool
+    detach_keys: bytes
+
+
+def parse_detach_keys(text: str) -> bytes:
+    """Parse ``ctrl-p,ctrl-q`` or single characters. Errors: InvalidArgument."""
+    keys = bytearray()
+    for word in (text or DEFAULT_DETACH_KEYS).split(","):
+        match = re.fullmatch(r"ctrl-([a-z@\[\\\]^_])", word)
+        if match:
+            keys.append(CONTROL[match[1]] if match[1] in CONTROL else ord(match[1]) - ord("a") + 1)
+        elif len(word) == 1 and word.isascii():
+            keys.append(ord(word))
+        else:
+            raise InvalidArgument(f"Invalid detach keys ({text}) provided")
+    return bytes(keys)
+
+
+def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None:
+    """Redeem an attach ticket; None if the client left first. Errors: Unavailable (the execdriver went away)."""
+    connection = redeem(ticket)
+    with connection:
+        poller = select.poll()
+        poller.register(connection, select.POLLIN)
+        poller.register(client, select.POLLHUP)
+        while True:
+            ready = {descriptor for descriptor, _ in poller.poll()}
+            if connection.fileno() in ready:
+                return _receive_descriptor(connection)
+            return None
+
+
+def _receive_descriptor(connection: socket.socket) -> socket.socket:
+    data, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
+    if not data or not descriptors:
+        raise ConnectionResetError("the execdriver went away")
+    return socket.socket(fileno=descriptors[0])
+
+
+def send_all(ticket: Ticket, client: socket.socket) -> None:
+    """Copy a ticket's bytes to a client."""
+    with redeem(ticket) as source:
+        while chunk := source.recv(PACKET):
+            client.sendall(chunk)
+
+
+def relay(client: Client, monitor: socket.socket, options: Options) -> bool:
+    """Copy both ways until the monitor closes (False) or the client detaches or goes (True)."""
+    poller = select.poll()
+    poller.register(monitor, select.POLLIN)
+    poller.register(client.socket, select.POLLIN if options.stdin else select.POLLHUP)
+    stdin = _Stdin(monitor, options) if options.stdin else None
+    if stdin is not None and client.read_ahead and stdin.feed(client.read_ahead):
+        return True
+    while True:
+        for descriptor, event in poller.poll():
+            if descriptor == monitor.fileno():
+                if not _forward(monitor, client.socket, options):
+                    return False
+            elif stdin is None or (event & (select.POLLHUP | select.POLLERR) and not event & select.POLLIN):
+                return True
+            elif data := _receive(client.socket):
+                if stdin.feed(data):
+                    return True
+            else:
+                stdin.end()
+                poller.modify(client.socket, select.POLLHUP)
+                stdin = None
+
+
+def _receive(client: socket.socket) -> bytes:
+    try:
+        return client.recv(PACKET)
+    except ConnectionResetError:
+        return b""
+
+
+def _forward(monitor: socket.socket, client: socket.socket, options: Options) -> bool:
+    packet = monitor.recv(PACKET)
+    if not packet:
+        return False
+    stream, data = packet[0], packet[1:]
+    if not (options.stdout if stream == STDOUT or options.tty else options.stderr):
+        return True
+    client.sendall(data if options.tty else struct.pack(">BxxxL", stream - 1, len(data)) + data)
+    return True
+
+
+class _Stdin:
+    """What the client types, and among it the keys that detach (with a terminal)."""
+
+    def __init__(self, monitor: socket.socket, options: Options) -> None:
+        self._monitor = monitor
+        self._keys = options.detach_keys if options.tty else b""
+        self._held = b""  # a beginning of the keys, not sent yet
+
+    def feed(self, data: bytes) -> bool:
+        """Pass data on; True when the keys were typed."""
+        if self._keys:
+            data = self._held + data
+            before, found, _ = data.partition(self._keys)
+            if found:
+                self._send(before)
+                return True
+            length = next(n for n in range(len(self._keys) - 1, -1, -1) if data.endswith(self._keys[:n]))
+            data, self._held = data[: len(data) - length], data[len(data) - length :]
+        self._send(data)
+        return False
+
+    def _send(self, data: bytes) -> None:
+        try:
+            for start in range(0, len(data), STDIN_CHUNK):
+                self._monitor.send(data[start : start + STDIN_CHUNK])
+        except (BrokenPipeError, ConnectionResetError):
+            log.debug("the container takes no more input")
+
+    def end(self) -> None:
+        self._send(self._held)
+        try:
+            self._monitor.shutdown(socket.SHUT_WR)
+        except OSError:
+            log.debug("the monitor is gone")

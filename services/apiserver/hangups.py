@@ -1,0 +1,84 @@
+"""Hang-ups: who waits for something on behalf of a client stops when the client goes.
+
+One thread watches the connections of all requests that wait; a job called inside `while_connected` is cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import request
+
+from shared.bus.context import Context, current
+from shared.protocol import Header
+
+__all__ = ["Hangups", "while_connected"]
+
+
+class Hangups:
+    """Made once in a process, at the first use (after gunicorn has forked)."""
+
+    _lock = threading.Lock()
+    _instance: Hangups | None = None
+
+    @classmethod
+    def here(cls) -> Hangups:
+        with cls._lock:
+            if cls._instance is None:
+                cls._instance = cls()
+            return cls._instance
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._events: dict[int, threading.Event] = {}
+        threading.Thread(target=self._watch, name="hangups", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            for descriptor, _ in self._epoll.poll():
+                event = self._events.pop(descriptor, None)
+                if event is not None:
+                    event.set()
+                self._forget(descriptor)
+
+    def _forget(self, descriptor: int) -> None:
+        try:
+            self._epoll.unregister(descriptor)
+        except (OSError, ValueError):
+            return  # it is closed already
+
+    @contextmanager
+    def watch(self, connection: socket.socket) -> Iterator[threading.Event]:
+        """Yield an event that is set when the other side has gone."""
+        event = threading.Event()
+        descriptor = os.dup(connection.fileno())  # ours alone: its number is not used again while we watch
+        self._events[descriptor] = event
+        self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLHUP)
+        try:
+            yield event
+        finally:
+            self._events.pop(descriptor, None)
+            self._forget(descriptor)
+            os.close(descriptor)
+
+
+@contextmanager
+def while_connected() -> Iterator[threading.Event]:
+    """Cancel the jobs that are called inside when the present request's client goes away."""
+    connection = request.environ.get("gunicorn.socket")
+    context = Context(Header(), lambda output: None)
+    token = current.set(context)
+    try:
+        if connection is None:  # a test client
+            yield context.cancelled
+            return
+        with Hangups.here().watch(connection) as event:
+            context.cancelled = event
+            yield event
+    finally:
+        current.reset(token)

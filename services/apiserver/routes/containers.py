@@ -1,0 +1,230 @@
+"""Containers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from services.apiserver import attach as attaching
+from services.apiserver import params
+from services.apiserver.hangups import while_connected
+from services.apiserver.jobs import RETRY_TIME, bus, call, read, show
+from services.apiserver.stream import Client, content_type, flushed, take_over
+from services.apiserver.waiting import Waiting
+from shared.bus.tickets import redeem
+from shared.protocol import (
+    AttachContainer,
+    Attachment,
+    ContainerConfig,
+    ContainerLogs,
+    CreateContainer,
+    HostConfig,
+    InspectContainer,
+    InvalidArgument,
+    KillContainer,
+    ListContainers,
+    LogStream,
+    NetworkingConfig,
+    PruneContainers,
+    RemoveContainer,
+    RenameContainer,
+    ResizeContainer,
+    RestartContainer,
+    StartContainer,
+    StopContainer,
+    Unavailable,
+    WaitContainer,
+)
+
+routes = Blueprint("containers", __name__, url_prefix="/containers")
+log = logging.getLogger("dockyard.apiserver")
+
+EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
+STOP_GRACE = 60.0  # seconds over the container's own time to stop
+CHUNK = 1 << 16
+
+
+@routes.get("/json")
+def list_containers() -> Response:
+    limit = params.integer("limit")
+    job = ListContainers(
+        all=params.boolean("all"), limit=max(0, limit), size=params.boolean("size"), filters=params.filters()
+    )
+    return show(read(job))
+
+
+@routes.post("/create")
+def create() -> Response:
+    body = params.json_body()
+    networking = body.get("NetworkingConfig")
+    job = CreateContainer(
+        name=params.text("name"),
+        platform=params.text("platform"),
+        config=params.decode(body, ContainerConfig),
+        host_config=params.decode(body.get("HostConfig") or {}, HostConfig),
+        networking_config=params.decode(networking, NetworkingConfig) if networking else None,
+    )
+    return show(call(job), 201)
+
+
+@routes.get("/<ref>/json")
+def inspect(ref: str) -> Response:
+    return show(read(InspectContainer(container=ref, size=params.boolean("size"))))
+
+
+@routes.post("/<ref>/start")
+def start(ref: str) -> tuple[str, int]:
+    if len(request.get_data()) > EMPTY_BODY:
+        raise InvalidArgument(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+        )
+    call(StartContainer(container=ref))
+    return "", 204
+
+
+@routes.post("/<ref>/stop")
+def stop(ref: str) -> tuple[str, int]:
+    call(StopContainer(container=ref, timeout=_stop_timeout(), signal=params.text("signal")), timeout=None)
+    return "", 204
+
+
+@routes.post("/<ref>/restart")
+def restart(ref: str) -> tuple[str, int]:
+    call(RestartContainer(container=ref, timeout=_stop_timeout(), signal=params.text("signal")), timeout=None)
+    return "", 204
+
+
+def _stop_timeout() -> float | None:
+    return float(params.integer("t")) if params.text("t") else None
+
+
+@routes.post("/<ref>/kill")
+def kill(ref: str) -> tuple[str, int]:
+    call(KillContainer(container=ref, signal=params.text("signal") or "SIGKILL"))
+    return "", 204
+
+
+@routes.delete("/<ref>")
+def remove(ref: str) -> tuple[str, int]:
+    flags = {"force": params.boolean("force"), "volumes": params.boolean("v"), "link": params.boolean("link")}
+    call(RemoveContainer(container=ref, **flags))
+    return "", 204
+
+
+@routes.post("/<ref>/rename")
+def rename(ref: str) -> tuple[str, int]:
+    call(RenameContainer(container=ref, name=params.text("name")))
+    return "", 204
+
+
+@routes.post("/<ref>/resize")
+def resize(ref: str) -> tuple[str, int]:
+    call(ResizeContainer(container=ref, height=params.integer("h"), width=params.integer("w")))
+    return "", 200
+
+
+@routes.post("/prune")
+def prune() -> Response:
+    return show(call(PruneContainers(filters=params.filters())))
+
+
+@routes.post("/<ref>/wait")
+def wait(ref: str) -> Response:
+    """The head goes out when the wait is in force; errors before that are an HTTP status."""
+    waiting = Waiting(bus(), WaitContainer(container=ref, condition=params.text("condition") or "not-running"))
+    waiting.begin()
+
+    def body() -> Iterator[bytes]:
+        with while_connected() as gone:
+            result = waiting.result(gone)
+            if result is not None:
+                yield msgspec.json.encode(result) + b"\n"
+
+    return flushed(body())
+
+
+@routes.get("/<ref>/logs")
+def logs(ref: str) -> Response:
+    job = ContainerLogs(
+        container=ref,
+        stdout=params.boolean("stdout"),
+        stderr=params.boolean("stderr"),
+        follow=params.boolean("follow"),
+        timestamps=params.boolean("timestamps"),
+        details=params.boolean("details"),
+        tail=_tail(),
+        since=params.seconds("since"),
+        until=params.seconds("until"),
+    )
+    stream = read(job)
+    return flushed(_log_bytes(stream), content_type(tty=stream.tty))
+
+
+def _tail() -> int:
+    """All lines, if it is not a number."""
+    tail = params.text("tail")
+    return int(tail) if tail.isdecimal() else -1
+
+
+def _log_bytes(stream: LogStream) -> Iterator[bytes]:
+    with while_connected() as gone, redeem(stream.ticket) as source:
+        source.settimeout(0.5)
+        while not gone.is_set():
+            try:
+                chunk = source.recv(CHUNK)
+            except TimeoutError:
+                continue
+            if not chunk:
+                return
+            yield chunk
+
+
+@routes.post("/<ref>/attach")
+def attach(ref: str) -> Response:
+    keys = attaching.parse_detach_keys(params.text("detachKeys"))
+    job = AttachContainer(
+        container=ref,
+        stream=params.boolean("stream"),
+        logs=params.boolean("logs"),
+        stdout=params.boolean("stdout"),
+        stderr=params.boolean("stderr"),
+    )
+    attachment = read(job)
+    options = attaching.Options(
+        stdin=params.boolean("stdin") and attachment.open_stdin and job.stream,
+        stdout=job.stdout,
+        stderr=job.stderr,
+        tty=attachment.tty,
+        detach_keys=keys,
+    )
+    client = take_over(content_type(tty=attachment.tty))
+    with client.socket:
+        try:
+            _serve_attachment(client, job, attachment, options)
+        except (BrokenPipeError, ConnectionResetError):
+            log.debug("the client of an attach went away")
+    return Response(status=200)
+
+
+def _serve_attachment(client: Client, job: AttachContainer, attachment: Attachment, options: attaching.Options) -> None:
+    if attachment.logs is not None:
+        attaching.send_all(attachment.logs, client.socket)
+    if attachment.ticket is None:
+        return
+    deadline = time.monotonic() + RETRY_TIME
+    while True:
+        try:
+            monitor = attaching.await_monitor(attachment.ticket, client.socket)
+            break
+        except (Unavailable, ConnectionResetError):  # the execdriver was restarted before the container started
+            if time.monotonic() > deadline:
+                return
+            again = AttachContainer(container=attachment.container, stdout=job.stdout, stderr=job.stderr)
+            attachment = read(again)
+    if monitor is not None:
+        with monitor:
+            attaching.relay(client, monitor, options)

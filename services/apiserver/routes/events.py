@@ -1,0 +1,114 @@
+"""Events: the journal, followed by its sequence numbers: none is lost, none comes twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response
+
+from services.apiserver import params
+from services.apiserver.hangups import while_connected
+from services.apiserver.jobs import read
+from services.apiserver.stream import flushed
+from services.apiserver.versions import api_version
+from shared.protocol import Cancelled, Event, InvalidArgument, ReadEvents
+
+routes = Blueprint("events", __name__)
+
+WAIT = 5.0  # seconds that one question to the journal waits
+KEYS = {
+    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
+    "service", "type", "volume",
+}  # fmt: skip
+BY_ACTOR = ("container", "daemon", "image", "network", "volume", "plugin", "service", "node", "secret", "config")
+
+
+@routes.get("/events")
+def events() -> Response:
+    since, until, filters = params.seconds("since"), params.seconds("until"), params.filters()
+    for key in set(filters) - KEYS:
+        raise InvalidArgument(f"invalid filter '{key}'")
+    if until and since > until:
+        raise InvalidArgument("`since` time cannot be after `until` time")
+    newest = [] if since else read(ReadEvents(after=-1))
+    return flushed(_follow(newest[0].seq if newest else 0, since, until, filters))
+
+
+def _follow(after: int, since: float, until: float, filters: dict[str, list[str]]) -> Iterator[bytes]:
+    legacy = api_version() < (1, 52)
+    try:
+        with while_connected():
+            while True:
+                left = until - time.time() if until else WAIT
+                wait = max(0.0, min(WAIT, left))
+                found = read(ReadEvents(after=after, since=since, until=until, wait=wait), timeout=WAIT * 4)
+                for event in found:
+                    after = event.seq
+                    if matches(event, filters):
+                        yield render(event, legacy=legacy)
+                if not found and until and time.time() >= until:
+                    return
+    except Cancelled:
+        return
+
+
+def matches(event: Event, filters: dict[str, list[str]]) -> bool:
+    """Values of a key are OR-ed, keys AND-ed; labels must all hold."""
+    attributes = event.actor.attributes
+    for key, values in filters.items():
+        if not values:
+            continue
+        if key == "type":
+            matched = event.type in values
+        elif key == "event":
+            matched = event.action in values or event.action.partition(":")[0] in values
+        elif key == "scope":
+            matched = event.scope in values
+        elif key == "label":
+            matched = all(_has_label(attributes, value) for value in values)
+        else:
+            matched = any(_is_about(event, key, value) for value in values)
+        if not matched:
+            return False
+    return True
+
+
+def _has_label(attributes: dict[str, str], wanted: str) -> bool:
+    name, has_value, value = wanted.partition("=")
+    return attributes.get(name) == value if has_value else name in attributes
+
+
+def _is_about(event: Event, key: str, value: str) -> bool:
+    """Say whether ``value`` names the actor of that kind: an id, a prefix of it, or a name."""
+    attributes = event.actor.attributes
+    if key == "image" and event.type == "container":
+        return _same_image(attributes.get("image", ""), value)
+    if event.type != key:
+        return attributes.get(key) == value
+    name = attributes.get("name", "")
+    return event.actor.id.startswith(value) or name == value or (key == "image" and _same_image(name, value))
+
+
+def _same_image(image: str, wanted: str) -> bool:
+    return wanted in (image, image.rpartition(":")[0])
+
+
+def render(event: Event, *, legacy: bool) -> bytes:
+    shown: dict[str, Any] = {
+        "Type": event.type,
+        "Action": event.action,
+        "Actor": {"ID": event.actor.id, "Attributes": event.actor.attributes},
+        "scope": event.scope,
+        "time": event.time,
+        "timeNano": event.time_nano,
+    }
+    if legacy:
+        shown = {"status": event.action, "id": event.actor.id, **shown}
+        if event.type == "container":
+            shown["from"] = event.actor.attributes.get("image", "")
+        elif event.type != "image":
+            del shown["status"], shown["id"]
+    return msgspec.json.encode(shown) + b"\n"

@@ -1,0 +1,86 @@
+"""Images: list, inspect, history, tag, delete, load, save. Names may contain slashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, request
+
+from services.apiserver import params
+from services.apiserver.jobs import call, read, show
+from services.apiserver.transfer import load_stream
+from shared.bus.tickets import redeem
+from shared.protocol import (
+    DeleteImage,
+    ImageHistory,
+    InspectImage,
+    ListImages,
+    NotImplementedByUs,
+    SaveImages,
+    TagImage,
+    Ticket,
+)
+
+routes = Blueprint("images", __name__, url_prefix="/images")
+
+CHUNK = 1 << 18
+
+
+@routes.get("/json")
+def list_images() -> Response:
+    return show(read(ListImages(all=params.boolean("all"), filters=params.filters())))
+
+
+@routes.get("/<path:ref>/json")
+def inspect(ref: str) -> Response:
+    return show(read(InspectImage(image=ref)))
+
+
+@routes.get("/<path:ref>/history")
+def history(ref: str) -> Response:
+    return show(read(ImageHistory(image=ref)))
+
+
+@routes.post("/<path:ref>/tag")
+def tag(ref: str) -> tuple[str, int]:
+    call(TagImage(image=ref, repo=params.text("repo"), tag=params.text("tag")))
+    return "", 201
+
+
+@routes.delete("/<path:ref>")
+def delete(ref: str) -> Response:
+    return show(call(DeleteImage(image=ref, force=params.boolean("force"), noprune=params.boolean("noprune"))))
+
+
+@routes.post("/create")
+def pull() -> Response:
+    name = params.text("fromImage") or params.text("fromSrc")
+    raise NotImplementedByUs(
+        f"cannot pull or import {name!r}: registries are not implemented; get the image with 'docker load'"
+    )
+
+
+@routes.post("/load")
+def load() -> Response:
+    return load_stream()
+
+
+@routes.get("/get")
+def save_several() -> Response:
+    return _archive(request.args.getlist("names"))
+
+
+@routes.get("/<path:ref>/get")
+def save(ref: str) -> Response:
+    return _archive([ref])
+
+
+def _archive(refs: list[str]) -> Response:
+    ticket = call(SaveImages(images=refs))
+    return Response(_bytes_of(ticket), headers={"Content-Type": "application/x-tar"})
+
+
+def _bytes_of(ticket: Ticket) -> Iterator[bytes]:
+    with redeem(ticket) as source:
+        while chunk := source.recv(CHUNK):
+            yield chunk

@@ -1,0 +1,53 @@
+"""System: ping, version, info; and what an engine that is no swarm manager answers."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from services.apiserver.errors import error_response
+from services.apiserver.jobs import read, show
+from shared.protocol import SystemInfo, SystemVersion
+
+routes = Blueprint("system", __name__)
+
+NO_SWARM = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
+    "and try again."
+)
+PING_HEADERS = {
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Builder-Version": "1",
+    "Swarm": "inactive",
+    "Content-Type": "text/plain; charset=utf-8",
+}
+
+
+@routes.route("/_ping", methods=["GET", "HEAD"])
+def ping() -> Response:
+    return Response("" if request.method == "HEAD" else "OK", headers=PING_HEADERS)
+
+
+@routes.get("/version")
+def version() -> Response:
+    return show(read(SystemVersion()))
+
+
+@routes.get("/info")
+def info() -> Response:
+    return show(read(SystemInfo()))
+
+
+@routes.get("/plugins")
+def plugins() -> Response:
+    return show([])
+
+
+@routes.get("/swarm")
+@routes.get("/nodes")
+@routes.get("/services")
+@routes.get("/tasks")
+@routes.get("/secrets")
+@routes.get("/configs")
+def swarm() -> Response:
+    return error_response(503, NO_SWARM)

@@ -1,0 +1,82 @@
+"""Server: gunicorn on the sockets that the arbiter owns, one worker process with many threads."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gunicorn.http.wsgi
+from gunicorn.app.base import BaseApplication
+
+from services.apiserver.activation import Latch, jobs
+from services.apiserver.app import create_app
+from services.apiserver.versions import SERVER
+from shared.bus.client import Client
+from shared.bus.sockets import engine_endpoint
+from shared.bus.worker import Worker, serve_in_thread
+from shared.runtime.config import Config, ConfigError
+
+__all__ = ["serve"]
+
+THREADS = 512  # made as they are needed; one that waits costs 30 kB
+KEEPALIVE = 3600  # seconds; clients pool connections and break when the server closes first
+PR_SET_PDEATHSIG = 1
+log = logging.getLogger("dockyard.apiserver")
+
+
+def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    """Run until SIGTERM; gunicorn handles the signals from here on."""
+    if not config.listen_fds:
+        raise ConfigError("listen_fds: the apiserver is started by the arbiter, which gives it its sockets")
+    gunicorn.http.wsgi.SERVER = SERVER
+    _Server(config).run()
+
+
+class _Server(BaseApplication):
+    """gunicorn, configured here and nowhere else."""
+
+    def __init__(self, config: Config) -> None:
+        self.dockyard = config
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings: dict[str, Any] = {
+            "bind": [f"fd://{descriptor}" for descriptor in self.dockyard.listen_fds],
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "worker_connections": 4 * THREADS,
+            "keepalive": KEEPALIVE,
+            "timeout": 0,  # a stream may be silent for ever
+            "graceful_timeout": 2,
+            "limit_request_line": 8190,
+            "loglevel": "warning",
+            "when_ready": _sockets_are_not_ours,
+            "post_fork": _die_with_parent,
+            "control_socket_disable": True,
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Make the application, in the worker process, and register it with the engine."""
+        endpoint = engine_endpoint(self.dockyard.run)
+        latch = Latch()
+        serve_in_thread(Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
+        return create_app(Client(endpoint, "apiserver"), latch)
+
+
+def _sockets_are_not_ours(arbiter: Any) -> None:
+    """gunicorn unlinks a unix socket when it stops, unless it believes that systemd gave it."""
+    arbiter.systemd = True
+
+
+def _die_with_parent(_arbiter: Any, _worker: Any) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(0)

@@ -1,0 +1,72 @@
+"""Streams: answers whose head is sent before their body is known, and connections taken over from HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+
+from flask import Response, request, stream_with_context
+
+from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
+
+__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "take_over"]
+
+RAW = "application/vnd.docker.raw-stream"
+MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+
+
+def content_type(*, tty: bool) -> str:
+    """Which it is was not told apart before API 1.42."""
+    return RAW if tty or api_version() < (1, 42) else MULTIPLEXED
+
+
+def flushed(body: Iterable[bytes], kind: str = "application/json") -> Response:
+    """Answer 200 whose head goes out at once, before the first piece of ``body`` is there."""
+    gunicorn_response = request.environ.get("dockyard.response")
+
+    def pieces() -> Iterator[bytes]:
+        send_headers: Callable[[], None] | None = getattr(gunicorn_response, "send_headers", None)
+        if send_headers is not None:
+            send_headers()
+        yield from body
+
+    return Response(stream_with_context(pieces()), headers={"Content-Type": kind})
+
+
+class Client:
+    """A connection that HTTP has left: what the client sends, beginning with what was read ahead."""
+
+    def __init__(self, connection: socket.socket, read_ahead: bytes) -> None:
+        self.socket = connection
+        self.read_ahead = read_ahead
+
+
+def take_over(kind: str) -> Client:
+    """Answer 101 (200 if no upgrade was asked for), and take the connection; gunicorn's goes nowhere.
+
+    gunicorn writes headers of its own and would strip ``Upgrade``: so the answer is written here, the connection
+    duplicated, and a dead end put in its place, into which gunicorn's own answer falls.
+    """
+    original: socket.socket = request.environ["gunicorn.socket"]
+    connection = original.dup()
+    dead_end, other = socket.socketpair()
+    os.dup2(dead_end.fileno(), original.fileno())
+    dead_end.close()
+    other.close()
+    connection.setblocking(True)
+    connection.sendall(_head(kind))
+    reader = getattr(request.environ["wsgi.input"], "reader", None)
+    unreader = getattr(reader, "unreader", None)
+    return Client(connection, unreader.take_buffered() if unreader is not None else b"")
+
+
+def _head(kind: str) -> bytes:
+    upgrade = "upgrade" in request.headers.get("Connection", "").lower() and request.headers.get("Upgrade")
+    if upgrade:
+        lines = ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", f"Upgrade: {upgrade}"]
+    else:
+        lines = [f"HTTP/1.1 200 {HTTPStatus.OK.phrase}", f"Content-Type: {RAW}"]
+    lines += [f"{name}: {value}" for name, value in [("Server", SERVER), *COMMON_HEADERS]]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -1,0 +1,69 @@
+"""API versions: the ``/v1.NN`` prefix, and the headers that every answer carries (wire-details §1).
+
+A WSGI layer around the application, so that one route table serves all versions, and errors have the headers too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from importlib.metadata import version as distribution_version
+from typing import Any
+
+from flask import request
+
+__all__ = ["MAX_VERSION", "MIN_VERSION", "Versions", "api_version"]
+
+MIN_VERSION, MAX_VERSION = (1, 24), (1, 51)
+PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/|$)")
+KEY = "dockyard.api_version"
+SERVER = f"Docker/{distribution_version('dockyard')} (linux)"
+
+StartResponse = Callable[..., Any]
+
+
+def api_version() -> tuple[int, int]:
+    """Return the version of the present request; the newest where it names none."""
+    version: tuple[int, int] = request.environ[KEY]
+    return version
+
+
+def text(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+class Versions:
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, headers + COMMON_HEADERS, exc_info)
+
+        # gunicorn's Response, which can send the head of an answer before there is a body
+        environ["dockyard.response"] = getattr(start_response, "__self__", None)
+        version = MAX_VERSION
+        match = PREFIX.match(environ["PATH_INFO"])
+        if match:
+            version = (int(match[1]), int(match[2]))
+            environ["PATH_INFO"] = environ["PATH_INFO"][match.end() :] or "/"
+        environ[KEY] = version
+        if version < MIN_VERSION:
+            why = f"client version {text(version)} is too old. Minimum supported API version is {text(MIN_VERSION)}, "
+            return _refuse(start, why + "please upgrade your client to a newer version", as_text=True)
+        if version > MAX_VERSION:
+            why = f"client version {text(version)} is too new. Maximum supported API version is {text(MAX_VERSION)}"
+            return _refuse(start, why)
+        return self._app(environ, start)
+
+
+COMMON_HEADERS = [("Api-Version", text(MAX_VERSION)), ("Docker-Experimental", "false"), ("Ostype", "linux")]
+
+
+def _refuse(start: StartResponse, why: str, *, as_text: bool = False) -> Iterable[bytes]:
+    """Refuse a version; clients older than 1.24 expect plain text."""
+    body = f"{why}\n" if as_text else json.dumps({"message": why}) + "\n"
+    kind = "text/plain; charset=utf-8" if as_text else "application/json"
+    start("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    return [body.encode()]
