@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
@@ -65,14 +66,14 @@ async def _boot(engine: Engine) -> None:
     resume_restarts(engine)
 
 
-async def _until_done(engine: Engine, step: object) -> None:
+async def _until_done(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
     """Repeat a step while drivers come and go; anything but their absence is a failure worth a log line."""
     while True:
         try:
-            await step(engine)  # type: ignore[operator]
+            await step(engine)
             return
         except DockyardError as error:
-            log.error("boot step failed step=%s error=%s", getattr(step, "__name__", step), error)
+            log.error("boot step failed step=%s error=%s", getattr(step, "__name__", ""), error)
             await asyncio.sleep(1)
 
 
@@ -83,9 +84,18 @@ def _driver_ready(engine: Engine, driver: Driver) -> None:
     if driver.service == "apiserver":
         engine.router.spawn(_open_api(engine, driver))
     elif driver.service == "netdriver":
-        engine.router.spawn(_init_network(engine))
+        engine.router.spawn(_set_right(engine, _init_network))
     elif driver.service == "execdriver":
-        engine.router.spawn(_reconcile_runtime(engine))
+        engine.router.spawn(_set_right(engine, _reconcile_runtime))
+    elif driver.service == "graphdriver":
+        engine.router.spawn(_set_right(engine, _collect_graph))
+
+
+async def _set_right(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
+    await _until_done(engine, step)
+    for container in engine.containers:
+        if container.record.unsettled and not container.record.running:
+            engine.router.spawn(settle(engine, container))
 
 
 async def _open_api(engine: Engine, driver: Driver) -> None:

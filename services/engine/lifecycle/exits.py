@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from services.engine.lifecycle.holding import give_back
-from services.engine.lifecycle.removal import remove_now
+from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.restarts import consider_restart
 from services.engine.record import Change, Status
 
@@ -42,6 +41,6 @@ async def settle(engine: Engine, container: Container) -> None:
         if record.unsettled:
             await give_back(engine, container)
         if record.host_config.auto_remove and record.status is Status.EXITED:
-            await remove_now(engine, container)
+            await erase(engine, container)
             return
     consider_restart(engine, container)

@@ -1,18 +1,20 @@
-"""Holding: what a started container holds (process, network, mount), and how it is given back."""
+"""Holding: what a container holds (process, network, mount; layer, directory, record), and how it is given back."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from shared.protocol import ReleaseInterface, RuntimeDelete, UnmountLayer
+from services.engine.record import Change
+from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, UnmountLayer
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["give_back"]
+__all__ = ["erase", "give_back"]
 
 log = logging.getLogger("dockyard.engine")
 
@@ -37,3 +39,23 @@ async def give_back(engine: Engine, container: Container) -> None:
 async def _delete_then_unmount(engine: Engine, container_id: str) -> None:
     await engine.call(RuntimeDelete(container=container_id))
     await engine.call(UnmountLayer(container=container_id))
+
+
+async def erase(engine: Engine, container: Container) -> None:
+    """Remove what a container has on disk, then its record. The caller holds the lock; after a crash, boot goes on."""
+    record = container.record
+    record.change(Change.REMOVE)
+    engine.store.put_container(record)
+    if record.unsettled:
+        await give_back(engine, container)
+    await engine.call(RemoveLayer(container=record.id))
+    await asyncio.to_thread(_remove_directory, engine, record.id)
+    with engine.store.transaction():
+        engine.store.delete_container(record.id)
+        engine.tell(container, "destroy")
+    engine.containers.remove(container)
+    container.tell_removal()
+
+
+def _remove_directory(engine: Engine, container_id: str) -> None:
+    shutil.rmtree(engine.config.root / "containers" / container_id, ignore_errors=True)

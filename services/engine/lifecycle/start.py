@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from services.engine.lifecycle.holding import give_back
+from services.engine.lifecycle.holding import erase, give_back
 from services.engine.record import Change, Status
 from shared.protocol import (
     AllocateInterface,
@@ -65,8 +65,14 @@ async def _run(engine: Engine, container: Container) -> None:
     """Mount and network at the same time, then the process."""
     record = container.record
     rootfs, interface = await asyncio.gather(
-        engine.call(MountLayer(container=record.id)), _allocate_interface(engine, container)
+        engine.call(MountLayer(container=record.id)),
+        _allocate_interface(engine, container),
+        return_exceptions=True,  # both end before a failed start is undone
     )
+    if isinstance(rootfs, BaseException):
+        raise rootfs
+    if isinstance(interface, BaseException):
+        raise interface
     record.interface = interface
     record.started = time.time_ns()
     started = await engine.call(
@@ -114,3 +120,5 @@ async def _start_failed(engine: Engine, container: Container, error: DockyardErr
     record.interface = None
     engine.save(container)
     await give_back(engine, container)
+    if record.host_config.auto_remove:
+        await erase(engine, container)
