@@ -64,15 +64,10 @@ async def start_now(engine: Engine, container: Container) -> None:
 async def _run(engine: Engine, container: Container) -> None:
     """Mount and network at the same time, then the process."""
     record = container.record
-    rootfs, interface = await asyncio.gather(
-        engine.call(MountLayer(container=record.id)),
-        _allocate_interface(engine, container),
-        return_exceptions=True,  # both end before a failed start is undone
-    )
-    if isinstance(rootfs, BaseException):
-        raise rootfs
-    if isinstance(interface, BaseException):
-        raise interface
+    mounting = asyncio.ensure_future(engine.call(MountLayer(container=record.id)))
+    connecting = asyncio.ensure_future(_allocate_interface(engine, container))
+    await asyncio.wait([mounting, connecting])  # both end before a failed start is undone
+    rootfs, interface = await asyncio.gather(mounting, connecting)
     record.interface = interface
     record.started = time.time_ns()
     started = await engine.call(

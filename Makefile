@@ -1,0 +1,74 @@
+# make run   set up this machine, start the stack, run a first container
+# make test  set up this machine, check the code, run the whole test suite
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini kmod util-linux ca-certificates python3 python3-venv
+API := unix:///run/dockyard/docker.sock
+DOCKER := DOCKER_HOST=$(API) docker
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
+
+.PHONY: run test check golden bench stop setup root
+
+run: setup
+	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
+	@$(BIN)/dockyard busybox
+	@$(DOCKER) run --rm busybox echo "Hello from a container in dockyard."
+	@printf '%s\n' '' 'The stack is up. Now type:' '' \
+	  '  export DOCKER_HOST=$(API) PATH=$$PWD/$(BIN):$$PATH' \
+	  '  docker run -it --rm busybox          # a shell in a container' \
+	  '  dockyard ps                          # the processes behind it' \
+	  '  dockyard jobs                        # what they did' \
+	  '  make stop                            # stop the stack; containers live on' ''
+
+test: setup check
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+golden: setup
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit tests/contract
+
+bench: setup
+	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
+	@$(BIN)/dockyard busybox
+	$(BIN)/python -m tests.bench.start_path
+
+stop:
+	@$(BIN)/dockyard down
+
+setup: root $(VENV)/packages $(VENV)/installed
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "dockyard needs root (containers do): run make as root"; exit 1; }
+
+# What the distribution has. The docker command is taken as it is if there is one.
+$(VENV)/packages: Makefile
+	@command -v apt-get >/dev/null || { echo "dockyard is set up by apt-get, on Debian 12 or 13"; exit 1; }
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	command -v docker >/dev/null || missing="$$missing docker"; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:" $$missing; $(APT) update; \
+	  if [[ " "$$missing" " == *docker* ]]; then \
+	    missing=$${missing//docker/}; \
+	    if apt-cache show docker-cli >/dev/null 2>&1; then missing="$$missing docker-cli"; else missing="$$missing docker.io"; fi; \
+	  fi; \
+	  [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; made=1; }; \
+	  $(APT) install -y --no-install-recommends $$missing >/dev/null; status=$$?; \
+	  [ -z "$$made" ] || rm -f /usr/sbin/policy-rc.d; exit $$status; \
+	fi
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/bin/python:
+	@python3 -m venv $(VENV)
+
+$(VENV)/installed: requirements.lock pyproject.toml $(VENV)/bin/python
+	@echo "installing Python packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
