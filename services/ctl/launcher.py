@@ -68,7 +68,9 @@ class GatedArbiter(Arbiter):
 
     def stop(self) -> Any:
         self.on_quit()
-        return asyncio.sleep(0)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
 
 class Launcher:
@@ -154,6 +156,7 @@ class Launcher:
                 await self._in_thread(self.readiness.wait_for, watcher.name)
                 log.info("ready service=%s", watcher.name)
             await self._in_thread(self.readiness.wait_for_api)
+            log.info("first ping answered")
         except TimeoutError as error:
             self._fail(str(error))
             return

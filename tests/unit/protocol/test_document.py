@@ -24,7 +24,7 @@ def type_name(kind: Any) -> str:
 
 def fields(kind: type[Any]) -> str:
     shown = [f"`{f.encode_name}`" if f.required else f"`{f.encode_name}?`" for f in msgspec.structs.fields(kind)]
-    return ", ".join(shown) or "–"
+    return ", ".join(shown) or "-"
 
 
 def jobs_table() -> str:
@@ -37,7 +37,7 @@ def jobs_table() -> str:
 
 def header_table() -> str:
     rows = ["| field | type | default |", "|---|---|---|"]
-    for field in msgspec.structs.fields(Header):
+    for field in msgspec.structs.fields(Header):  # noqa: PERF401
         rows.append(
             f"| `{field.encode_name}` | {type_name(field.type)} | `{msgspec.json.encode(field.default).decode()}` |"
         )

@@ -1,0 +1,216 @@
+"""A stack as shipped, on a host of its own: directories, cgroup, bridge and network namespace that no other has.
+
+At the end nothing of it may be left: processes, mounts, links, namespaces, cgroups.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BOOT_TIMEOUT = 60.0  # seconds
+DOCKYARD = str(Path(sys.executable).parent / "dockyard")
+
+
+def until(condition: Callable[[], Any], timeout: float = 15.0, what: str = "it did not happen") -> Any:
+    """Poll until ``condition`` is true; returns its value."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return value
+
+
+class Stack:
+    """One `dockyard up` in the foreground, inside a network namespace of its own."""
+
+    def __init__(self, directory: Path, **environ: str) -> None:
+        self.directory, self.root, self.run = directory, directory / "root", directory / "run"
+        self.cgroup = f"/dockyard-test-{os.getpid()}-{directory.name}"
+        self.environ = {
+            **os.environ,
+            "DOCKYARD_ROOT": str(self.root),
+            "DOCKYARD_RUN": str(self.run),
+            "DOCKYARD_BRIDGE": "dytest0",
+            "DOCKYARD_BIP": "10.213.0.1/24",
+            "DOCKYARD_CGROUP_PARENT": self.cgroup,
+            "DOCKER_HOST": f"unix://{self.run}/docker.sock",
+            "DOCKER_CONFIG": str(directory / "docker-config"),
+            **environ,
+        }
+        self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Stack:
+        """Start, and wait for READY=1 on a notify socket of our own."""
+        self.launch()
+        until(lambda: self.said("READY=1") or self.ended(), BOOT_TIMEOUT, f"not ready: {self.log()[-2000:]}")
+        assert self.said("READY=1"), self.log()[-3000:]
+        return self
+
+    def launch(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        path = self.directory / "notify"
+        path.unlink(missing_ok=True)
+        self.notify.bind(str(path))
+        threading.Thread(target=self._listen, args=(self.notify,), daemon=True).start()
+        script = 'ip link set lo up; exec "$@"'
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up"],
+                env={**self.environ, "NOTIFY_SOCKET": str(path)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _listen(self, notify: socket.socket) -> None:
+        while True:
+            try:
+                data, control, _, _ = notify.recvmsg(4096, 256)
+            except OSError:
+                return
+            pid = next(
+                (int.from_bytes(d[:4], sys.byteorder) for level, _, d in control if level == socket.SOL_SOCKET), 0
+            )
+            self.notifications += [(pid, line) for line in data.decode().splitlines()]
+
+    def said(self, text: str) -> bool:
+        return any(line == text for _, line in self.notifications)
+
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
+
+    # -- what a user does
+
+    def docker(self, *args: str, check: bool = True, timeout: float = 60, **options: Any) -> Any:
+        result = subprocess.run(
+            ["docker", *args], env=self.environ, capture_output=True, text=True, timeout=timeout, check=False, **options
+        )
+        assert not check or result.returncode == 0, f"docker {' '.join(args)}: {result.returncode} {result.stderr}"
+        return result
+
+    def out(self, *args: str) -> str:
+        return str(self.docker(*args).stdout).strip()
+
+    def dockyard(self, *args: str, check: bool = True, **options: Any) -> Any:
+        result = subprocess.run(
+            [DOCKYARD, *args], env=self.environ, capture_output=True, text=True, timeout=60, check=False, **options
+        )
+        assert not check or result.returncode == 0, f"dockyard {' '.join(args)}: {result.returncode} {result.stderr}"
+        return result
+
+    def pids(self, service: str) -> list[int]:
+        """Return the stack's processes of a service: the arbiter's children, and gunicorn's workers."""
+        assert self.process is not None
+        return [pid for pid in descendants(self.process.pid) if f"services.{service}" in command_line(pid)]
+
+    # -- the end
+
+    def stop(self) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+        self.notify.close()
+
+    def close(self) -> None:
+        """Remove all containers, stop, and fail if anything is left."""
+        if not self.ended():
+            ids = self.out("ps", "-aq").split()
+            if ids:
+                self.docker("rm", "-f", *ids)
+            self.stop()
+        left = self.leftovers()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+            path.rmdir()
+        assert not left, f"left behind: {left}"
+
+    def leftovers(self) -> list[str]:
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        left = [mount for mount in mounts if mount.startswith(str(self.directory))]
+        left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}/*") if path.is_dir()]
+        for name in ("netns", "containers", "exits", "leases"):
+            left += [str(path) for path in (self.run / name).glob("*")]
+        left += [f"process {pid}" for pid in processes() if str(self.directory) in command_line(pid)]
+        return left
+
+
+def processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for other in processes():
+        try:
+            parent = int(Path(f"/proc/{other}/stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        parents.setdefault(parent, []).append(other)
+    found, pending = [], [pid]
+    while pending:
+        children = parents.get(pending.pop(), [])
+        found += children
+        pending += children
+    return found
+
+
+@pytest.fixture
+def new_stack() -> Iterator[Callable[..., Stack]]:
+    """Make stacks that are not started yet; each is closed at the end of the test."""
+    made: list[Stack] = []
+
+    def make(**environ: str) -> Stack:
+        made.append(Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")), **environ))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        if stack.process is not None:
+            stack.close()
+        else:
+            shutil.rmtree(stack.directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_stack() -> Iterator[Stack]:
+    stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
+    stack.start()
+    stack.dockyard("busybox")
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Iterator[Stack]:
+    """The stack that most tests share; each leaves it without containers."""
+    yield shared_stack
+    ids = shared_stack.out("ps", "-aq").split()
+    if ids:
+        shared_stack.docker("rm", "-f", *ids)

@@ -1,0 +1,143 @@
+"""The arbiter: order, readiness, ownership of the API's socket, an orderly end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import DOCKYARD, until
+
+pytestmark = pytest.mark.root
+
+SERVICES = ("engine", "graphdriver", "netdriver", "execdriver", "apiserver")
+
+
+def test_ready_is_said_by_the_arbiter_after_an_answered_ping_and_stopping_at_the_end(
+    new_stack: Callable[..., Any],
+) -> None:
+    stack = new_stack().start()
+    log = stack.log()
+    order = re.findall(r"arbiter ready service=(\w+)", log)
+    assert order == list(SERVICES)
+    assert (
+        log.index("arbiter ready service=apiserver") < log.index("first ping answered") < log.index("arbiter ready\n")
+    )
+    senders = {pid for pid, _ in stack.notifications}
+    assert senders == {stack.process.pid}
+    lines = [line for _, line in stack.notifications]
+    assert lines.count("READY=1") == 1
+    assert lines.index("STATUS=starting apiserver") < lines.index("READY=1")
+    assert "STOPPING=1" not in lines
+    stack.stop()
+    until(lambda: stack.said("STOPPING=1"))
+    assert stack.process.returncode == 0
+    stopped = re.findall(r"stopping service=(\w+)", stack.log())
+    assert stopped == list(reversed(SERVICES))
+
+
+def test_ready_is_not_said_while_the_api_does_not_answer(new_stack: Callable[..., Any]) -> None:
+    """The execdriver cannot start: there is no boot, and the API holds its answers back."""
+    stack = new_stack(DOCKYARD_EXEC_DRIVER="no-such-runtime")
+    stack.launch()
+    until(lambda: stack.said("STATUS=starting execdriver"), 30, stack.log())
+    until(lambda: stack.log().count("no-such-runtime is not installed") > 1, 30)
+    assert not stack.said("READY=1")
+    until(stack.ended, 60, "a part that fails for ever must end the stack")
+    assert stack.process.returncode == 1
+    assert any("execdriver" in line for _, line in stack.notifications if line.startswith("STATUS="))
+
+
+def test_a_second_stack_on_the_same_root_is_refused(stack: Any) -> None:
+    second = stack.dockyard("up", check=False)
+    assert second.returncode == 1
+    assert second.stderr == f"dockyard: another dockyard stack runs on {stack.root}\n"
+
+
+def test_a_bad_setting_is_exit_78_and_names_its_key(new_stack: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "dockyard.toml"
+    file.write_text('colour = "blue"\n')
+    stack = new_stack(DOCKYARD_CONFIG=str(file))
+    for command in ([DOCKYARD, "up"], [str(Path(DOCKYARD).parent / "python"), "-m", "services.engine"]):
+        result = subprocess.run(command, env=stack.environ, capture_output=True, text=True, timeout=30, check=False)
+        assert result.returncode == 78
+        assert "unknown key: colour" in result.stderr
+
+
+def test_extra_arguments_are_answered_with_the_usage(stack: Any) -> None:
+    python = str(Path(DOCKYARD).parent / "python")
+    result = subprocess.run(
+        [python, "-m", "services.engine", "now"], env=stack.environ, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr.split("\n")[0]) == (0, "usage: python -m services.engine")
+
+
+def test_sockets_are_for_those_who_may(stack: Any) -> None:
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in stack.run.iterdir() if path.is_socket()}
+    assert modes.pop("docker.sock") == "0o660"
+    assert set(modes.values()) == {"0o600"}
+    assert stack.root.stat().st_mode & 0o777 == 0o710
+
+
+def test_scale_changes_the_number_of_workers_and_back(stack: Any) -> None:
+    before = len(stack.pids("apiserver"))
+    stack.dockyard("scale", "apiserver", "4")
+    until(lambda: len(stack.pids("apiserver")) == before * 2)
+    until(lambda: sum(s["service"] == "apiserver" for s in services(stack)) == 4)
+    assert stack.out("ps", "-q") == ""
+    stack.dockyard("scale", "apiserver", "2")
+    until(lambda: len(stack.pids("apiserver")) == before)
+    assert "apiserver" in stack.dockyard("ps").stdout
+
+
+def services(stack: Any) -> Any:
+    import json
+
+    return json.loads(stack.dockyard("job", "services", "--json").stdout)
+
+
+def test_killing_every_api_worker_refuses_no_connection(stack: Any) -> None:
+    stop, failures, done = threading.Event(), [], []
+
+    def loop() -> None:
+        while not stop.is_set():
+            result = stack.docker("ps", "-q", check=False)
+            done.append(result.returncode)
+            if "connect" in result.stderr.lower():
+                failures.append(result.stderr)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    for _ in range(3):
+        count = len(done)
+        for pid in stack.pids("apiserver"):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda count=count: len(done) > count + 5, 20)
+    stop.set()
+    thread.join(30)
+    assert not failures
+    assert done[-1] == 0
+
+
+def test_restart_replaces_the_processes_one_by_one(stack: Any) -> None:
+    before = set(stack.pids("execdriver"))
+    stack.dockyard("restart", "execdriver")
+    assert not set(stack.pids("execdriver")) & before
+    assert stack.docker("run", "--rm", "busybox", "echo", "again").stdout == "again\n"
+
+
+@pytest.mark.parametrize("moment", ["STATUS=starting engine", "STATUS=starting netdriver", "STATUS=starting apiserver"])
+def test_sigterm_during_the_start_is_not_lost(new_stack: Callable[..., Any], moment: str) -> None:
+    stack = new_stack()
+    stack.launch()
+    until(lambda: stack.said(moment), 30)
+    stack.process.send_signal(signal.SIGTERM)
+    stack.process.wait(20)
+    assert stack.process.returncode == 0

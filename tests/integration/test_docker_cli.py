@@ -1,0 +1,292 @@
+"""The docker command, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import until
+
+pytestmark = pytest.mark.root
+
+
+def test_version_and_info(stack: Any) -> None:
+    version = json.loads(stack.out("version", "--format", "{{json .}}"))
+    assert version["Server"]["ApiVersion"] == "1.51"
+    info = json.loads(stack.out("info", "--format", "{{json .}}"))
+    assert (info["Driver"], info["DefaultRuntime"], info["Swarm"]["LocalNodeState"]) == ("overlay", "crun", "inactive")
+    assert not info["Warnings"]
+
+
+def test_run_prints_and_leaves_nothing(stack: Any) -> None:
+    assert stack.docker("run", "--rm", "busybox", "echo", "hi").stdout == "hi\n"
+    assert stack.out("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["busybox", "sh", "-c", "exit 7"], 7),
+        (["busybox", "true"], 0),
+        (["busybox", "nonesuch"], 127),
+        (["busybox", "/bin/nonesuch"], 127),
+        (["busybox", "/etc"], 126),
+        (["busybox", "/etc/passwd"], 126),
+        (["busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137),
+        (["no-such-image", "true"], 125),
+        (["--network", "no-such-network", "busybox", "true"], 125),
+        (["--volumes-from", "x", "busybox", "true"], 125),
+    ],
+)
+def test_exit_codes_are_exact(stack: Any, args: list[str], code: int) -> None:
+    assert stack.docker("run", "--rm", *args, check=False).returncode == code
+    assert stack.out("ps", "-aq") == ""
+
+
+def test_stdout_and_stderr_are_apart(stack: Any) -> None:
+    result = stack.docker("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2")
+    assert (result.stdout, result.stderr) == ("out\n", "err\n")
+
+
+def test_stdin_is_piped_and_half_closed(stack: Any) -> None:
+    data = "".join(f"line {n}\n" for n in range(20_000))
+    result = stack.docker("run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo end", input=data)
+    assert result.stdout == data + "end\n"
+
+
+def test_large_output_comes_whole(stack: Any) -> None:
+    result = stack.docker("run", "--rm", "busybox", "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x")
+    assert len(result.stdout) == 20_000_000
+
+
+def test_a_terminal(stack: Any) -> None:
+    primary, secondary = pty.openpty()
+    process = subprocess.Popen(
+        ["docker", "run", "--rm", "-it", "busybox", "sh"],
+        env=stack.environ, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True,
+    )  # fmt: skip
+    os.close(secondary)
+    seen = b""
+
+    def read_until(text: bytes) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 20
+        while text not in seen:
+            assert time.monotonic() < deadline, seen
+            if select.select([primary], [], [], 0.2)[0]:
+                seen += os.read(primary, 4096)
+
+    try:
+        read_until(b"# ")
+        os.write(primary, b"tty; echo $((6 * 7))\n")
+        read_until(b"/dev/pts/0")
+        read_until(b"42")
+        os.write(primary, b"exit 5\n")
+        assert process.wait(20) == 5
+    finally:
+        process.kill()
+        process.wait()
+        os.close(primary)
+
+
+def test_a_container_lives_through_its_verbs(stack: Any) -> None:
+    script = 'echo started; trap "exit 3" TERM; while :; do sleep 0.05; done'
+    container = stack.out("run", "-d", "--name", "web", "busybox", "sh", "-c", script)
+    assert re.fullmatch("[0-9a-f]{64}", container)
+    until(lambda: stack.docker("logs", "web").stdout == "started\n")
+    assert "Up " in stack.out("ps", "--filter", "name=web", "--format", "{{.Status}}")
+    stack.docker("stop", "web")
+    assert stack.out("wait", "web") == "3"
+    assert stack.out("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "web") == "exited 3"
+    stack.docker("start", "web")
+    until(lambda: stack.docker("logs", "web").stdout == "started\nstarted\n")
+    stack.docker("kill", "web")
+    assert stack.out("wait", "web") == "137"
+    stack.docker("rename", "web", "db")
+    assert (
+        "No such container: web" in stack.docker("inspect", "-f", "x", "--type", "container", "web", check=False).stderr
+    )
+    stack.docker("rm", "db")
+    assert stack.out("ps", "-aq") == ""
+
+
+def test_wait_answers_when_the_container_ends(stack: Any) -> None:
+    stack.docker("run", "-d", "--name", "w", "busybox", "sh", "-c", "sleep 1; exit 4")
+    assert stack.out("wait", "w") == "4"
+
+
+def test_logs_follow_and_select(stack: Any) -> None:
+    stack.docker(
+        "run", "-d", "--name", "l", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done; echo e >&2"
+    )
+    followed = stack.docker("logs", "-f", "l")
+    assert (followed.stdout, followed.stderr) == ("1\n2\n3\n", "e\n")
+    assert stack.docker("logs", "--tail", "2", "l").stdout == "3\n"
+    stamped = stack.docker("logs", "-t", "--tail", "1", "l").stderr
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z e\n", stamped)
+
+
+def test_attach_again_and_detach(stack: Any) -> None:
+    stack.docker("run", "-d", "-i", "--name", "a", "busybox", "sh", "-c", "while read x; do echo got $x; done")
+    process = subprocess.Popen(
+        ["docker", "attach", "a"], env=stack.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("hello\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "got hello\n"
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    assert stack.out("inspect", "-f", "{{.State.Running}}", "a") == "true"
+
+
+def test_events_tell_everything_in_order(stack: Any) -> None:
+    since = str(time.time())
+    process = subprocess.Popen(
+        ["docker", "events", "--format", "{{.Action}}", "--filter", "type=container"],
+        env=stack.environ, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    seen: list[str] = []
+    reader = threading.Thread(target=lambda: seen.extend(line.strip() for line in process.stdout or ()))
+    reader.start()
+    until(lambda: json.loads(stack.out("info", "--format", "{{json .NEventsListener}}")) > 0)
+    stack.docker("run", "--rm", "--label", "a=b", "busybox", "true")
+    expected = ["create", "attach", "start", "die", "destroy"]
+    until(lambda: seen == expected, what=str(seen))
+    process.kill()
+    process.wait()
+    reader.join()
+    process.stdout.close()
+    replayed = stack.out("events", "--since", since, "--until", str(time.time()), "--filter", "event=die",
+                         "--format", "{{json .}}")  # fmt: skip
+    died = json.loads(replayed)
+    assert died["Actor"]["Attributes"]["exitCode"] == "0"
+    assert died["Actor"]["Attributes"]["a"] == "b"
+    assert died["status"] == "die"
+
+
+def test_images_save_load_tag_and_remove(stack: Any, tmp_path: Path) -> None:
+    before = stack.out("images", "--no-trunc", "--format", "{{.ID}}")
+    archive = str(tmp_path / "b.tar")
+    stack.docker("tag", "busybox", "example/box:1")
+    stack.docker("save", "-o", archive, "example/box:1")
+    assert stack.out("rmi", "example/box:1") == "Untagged: example/box:1"
+    assert stack.out("load", "-i", archive) == "Loaded image: example/box:1"
+    shown = stack.out("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+    assert sorted(shown) == sorted([f"busybox:latest {before}", f"example/box:1 {before}"])
+    stack.docker("rmi", "example/box:1")
+    assert "dockyard busybox" in stack.out("history", "busybox")
+    broken = tmp_path / "broken.tar"
+    broken.write_bytes(b"this is no archive")
+    assert "invalid archive" in stack.docker("load", "-i", str(broken), check=False).stderr
+
+
+def test_an_image_in_use_is_not_removed(stack: Any) -> None:
+    stack.docker("create", "--name", "user", "busybox", "true")
+    assert "must be forced" in stack.docker("rmi", "busybox", check=False).stderr
+
+
+def test_the_network_of_a_container(stack: Any) -> None:
+    stack.docker("run", "-d", "--name", "server", "busybox", "sh", "-c", "echo pong > /tmp/f; httpd -f -p 80 -h /tmp")
+    address = stack.out("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "server")
+    assert address.startswith("10.213.0.")
+    look = "ip -o -4 addr show eth0; ip route; cat /etc/hosts /etc/hostname"
+    out = stack.out("run", "--rm", "--hostname", "box", "busybox", "sh", "-c", look)
+    assert "default via 10.213.0.1 dev eth0" in out
+    assert re.search(r"10\.213\.0\.\d+\tbox", out)
+    fetch = [
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        f"for i in 1 2 3 4 5 6 7 8 9; do wget -qO- {address}/f && break; sleep 0.1; done",
+    ]
+    assert stack.out(*fetch) == "pong"
+    assert stack.out("run", "--rm", "--network", "none", "busybox", "ls", "/sys/class/net") == "lo"
+    assert "nameserver" in stack.out("run", "--rm", "--dns", "192.0.2.1", "busybox", "cat", "/etc/resolv.conf")
+
+
+def test_a_published_port_is_in_inspect_when_start_returns(stack: Any) -> None:
+    stack.docker("run", "-d", "-p", "127.0.0.1::80", "--name", "p", "busybox", "httpd", "-f", "-p", "80")
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", stack.out("port", "p", "80"))
+
+
+def test_the_sandbox_is_on_by_default(stack: Any) -> None:
+    status = stack.out("run", "--rm", "busybox", "grep", "-E", "CapEff|Seccomp:", "/proc/self/status")
+    assert "CapEff:\t00000000a80425fb" in status
+    assert "Seccomp:\t2" in status
+    assert stack.docker("run", "--rm", "busybox", "unshare", "-m", "true", check=False).returncode != 0
+    assert stack.docker("run", "--rm", "--privileged", "busybox", "unshare", "-m", "true").returncode == 0
+
+
+def test_a_memory_limit_ends_in_137_and_oom(stack: Any) -> None:
+    stack.docker("run", "--name", "o", "-m", "16m", "busybox", "sh", "-c", "head -c 200m /dev/zero | tail", check=False)
+    assert stack.out("inspect", "-f", "{{.State.OOMKilled}}", "o") == "true"
+
+
+def test_restart_policies(stack: Any) -> None:
+    stack.docker("run", "-d", "--name", "r", "--restart", "on-failure:2", "busybox", "false")
+    until(lambda: stack.out("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "r") == "2 exited")
+
+
+def test_jobs_are_injected_by_hand(stack: Any) -> None:
+    assert "0.1.0" in stack.dockyard("job", "version").stdout
+    created = stack.dockyard("job", "create", "made", "--env", "Image=busybox", "--env", 'Cmd=["echo","by hand"]')
+    container = created.stdout.strip()
+    listed = json.loads(stack.dockyard("job", "containers", "--env", "all=1").stdout)
+    assert [entry["Id"] for entry in listed] == [container]
+    stack.dockyard("job", "start", "made")
+    stack.docker("wait", "made")
+    assert stack.docker("logs", "made").stdout == "by hand\n"
+    missing = stack.dockyard("job", "start", "nobody", check=False)
+    assert (missing.returncode, missing.stderr) == (1, "No such container: nobody\n")
+    assert stack.dockyard("job", "nonesuch", check=False).returncode == 127
+    names = stack.dockyard("commands").stdout.split()
+    assert {"create", "start", "allocate_interface", "serveapi", "acceptconnections", "layer_mount"} <= set(names)
+
+
+def test_a_trace_spans_the_processes(stack: Any) -> None:
+    stack.docker("run", "--rm", "busybox", "true")
+    jobs = json.loads(stack.dockyard("jobs", "--json").stdout)
+    start = next(job for job in jobs if job["name"] == "start")
+    traced = json.loads(stack.dockyard("trace", start["id"], "--json").stdout)
+    assert {job["service"] for job in traced} == {"engine", "graphdriver", "netdriver", "execdriver"}
+
+
+def test_bad_requests_are_400_in_json(stack: Any) -> None:
+    for method, path, headers, body in (
+        ("POST", "/v1.51/containers/create", ["Content-Type: application/json"], '{"Image": 7}'),
+        ("POST", "/containers/create", ["Content-Type: application/json"], "{"),
+        ("POST", "/containers/create", ["Content-Type: application/json"], "{} {}"),
+        ("POST", "/containers/create", ["Content-Type: text/plain"], "{}"),
+        ("GET", "/containers/json?limit=many", [], ""),
+        ("GET", "/containers/json?filters=%7B", [], ""),
+        ("GET", "/containers/json?filters=%7B%22colour%22%3A%5B%22x%22%5D%7D", [], ""),
+        ("POST", "/containers/x/wait?condition=sometime", [], ""),
+        ("GET", "/v1.99/info", [], ""),
+    ):
+        command = ["curl", "-s", "-i", "--unix-socket", f"{stack.run}/docker.sock", "-X", method, f"http://d{path}"]
+        for header in headers:
+            command += ["-H", header]
+        if body:
+            command += ["-d", body]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        head, _, content = answer.replace("\r", "").partition("\n\n")
+        assert head.startswith("HTTP/1.1 400"), (path, answer)
+        assert "Content-Type: application/json\n" in head + "\n"
+        assert json.loads(content)["message"]
