@@ -121,25 +121,25 @@ def test_a_container_lives_through_its_verbs(stack: Any) -> None:
 
 
 def test_wait_answers_when_the_container_ends(stack: Any) -> None:
-    stack.docker("run", "-d", "--name", "w", "busybox", "sh", "-c", "sleep 1; exit 4")
-    assert stack.out("wait", "w") == "4"
+    stack.docker("run", "-d", "--name", "waited", "busybox", "sh", "-c", "sleep 1; exit 4")
+    assert stack.out("wait", "waited") == "4"
 
 
 def test_logs_follow_and_select(stack: Any) -> None:
     stack.docker(
-        "run", "-d", "--name", "l", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done; echo e >&2"
+        "run", "-d", "--name", "logged", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done; echo e >&2"
     )
-    followed = stack.docker("logs", "-f", "l")
+    followed = stack.docker("logs", "-f", "logged")
     assert (followed.stdout, followed.stderr) == ("1\n2\n3\n", "e\n")
-    assert stack.docker("logs", "--tail", "2", "l").stdout == "3\n"
-    stamped = stack.docker("logs", "-t", "--tail", "1", "l").stderr
+    assert stack.docker("logs", "--tail", "2", "logged").stdout == "3\n"
+    stamped = stack.docker("logs", "-t", "--tail", "1", "logged").stderr
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z e\n", stamped)
 
 
 def test_attach_again_and_detach(stack: Any) -> None:
-    stack.docker("run", "-d", "-i", "--name", "a", "busybox", "sh", "-c", "while read x; do echo got $x; done")
+    stack.docker("run", "-d", "-i", "--name", "attached", "busybox", "sh", "-c", "while read x; do echo got $x; done")
     process = subprocess.Popen(
-        ["docker", "attach", "a"], env=stack.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["docker", "attach", "attached"], env=stack.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -150,7 +150,7 @@ def test_attach_again_and_detach(stack: Any) -> None:
     process.wait()
     process.stdin.close()
     process.stdout.close()
-    assert stack.out("inspect", "-f", "{{.State.Running}}", "a") == "true"
+    assert stack.out("inspect", "-f", "{{.State.Running}}", "attached") == "true"
 
 
 def test_events_tell_everything_in_order(stack: Any) -> None:
@@ -222,8 +222,8 @@ def test_the_network_of_a_container(stack: Any) -> None:
 
 
 def test_a_published_port_is_in_inspect_when_start_returns(stack: Any) -> None:
-    stack.docker("run", "-d", "-p", "127.0.0.1::80", "--name", "p", "busybox", "httpd", "-f", "-p", "80")
-    assert re.fullmatch(r"127\.0\.0\.1:\d+", stack.out("port", "p", "80"))
+    stack.docker("run", "-d", "-p", "127.0.0.1::80", "--name", "published", "busybox", "httpd", "-f", "-p", "80")
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", stack.out("port", "published", "80"))
 
 
 def test_the_sandbox_is_on_by_default(stack: Any) -> None:
@@ -235,13 +235,13 @@ def test_the_sandbox_is_on_by_default(stack: Any) -> None:
 
 
 def test_a_memory_limit_ends_in_137_and_oom(stack: Any) -> None:
-    stack.docker("run", "--name", "o", "-m", "16m", "busybox", "sh", "-c", "head -c 200m /dev/zero | tail", check=False)
-    assert stack.out("inspect", "-f", "{{.State.OOMKilled}}", "o") == "true"
+    stack.docker("run", "--name", "hungry", "-m", "16m", "busybox", "sh", "-c", "head -c 200m /dev/zero | tail", check=False)
+    assert stack.out("inspect", "-f", "{{.State.OOMKilled}}", "hungry") == "true"
 
 
 def test_restart_policies(stack: Any) -> None:
-    stack.docker("run", "-d", "--name", "r", "--restart", "on-failure:2", "busybox", "false")
-    until(lambda: stack.out("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "r") == "2 exited")
+    stack.docker("run", "-d", "--name", "restarted", "--restart", "on-failure:2", "busybox", "false")
+    until(lambda: stack.out("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "restarted") == "2 exited")
 
 
 def test_jobs_are_injected_by_hand(stack: Any) -> None:
