@@ -127,7 +127,14 @@ def test_wait_answers_when_the_container_ends(stack: Any) -> None:
 
 def test_logs_follow_and_select(stack: Any) -> None:
     stack.docker(
-        "run", "-d", "--name", "logged", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done; echo e >&2"
+        "run",
+        "-d",
+        "--name",
+        "logged",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo $i; sleep 0.3; done; echo e >&2",
     )
     followed = stack.docker("logs", "-f", "logged")
     assert (followed.stdout, followed.stderr) == ("1\n2\n3\n", "e\n")
@@ -235,7 +242,9 @@ def test_the_sandbox_is_on_by_default(stack: Any) -> None:
 
 
 def test_a_memory_limit_ends_in_137_and_oom(stack: Any) -> None:
-    stack.docker("run", "--name", "hungry", "-m", "16m", "busybox", "sh", "-c", "head -c 200m /dev/zero | tail", check=False)
+    stack.docker(
+        "run", "--name", "hungry", "-m", "16m", "busybox", "sh", "-c", "head -c 200m /dev/zero | tail", check=False
+    )
     assert stack.out("inspect", "-f", "{{.State.OOMKilled}}", "hungry") == "true"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from services.apiserver import params
 from services.apiserver.hangups import while_connected
@@ -33,7 +33,7 @@ def events() -> Response:
         raise InvalidArgument(f"invalid filter '{key}'")
     if until and since > until:
         raise InvalidArgument("`since` time cannot be after `until` time")
-    newest = [] if since else read(ReadEvents(after=-1))
+    newest = [] if "since" in request.args else read(ReadEvents(after=-1))
     return flushed(_follow(newest[0].seq if newest else 0, since, until, filters))
 
 

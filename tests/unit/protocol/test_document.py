@@ -36,12 +36,12 @@ def jobs_table() -> str:
 
 
 def header_table() -> str:
+    def row(field: msgspec.structs.FieldInfo) -> str:
+        default = msgspec.json.encode(field.default).decode()
+        return f"| `{field.encode_name}` | {type_name(field.type)} | `{default}` |"
+
     rows = ["| field | type | default |", "|---|---|---|"]
-    for field in msgspec.structs.fields(Header):  # noqa: PERF401
-        rows.append(
-            f"| `{field.encode_name}` | {type_name(field.type)} | `{msgspec.json.encode(field.default).decode()}` |"
-        )
-    return "\n".join(rows)
+    return "\n".join([*rows, *map(row, msgspec.structs.fields(Header))])
 
 
 def errors_table() -> str:
