@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 
@@ -14,6 +15,7 @@ from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 __all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "take_over"]
 
 RAW = "application/vnd.docker.raw-stream"
+LINGER = 2.0  # seconds that a client may take to notice the end
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
 
@@ -41,6 +43,18 @@ class Client:
     def __init__(self, connection: socket.socket, read_ahead: bytes) -> None:
         self.socket = connection
         self.read_ahead = read_ahead
+
+    def finish(self) -> None:
+        """Close so that what was sent arrives: a close with unread input would reset the connection."""
+        with self.socket:
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+                self.socket.settimeout(LINGER)
+                deadline = time.monotonic() + LINGER
+                while time.monotonic() < deadline and self.socket.recv(65536):
+                    continue
+            except OSError:
+                return  # the other side was quicker
 
 
 def take_over(kind: str) -> Client:

@@ -32,7 +32,8 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._directory = root / "blobs" / "sha256"
         self._temporary = root / "tmp"
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self._directory.parent, self._directory):
+            directory.mkdir(mode=0o700, exist_ok=True)
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
 

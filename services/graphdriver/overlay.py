@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 
@@ -52,14 +53,16 @@ class Overlay:
             (container / name).chmod(mode)
 
     def mount(self, container: Path, layers: list[Path]) -> Path:
+        """Mount with the layers named relative to their common directory: more than a hundred fit so."""
         merged = container / "merged"
         if syscalls.is_mounted(merged):
             return merged
-        lower = ":".join(str(self.diff_path(layer)) for layer in reversed(layers))
+        lower = ":".join(str(self.diff_path(Path(layer.name))) for layer in reversed(layers))
         options = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work"
         if len(options) > MAX_OPTIONS:
-            raise OSError(36, f"{len(layers)} layers are too many for one mount")
-        syscalls.mount("overlay", merged, "overlay", options)
+            raise OSError(errno.ENAMETOOLONG, f"{len(layers)} layers are too many for one mount")
+        with syscalls.working_directory(layers[0].parent if layers else container):
+            syscalls.mount("overlay", merged, "overlay", options)
         return merged
 
     def unmount(self, container: Path) -> None:

@@ -1,15 +1,20 @@
-"""mount(2), umount2(2) and syncfs(2), which Python lacks."""
+"""mount(2), umount2(2), syncfs(2), and a working directory for one thread: what Python lacks."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_mounted", "mount", "sync_file_system", "unmount"]
+__all__ = ["is_mounted", "mount", "sync_file_system", "unmount", "working_directory"]
 
 MNT_DETACH = 2
+CLONE_FS = 0x200
 libc = ctypes.CDLL(None, use_errno=True)
+thread = threading.local()
 
 
 def mount(source: str, target: Path, kind: str, options: str) -> None:
@@ -45,3 +50,19 @@ def sync_file_system(path: Path) -> None:
             _fail(str(path))
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def working_directory(path: Path) -> Iterator[None]:
+    """Be in a directory with the calling thread alone (its file system attributes are unshared, once)."""
+    if not getattr(thread, "unshared", False):
+        if libc.unshare(CLONE_FS):
+            _fail(str(path))
+        thread.unshared = True
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(path)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)

@@ -64,6 +64,12 @@ def test_stdin_is_piped_and_half_closed(stack: Any) -> None:
     assert result.stdout == data + "end\n"
 
 
+def test_input_that_nobody_reads_does_not_cost_output(stack: Any) -> None:
+    for _ in range(5):
+        result = stack.docker("run", "--rm", "-i", "busybox", "head", "-n", "1", input="line\n" * 200_000)
+        assert (result.returncode, result.stdout) == (0, "line\n")
+
+
 def test_large_output_comes_whole(stack: Any) -> None:
     result = stack.docker("run", "--rm", "busybox", "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x")
     assert len(result.stdout) == 20_000_000

@@ -202,11 +202,12 @@ def attach(ref: str) -> Response:
         detach_keys=keys,
     )
     client = take_over(content_type(tty=attachment.tty))
-    with client.socket:
-        try:
-            _serve_attachment(client, job, attachment, options)
-        except (BrokenPipeError, ConnectionResetError):
-            log.debug("the client of an attach went away")
+    try:
+        _serve_attachment(client, job, attachment, options)
+    except (BrokenPipeError, ConnectionResetError):
+        log.debug("the client of an attach went away")
+    finally:
+        client.finish()
     return Response(status=200)
 
 

@@ -1,0 +1,297 @@
+"""What the graphdriver promises, on each storage driver."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from services.graphdriver.blobs import digest_of
+from services.graphdriver.handlers import GraphDriver, jobs
+from services.graphdriver.load import chain_ids
+from services.graphdriver.syscalls import is_mounted
+from shared.bus.bus import FakeBus
+from shared.bus.context import Context, current
+from shared.bus.tickets import redeem
+from shared.protocol import (
+    CreateLayer,
+    ExportImages,
+    GraphCollect,
+    GraphStatus,
+    Header,
+    Image,
+    InvalidArgument,
+    LoadImages,
+    MeasureLayer,
+    MountLayer,
+    NotFound,
+    Output,
+    RemoveLayer,
+    SavedImage,
+    SetImage,
+    Ticket,
+    UnmountLayer,
+)
+from shared.runtime.config import Config
+
+pytestmark = pytest.mark.root
+CONTAINER = "c" * 64
+
+
+class Graph:
+    def __init__(self, config: Config) -> None:
+        self.config, self.bus = config, FakeBus()
+        self.driver = GraphDriver(config, self.bus)
+        self.progress: list[Any] = []
+
+    def do(self, job: Any) -> Any:
+        return jobs[job.__struct_config__.tag](self.driver, job)
+
+    def load(self, archive: bytes) -> list[Image]:
+        """Load as the API does: the archive goes to the ticket of a STATUS; returns the images recorded."""
+        known = len(self.bus.calls)
+
+        def on_status(output: Output) -> None:
+            if output.stream == "progress":
+                self.progress.append(json.loads(output.text))
+                return
+            ticket = json.loads(output.text)
+            threading.Thread(target=send, args=(Ticket(**ticket), archive)).start()
+
+        token = current.set(Context(Header(id="1"), on_status))
+        try:
+            self.do(LoadImages())
+        finally:
+            current.reset(token)
+        return [call.image for call in self.bus.calls[known:] if isinstance(call, SetImage)]
+
+    def mounted(self, image: Image, container: str = CONTAINER) -> Path:
+        self.do(CreateLayer(container=container, chain_ids=image.chain_ids))
+        return Path(self.do(MountLayer(container=container)))
+
+    def files(self) -> set[str]:
+        """Return what is in the store, less its own directories."""
+        root = self.config.root / "graph"
+        return {str(p.relative_to(root)) for p in root.rglob("*") if not p.is_dir()}
+
+
+def send(ticket: Ticket, data: bytes) -> None:
+    with redeem(ticket) as connection:
+        try:
+            connection.sendall(data)
+        except OSError:
+            return
+
+
+def tar(files: dict[str, bytes | None]) -> bytes:
+    """Make a tar of files; None is a directory."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data or b""), 0o755
+            info.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            archive.addfile(info, io.BytesIO(data or b""))
+    return buffer.getvalue()
+
+
+LAYERS = (tar({"etc": None, "etc/one": b"1", "gone": b"x"}), tar({"etc/two": b"2", ".wh.gone": b""}))
+
+
+def config_of(layers: tuple[bytes, ...] = LAYERS) -> bytes:
+    document = {
+        "architecture": "amd64", "os": "linux", "created": "2026-01-02T03:04:05Z",
+        "config": {"Cmd": ["sh"], "Env": None, "Labels": {"a": "b"}},
+        "rootfs": {"type": "layers", "diff_ids": [digest_of(data) for data in layers]},
+        "history": [{"created_by": "test"}],
+    }  # fmt: skip
+    return json.dumps(document).encode()
+
+
+def docker_archive(config: bytes, layers: list[bytes], tags: list[str], **files: bytes) -> bytes:
+    names = [f"{index}/layer.tar" for index in range(len(layers))]
+    manifest = [{"Config": "config.json", "RepoTags": tags, "Layers": names}]
+    content = {"manifest.json": json.dumps(manifest).encode(), "config.json": config}
+    return tar({**content, **dict(zip(names, layers, strict=True)), **files})
+
+
+def oci_layout(config: bytes, layers: list[bytes], name: str) -> bytes:
+    def descriptor(data: bytes) -> dict[str, Any]:
+        return {"mediaType": "application/octet-stream", "digest": digest_of(data), "size": len(data)}
+
+    manifest = json.dumps({"config": descriptor(config), "layers": [descriptor(data) for data in layers]}).encode()
+    inner = json.dumps({"manifests": [{**descriptor(manifest), "platform": {"os": "linux", "architecture": "amd64"}}]})
+    entry = {**descriptor(inner.encode()), "mediaType": "application/vnd.oci.image.index.v1+json",
+             "annotations": {"io.containerd.image.name": name}}  # fmt: skip
+    index = json.dumps({"manifests": [entry]}).encode()
+    blobs = {f"blobs/sha256/{digest_of(d)[7:]}": d for d in (config, manifest, inner.encode(), *layers)}
+    return tar({"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, **blobs})
+
+
+@pytest.fixture(params=["overlay", "vfs"])
+def graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Graph]:
+    run = tmp_path / "run"
+    run.mkdir()
+    graph = Graph(Config(root=tmp_path / "root", run=run, storage_driver=request.param))
+    yield graph
+    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    assert not graph.files()
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("outer", [bytes, gzip.compress])
+def test_a_docker_archive_becomes_an_image(graph: Graph, pack: Any, outer: Any) -> None:
+    archive = docker_archive(config_of(), [pack(layer) for layer in LAYERS], ["busybox:1", "example.test/a/b"])
+    (image,) = graph.load(outer(archive))
+    assert image.id == digest_of(config_of())
+    assert image.config.cmd == ["sh"]
+    assert image.chain_ids == chain_ids(image.diff_ids)
+    assert image.layer_sizes == [2, 1] or graph.driver.layers.driver.name == "vfs"
+    assert graph.bus.calls[-1].tags == ["docker.io/library/busybox:1", "example.test/a/b:latest"]  # type: ignore[attr-defined]
+    assert graph.progress[0] == {"stream": "Loaded image: busybox:1\n"}
+    rootfs = graph.mounted(image)
+    assert sorted(p.name for p in rootfs.rglob("*")) == ["etc", "one", "two"]
+
+
+def test_an_oci_layout_with_nested_indexes_too(graph: Graph) -> None:
+    (image,) = graph.load(oci_layout(config_of(), [gzip.compress(layer) for layer in LAYERS], "example.test/x:2"))
+    assert image.id == digest_of(config_of())
+    assert graph.bus.calls[-1].tags == ["example.test/x:2"]  # type: ignore[attr-defined]
+
+
+def test_what_is_saved_loads_as_the_same_image(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(), [gzip.compress(layer) for layer in LAYERS], ["busybox:1"]))
+    saved = SavedImage(image=image, tags=["docker.io/library/busybox:1"])
+    archive = receive(graph.do(ExportImages(images=[saved])))
+    assert receive(graph.do(ExportImages(images=[saved]))) == archive
+    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    assert not graph.files()
+    (again,) = graph.load(archive)
+    assert again == image
+    assert graph.bus.calls[-1].tags == ["docker.io/library/busybox:1"]  # type: ignore[attr-defined]
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar_file:
+        assert {"manifest.json", "index.json", "oci-layout"} <= set(tar_file.getnames())
+
+
+def receive(ticket: Ticket) -> bytes:
+    data = b""
+    with redeem(ticket) as connection:
+        while chunk := connection.recv(1 << 16):
+            data += chunk
+    return data
+
+
+def test_a_container_layer_is_its_own_and_survives_an_unmount(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["busybox:1"]))
+    rootfs = graph.mounted(image)
+    (rootfs / "mine").write_text("abc")
+    (rootfs / "etc/one").unlink()
+    other = graph.mounted(image, "d" * 64)
+    assert (other / "etc/one").read_text() == "1"
+    assert not (other / "mine").exists()
+    for _ in range(2):
+        graph.do(UnmountLayer(container=CONTAINER))
+    rootfs = Path(graph.do(MountLayer(container=CONTAINER)))
+    assert Path(graph.do(MountLayer(container=CONTAINER))) == rootfs
+    assert (rootfs / "mine").read_text() == "abc"
+    assert graph.do(MeasureLayer(container=CONTAINER)).rw >= 3
+    for _ in range(2):
+        graph.do(RemoveLayer(container=CONTAINER))
+    with pytest.raises(NotFound):
+        graph.do(MountLayer(container=CONTAINER))
+
+
+def test_a_new_driver_finds_what_was_there(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["busybox:1"]))
+    rootfs = graph.mounted(image)
+    (rootfs / "mine").write_text("abc")
+    (graph.config.root / "graph/tmp/half-done").write_text("x")
+    graph.driver = GraphDriver(graph.config, graph.bus)
+    assert not (graph.config.root / "graph/tmp/half-done").exists()
+    assert (Path(graph.do(MountLayer(container=CONTAINER))) / "mine").read_text() == "abc"
+
+
+def test_collect_removes_exactly_what_nobody_names(graph: Graph) -> None:
+    shared, other = LAYERS[0], tar({"other": b"o"})
+    (one,) = graph.load(docker_archive(config_of(), list(LAYERS), ["one:1"]))
+    (two,) = graph.load(docker_archive(config_of((shared, other)), [shared, other], ["two:1"]))
+    graph.mounted(one)
+    graph.mounted(two, "d" * 64)
+    freed = graph.do(GraphCollect(keep_images=[two], keep_containers=["d" * 64]))
+    assert freed > 0
+    assert graph.do(GraphCollect(keep_images=[two], keep_containers=["d" * 64])) == 0
+    assert (Path(graph.do(MountLayer(container="d" * 64))) / "other").read_text() == "o"
+    with pytest.raises(NotFound):
+        graph.do(CreateLayer(container=CONTAINER, chain_ids=one.chain_ids))
+
+
+def broken(**changes: Any) -> bytes:
+    config = json.loads(config_of())
+    config.update(changes)
+    return docker_archive(json.dumps(config).encode(), list(LAYERS), ["busybox:1"])
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        b"",
+        b"no archive",
+        gzip.compress(b"no archive"),
+        gzip.compress(tar({"x": b"y"}))[:-10],
+        tar({"x": b"y"}),
+        tar({"manifest.json": b"{"}),
+        tar({"manifest.json": b"{}"}),
+        tar({"manifest.json": b"[7]"}),
+        tar({"manifest.json": b'[{"Config": "../../etc/passwd", "Layers": []}]'}),
+        tar({"manifest.json": b"[" * 100_000}),
+        tar({"manifest.json": b" " * (5 << 20)}),
+        tar({"index.json": b'{"manifests": [{"digest": "sha256:00"}]}'}),
+        docker_archive(b"{}", list(LAYERS), ["busybox:1"]),
+        docker_archive(config_of(), list(LAYERS), ["Not A Reference"]),
+        docker_archive(config_of(), [LAYERS[0]], ["busybox:1"]),
+        docker_archive(config_of(), [LAYERS[1], LAYERS[0]], ["busybox:1"]),
+        docker_archive(config_of(), [LAYERS[0], gzip.compress(LAYERS[1])[:-8]], ["busybox:1"]),
+        broken(rootfs={"diff_ids": ["sha256:" + "0" * 64] * 2}),
+        broken(rootfs={"diff_ids": 7}),
+        broken(os="windows"),
+        broken(config={"Cmd": 7}),
+        oci_layout(config_of(), list(LAYERS), "x:1").replace(b'"Cmd": ["sh"]', b'"Cmd": ["rm"]'),
+    ],
+)
+def test_a_broken_archive_is_refused_and_leaves_nothing(graph: Graph, archive: bytes) -> None:
+    with pytest.raises(InvalidArgument):
+        graph.load(archive)
+    assert not [call for call in graph.bus.calls if isinstance(call, SetImage)]
+    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    assert not graph.files()
+
+
+def test_more_than_a_hundred_layers(graph: Graph) -> None:
+    layers = tuple(tar({f"file{n}": hashlib.sha256(str(n).encode()).digest()}) for n in range(110))
+    (image,) = graph.load(docker_archive(config_of(layers), list(layers), ["many:1"]))
+    assert len(list(graph.mounted(image).iterdir())) == 110
+
+
+def test_only_the_store_is_for_others_to_pass(graph: Graph) -> None:
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (graph.config.root / "graph").iterdir()}
+    assert max(mode & 0o007 for mode in modes.values()) == 0
+    assert graph.do(GraphStatus())["Driver"] == graph.config.storage_driver
+    assert not is_mounted(graph.config.root)
+    assert graph.driver.tickets.path.stat().st_mode & 0o777 == 0o600
+    assert isinstance(graph.driver.tickets._listener, socket.socket)

@@ -1,0 +1,203 @@
+"""Routes without a socket: Flask's test client, a bus that answers what it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from werkzeug.test import Client as HttpClient
+from werkzeug.wrappers import Response
+
+from services.apiserver.app import create_app
+from services.apiserver.errors import STATUS
+from shared.bus.bus import FakeBus
+from shared.protocol import (
+    ERRORS,
+    Conflict,
+    ContainerCreated,
+    CreateContainer,
+    KillContainer,
+    ListContainers,
+    NotFound,
+    NotModified,
+    RemoveContainer,
+    StartContainer,
+    StopContainer,
+    from_code,
+)
+
+
+def api(**answers: Any) -> tuple[HttpClient, FakeBus]:
+    latch = threading.Event()
+    latch.set()
+    bus = FakeBus(answers)
+    return HttpClient(create_app(bus, latch), Response), bus
+
+
+def message(answer: Any) -> str:
+    assert answer.headers["Content-Type"] == "application/json"
+    return str(json.loads(answer.data)["message"])
+
+
+def test_every_error_has_a_status_and_no_status_is_for_nothing() -> None:
+    assert set(STATUS) == set(ERRORS)
+
+
+@pytest.mark.parametrize("code", sorted(set(ERRORS) - {"not_modified", "unavailable"}))
+def test_errors_are_json_with_exactly_that_content_type(code: str) -> None:
+    http, _ = api(kill=from_code(code, "because"))
+    answer = http.post("/containers/x/kill")
+    assert answer.status_code == STATUS[code]
+    assert message(answer) == "because"
+    assert answer.headers["Api-Version"] == "1.51"
+
+
+def test_not_modified_has_no_body() -> None:
+    http, _ = api(start=NotModified("it runs"))
+    answer = http.post("/v1.41/containers/x/start")
+    assert (answer.status_code, answer.data) == (304, b"")
+
+
+def test_unknown_routes_and_wrong_methods_are_404() -> None:
+    http, _ = api()
+    for answer in (http.get("/nowhere"), http.put("/version"), http.get("/v1.40/containers/x/kill")):
+        assert answer.status_code == 404
+        assert message(answer) == "page not found"
+
+
+def test_a_bug_is_a_500_without_its_traceback() -> None:
+    http, _ = api(kill=lambda job: 1 / 0)
+    answer = http.post("/containers/x/kill")
+    assert answer.status_code == 500
+    assert "division" not in message(answer)
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "text"),
+    [
+        ("1.24", 200, ""),
+        ("1.51", 200, ""),
+        ("1.23", 400, "client version 1.23 is too old. Minimum supported API version is 1.24"),
+        ("1.52", 400, "client version 1.52 is too new. Maximum supported API version is 1.51"),
+    ],
+)
+def test_versions(version: str, status: int, text: str) -> None:
+    http, _ = api()
+    answer = http.get(f"/v{version}/_ping")
+    assert answer.status_code == status
+    assert text in answer.text
+
+
+def test_ping_says_what_clients_negotiate_by() -> None:
+    http, _ = api()
+    answer = http.get("/_ping")
+    assert (answer.data, answer.headers["Content-Type"]) == (b"OK", "text/plain; charset=utf-8")
+    assert (answer.headers["Ostype"], answer.headers["Swarm"]) == ("linux", "inactive")
+    assert http.head("/_ping").data == b""
+
+
+def test_create_decodes_the_body_as_go_writes_it() -> None:
+    http, bus = api(create=ContainerCreated(id="f" * 64, warnings=[]))
+    body = {
+        "Image": "busybox", "Cmd": "sh", "Entrypoint": None, "Healthcheck": None, "Env": ["A=b"], "Unknown": 1,
+        "HostConfig": {"Memory": 1 << 20, "Binds": None, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}},
+        "NetworkingConfig": {"EndpointsConfig": {"bridge": None}},
+    }  # fmt: skip
+    answer = http.post("/containers/create?name=web", json=body)
+    assert (answer.status_code, answer.json) == (201, {"Id": "f" * 64, "Warnings": []})
+    (job,) = bus.calls
+    assert isinstance(job, CreateContainer)
+    assert (job.name, job.config.cmd, job.config.env, job.host_config.memory) == ("web", "sh", ["A=b"], 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "text"),
+    [
+        (b"{", "application/json", "invalid JSON"),
+        (b"{} {}", "application/json", "unexpected content after JSON"),
+        (b"[]", "application/json", "an object is wanted"),
+        (b"{}", "text/plain", "must be 'application/json'"),
+        (b'{"Image": 7}', "application/json", "$.Image"),
+        (b'{"HostConfig": {"Memory": "much"}}', "application/json", "$.Memory"),
+        (b"[" * 50_000, "application/json", "invalid JSON"),
+        (b"\xff", "application/json", "invalid JSON"),
+    ],
+)
+def test_bad_bodies_are_400_and_say_why(data: bytes, content_type: str, text: str) -> None:
+    http, bus = api()
+    answer = http.post("/containers/create", data=data, content_type=content_type)
+    assert answer.status_code == 400
+    assert text in message(answer)
+    assert not bus.calls
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/containers/json?limit=x",
+        "/containers/json?filters={",
+        '/containers/json?filters={"a":1}',
+        '/containers/json?filters=["a"]',
+        "/events?since=yesterday",
+        "/events?since=9&until=8",
+        '/events?filters={"colour":["x"]}',
+    ],
+)
+def test_bad_queries_are_400(url: str) -> None:
+    http, _ = api()
+    assert http.get(url).status_code == 400
+
+
+def test_filters_come_in_two_forms_and_booleans_as_docker_reads_them() -> None:
+    http, bus = api(containers=[])
+    http.get('/containers/json?all=yes&filters={"label":["a=b"]}')
+    http.get('/containers/json?all=False&filters={"label":{"a=b":true,"c":false}}')
+    assert [(job.all, job.filters) for job in bus.calls if isinstance(job, ListContainers)] == [
+        (True, {"label": ["a=b"]}),
+        (False, {"label": ["a=b"]}),
+    ]
+
+
+def test_verbs_become_their_jobs() -> None:
+    http, bus = api()
+    http.post("/containers/web/start", data=b"{}")
+    http.post("/containers/web/stop?t=3&signal=SIGINT")
+    http.post("/containers/web/kill?signal=HUP")
+    http.delete("/containers/web?force=1&v=1")
+    assert bus.calls == [
+        StartContainer(container="web"),
+        StopContainer(container="web", timeout=3.0, signal="SIGINT"),
+        KillContainer(container="web", signal="HUP"),
+        RemoveContainer(container="web", force=True, volumes=True),
+    ]
+
+
+def test_start_takes_no_body() -> None:
+    http, bus = api()
+    assert http.post("/containers/web/start", data=b'{"Binds": []}').status_code == 400
+    assert not bus.calls
+
+
+def test_names_of_images_may_have_slashes() -> None:
+    http, bus = api(image_inspect=NotFound("No such image: a/b/c:1"))
+    assert message(http.get("/v1.51/images/a/b/c:1/json")) == "No such image: a/b/c:1"
+    assert bus.calls[0].image == "a/b/c:1"  # type: ignore[attr-defined]
+
+
+def test_wait_that_cannot_begin_is_an_http_error() -> None:
+    http, _ = api(wait=NotFound("No such container: x"))
+    answer = http.post("/containers/x/wait")
+    assert (answer.status_code, message(answer)) == (404, "No such container: x")
+
+
+def test_a_conflict_keeps_its_words() -> None:
+    http, _ = api(rename=Conflict("taken"))
+    assert message(http.post("/containers/x/rename?name=y")) == "taken"
+
+
+def test_an_engine_that_is_no_swarm_manager() -> None:
+    http, _ = api()
+    assert "This node is not a swarm manager" in message(http.get("/swarm"))
+    assert http.get("/plugins").json == []

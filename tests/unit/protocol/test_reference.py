@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.protocol import InvalidArgument
+from shared.protocol.reference import familiar, normalize
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("given_", "full"),
+    [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("busybox:1.36", "docker.io/library/busybox:1.36"),
+        ("user/app", "docker.io/user/app:latest"),
+        ("index.docker.io/user/app", "docker.io/user/app:latest"),
+        ("localhost/app", "localhost/app:latest"),
+        ("localhost:5000/app:x", "localhost:5000/app:x"),
+        ("example.test/a/b/c", "example.test/a/b/c:latest"),
+        (f"busybox@{DIGEST}", f"docker.io/library/busybox@{DIGEST}"),
+        (f"busybox:1@{DIGEST}", f"docker.io/library/busybox:1@{DIGEST}"),
+        ("[::1]:5000/app", "[::1]:5000/app:latest"),
+    ],
+)
+def test_references(given_: str, full: str) -> None:
+    assert normalize(given_) == full
+    assert normalize(familiar(full)) == full
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "Busybox", "a" * 64, "a//b", "a/", "/a", "a:b:c", "a:", "-a", "a/../b", "a\n", "host:99999x/a", "a" * 300,
+     "busybox@sha256:12", "a b", "é"],
+)  # fmt: skip
+def test_what_is_no_reference(wrong: str) -> None:
+    with pytest.raises(InvalidArgument):
+        normalize(wrong)
+
+
+@given(st.text(max_size=60))
+def test_normalize_is_idempotent_or_refuses(text: str) -> None:
+    try:
+        full = normalize(text)
+    except InvalidArgument:
+        return
+    assert normalize(full) == full
+    assert normalize(familiar(full)) == full
