@@ -44,7 +44,7 @@ class Stack:
             answer: dict[str, Any] = self._client.send_message(command, **properties)
         except CallError as error:
             raise StackError(f"the arbiter does not answer ({error}); is the stack up?") from error
-        if answer.get("status") != "ok" and "pids" not in answer and "statuses" not in answer:
+        if answer.get("status") == "error":
             raise StackError(str(answer.get("reason", answer)))
         return answer
 
