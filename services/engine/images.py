@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shared.protocol.reference import familiar, normalize
-
 from services.engine.store import Store
 from shared.protocol import Image, InvalidArgument, NotFound
+from shared.protocol.reference import familiar, normalize
 
 __all__ = ["Images"]
 

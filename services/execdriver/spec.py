@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.execdriver.bpf import ANNOTATION, compile_filter
 from services.execdriver.capabilities import capabilities
 from services.execdriver.mounts import INIT_TARGET, devices, masked_paths, mounts, readonly_paths
 from services.execdriver.resources import resources, rlimits
@@ -38,8 +39,11 @@ def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any
     if propagation := _propagation(host_config):
         linux["rootfsPropagation"] = propagation
     profile = seccomp_profile(options["seccomp"], granted, privileged=host_config.privileged)
+    annotations = dict(host_config.annotations or {})
     if profile is not None:
         linux["seccomp"] = profile
+        if compiled := compile_filter(profile):
+            annotations[ANNOTATION] = compiled
     uts_is_ours = host_config.uts_mode != "host"
     spec = {
         "ociVersion": OCI_VERSION,
@@ -48,7 +52,7 @@ def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any
         "hostname": job.config.hostname if uts_is_ours else "",
         "domainname": job.config.domainname if uts_is_ours else "",
         "mounts": mounts(job),
-        "annotations": host_config.annotations or {},
+        "annotations": annotations,
         "linux": linux,
     }
     return {key: value for key, value in spec.items() if value not in ("", {})}

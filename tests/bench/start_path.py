@@ -140,6 +140,8 @@ def peers(stack: ExitStack, archive: Path, network: str) -> dict[str, list[str]]
         client = ["podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/podman-run"]
         client += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
         inside = ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+        # its default limits are above what a machine without CAP_SYS_RESOURCE may set
+        run[2:2] = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
         subprocess.run([*client, "load", "-qi", str(archive)], check=True, stdout=subprocess.DEVNULL)
         probe = subprocess.run([*inside, *client, *run], capture_output=True, text=True, check=False)
         if probe.returncode:
