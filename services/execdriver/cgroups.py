@@ -51,9 +51,9 @@ def _directories(path: str) -> Iterator[Path]:
 def _processes(path: str) -> set[int]:
     found: set[int] = set()
     for top in _directories(path):
-        for directory in (top, *(entry for entry in top.rglob("*") if entry.is_dir())):
+        for directory, _, _ in os.walk(top):
             try:
-                found |= {int(line) for line in (directory / "cgroup.procs").read_text().split()}
+                found |= {int(line) for line in Path(directory, "cgroup.procs").read_text().split()}
             except OSError:
                 continue
     return found - {0}
@@ -76,9 +76,8 @@ def kill_all(path: str) -> None:
 def remove(path: str) -> None:
     """Remove a cgroup and those inside it. Idempotent. Errors: DockyardError (not empty)."""
     for top in _directories(path):
-        inner = sorted((entry for entry in top.rglob("*") if entry.is_dir()), reverse=True)
-        for directory in (*inner, top):
-            _rmdir(directory)
+        for directory, _, _ in os.walk(top, topdown=False):
+            _rmdir(Path(directory))
 
 
 def _rmdir(directory: Path) -> None:

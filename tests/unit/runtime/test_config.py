@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,12 @@ def test_broken_toml_and_a_named_file_that_is_missing_are_errors(tmp_path: Path)
 def test_settings_reach_a_child_through_its_environment() -> None:
     config = Config(root=Path("/a"), dns=("192.0.2.1", "192.0.2.2"), icc=False, mtu=1400, listen_fds=(3, 4))
     assert load_config({}, to_environ(config)) == config
+
+
+def test_the_sample_file_has_every_setting_with_its_default(tmp_path: Path) -> None:
+    sample = (Path(__file__).parents[3] / "packaging" / "dockyard.toml").read_text()
+    settings = [line.removeprefix("# ") for line in sample.splitlines() if re.match(r"# \w+ = ", line)]
+    file = write(tmp_path / "d.toml", "\n".join(settings))
+    assert load_config({}, {}, file) == Config()
+    names = {field.name for field in dataclasses.fields(Config)} - {"listen_fds"}
+    assert {line.split(" = ")[0] for line in settings} == names

@@ -1,0 +1,131 @@
+"""config.json is what it was: golden files (`make golden` rewrites them, the diff is reviewed)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.execdriver import capabilities as caps
+from services.execdriver.capabilities import capabilities
+from services.execdriver.seccomp import seccomp_profile
+from services.execdriver.spec import build_spec
+from services.execdriver.user import User
+from shared.protocol import (
+    ContainerConfig,
+    HostConfig,
+    Interface,
+    InvalidArgument,
+    Mount,
+    NotImplementedByUs,
+    RuntimeStart,
+    Ulimit,
+)
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "oci"
+ROOT = User(0, 0, [], "/root")
+
+
+@pytest.fixture(autouse=True)
+def one_kind_of_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(caps, "_bounding_set", lambda: (1 << 41) - 1)
+    monkeypatch.setattr("services.execdriver.spec.compile_filter", lambda profile: None)
+
+
+def job(host: dict[str, Any] | None = None, **config: Any) -> RuntimeStart:
+    return RuntimeStart(
+        container="c" * 64,
+        generation=1,
+        name="web",
+        rootfs="/rootfs",
+        directory="/state",
+        args=["sh", "-c", "true"],
+        config=ContainerConfig(hostname="box", env=["PATH=/bin"], **config),
+        host_config=HostConfig(**{"shm_size": 64 << 20, **(host or {})}),
+        interface=Interface(mode="bridge", netns="/netns/web"),
+    )
+
+
+CASES: dict[str, tuple[RuntimeStart, User]] = {
+    "default": (job(), ROOT),
+    "limits": (
+        job({"memory": 64 << 20, "nano_cpus": 1_500_000_000, "pids_limit": 10, "cpuset_cpus": "0", "blkio_weight": 300,
+             "ulimits": [Ulimit(name="nofile", soft=1, hard=2)], "oom_score_adj": 7}),
+        ROOT,
+    ),
+    "user-and-terminal": (
+        job({"console_size": [24, 80], "readonly_rootfs": True, "cap_drop": ["ALL"], "cap_add": ["NET_ADMIN"],
+             "security_opt": ["no-new-privileges", "seccomp=unconfined"], "sysctls": {"net.ipv4.ip_forward": "1"}},
+            tty=True, working_dir="/srv", domainname="example.test"),
+        User(1000, 1001, [25], "/home/guest"),
+    ),
+    "host-namespaces": (
+        job({"pid_mode": "host", "ipc_mode": "host", "uts_mode": "host", "cgroupns_mode": "host",
+             "tmpfs": {"/scratch": "size=1m"}, 
+             "mounts": [Mount(type="tmpfs", target="/m", tmpfs_options={"Mode": 448})],
+             "security_opt": ["systempaths=unconfined"], "annotations": {"a": "b"}}),
+        ROOT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str) -> None:
+    request, user = CASES[name]
+    text = json.dumps(build_spec(request, user, "/dockyard/" + request.container), indent=1, sort_keys=True) + "\n"
+    path = GOLDEN / f"{name}.json"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "text"),
+    [
+        ({"cap_add": ["FLY"]}, InvalidArgument, "invalid capability: CAP_FLY"),
+        ({"security_opt": ["colour=blue"]}, InvalidArgument, "colour=blue"),
+        ({"security_opt": ["apparmor=mine"]}, NotImplementedByUs, "apparmor=mine"),
+        ({"security_opt": ["seccomp={"]}, InvalidArgument, "Decoding seccomp profile failed"),
+        ({"binds": ["relative:/x"]}, InvalidArgument, "invalid volume specification"),
+        ({"binds": ["/tmp:/x:loud"]}, InvalidArgument, "invalid mode: loud"),
+        ({"mounts": [Mount(type="bind", source="/no/such", target="/x")]}, InvalidArgument, "does not exist"),
+        ({"pid_mode": "container:x"}, NotImplementedByUs, "container:x"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(host: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as caught:
+        build_spec(job(host), ROOT, "/x")
+    assert text in str(caught.value)
+
+
+def test_capabilities() -> None:
+    default = capabilities([], [], privileged=False)
+    assert len(default) == 14
+    assert capabilities(["ALL"], [], privileged=False) == capabilities([], [], privileged=True)
+    assert capabilities([], ["all"], privileged=False) == []
+    assert capabilities(["CAP_SYS_TIME"], ["ALL"], privileged=False) == ["CAP_SYS_TIME"]
+    assert set(default) - set(capabilities([], ["chown"], privileged=False)) == {"CAP_CHOWN"}
+
+
+def test_a_profile_in_dockers_format_is_translated() -> None:
+    profile = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}],
+        "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["reboot"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_BOOT"]}},
+            {"names": ["arm_only"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["arm64"]}},
+        ],
+    }
+    made = seccomp_profile(json.dumps(profile), ["CAP_KILL"], privileged=False)
+    assert made is not None
+    assert [rule["names"] for rule in made["syscalls"]] == [["read"]]
+
+
+def test_privileged_is_unconfined_unless_a_profile_is_named() -> None:
+    assert seccomp_profile("", [], privileged=True) is None
+    assert seccomp_profile("builtin", [], privileged=True) is not None
