@@ -13,11 +13,12 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from circus.arbiter import Arbiter
 from circus.config import get_config
@@ -30,6 +31,7 @@ from services.ctl.readiness import Readiness
 
 __all__ = ["Launcher", "control_endpoint"]
 
+T = TypeVar("T")
 log = logging.getLogger("dockyard.arbiter")
 
 RESTART_LIMIT, RESTART_WINDOW = 10, 60.0  # more restarts of one watcher in so many seconds escalate
@@ -165,12 +167,29 @@ class Launcher:
         if self.watchdog:
             await self._feed_watchdog()
 
-    async def _in_thread(self, wait: Callable[..., None], *args: str) -> None:
-        await self.loop.run_in_executor(None, wait, *args)
+    async def _in_thread(self, wait: Callable[..., T], *args: str) -> T:
+        """Wait in a daemon thread: at the end nobody waits for the waiting."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T | None, error: BaseException | None) -> None:
+            if not future.done():
+                future.set_exception(error) if error is not None else future.set_result(result)  # type: ignore[arg-type]
+
+        def run() -> None:
+            try:
+                outcome: tuple[T | None, BaseException | None] = (wait(*args), None)
+            except BaseException as error:
+                outcome = (None, error)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(settle, *outcome)
+
+        threading.Thread(target=run, name="readiness", daemon=True).start()
+        return await future
 
     async def _feed_watchdog(self) -> None:
         while True:
-            if await self.loop.run_in_executor(None, self.readiness.is_alive):
+            if await self._in_thread(self.readiness.is_alive):
                 self.notifier.notify("WATCHDOG=1")
             await asyncio.sleep(self.watchdog)
 

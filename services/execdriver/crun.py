@@ -75,8 +75,11 @@ class Crun:
         if re.search(r"executable file .* not found", text) or _is_about_exec(text, "No such file or directory"):
             reason = "stat " + command + ": no such file or directory" if "/" in command else NOT_IN_PATH
             return CommandNotFound(f'{RUNC_PHRASE}{INIT_PHRASE}exec: "{command}": {reason}: unknown')
-        if any(_is_about_exec(text, why) for why in ("Permission denied", "Is a directory", "Operation not permitted")):
-            # crun says EPERM of a directory, EACCES of a file without x
+        refused = any(
+            _is_about_exec(text, why) for why in ("Permission denied", "Is a directory", "Operation not permitted")
+        )
+        if refused or "is not a regular file" in text:
+            # crun says EPERM or "not a regular file" of a directory, EACCES of a file without x
             reason = "permission denied" if "Permission" in text else "is a directory: permission denied"
             return CommandNotExecutable(f'{RUNC_PHRASE}{INIT_PHRASE}exec: "{command}": {reason}: unknown')
         if _is_about_exec(text, "Exec format error"):

@@ -42,13 +42,25 @@ class Client:
         self.endpoint = endpoint
         self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._local = threading.local()
+        self._sockets: dict[int, zmq.Socket[bytes]] = {}  # by thread
 
     def _socket(self) -> zmq.Socket[bytes]:
-        held: _Held | None = getattr(self._local, "held", None)
-        if held is None:
-            held = self._local.held = _Held(dealer(self._context, self.endpoint))
-        return held.socket
+        ident = threading.get_ident()
+        socket = self._sockets.get(ident)
+        if socket is None:
+            self._close_those_of_ended_threads()
+            socket = self._sockets[ident] = dealer(self._context, self.endpoint)
+        return socket
+
+    def _close_those_of_ended_threads(self) -> None:
+        running = {thread.ident for thread in threading.enumerate()}
+        for ident in set(self._sockets) - running:
+            self._sockets.pop(ident).close(0)
+
+    def close(self) -> None:
+        """Close all sockets; no thread may be in a call."""
+        while self._sockets:
+            self._sockets.popitem()[1].close(0)
 
     def call(self, job: Job[R], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> R:
         body = self.call_raw(job_name(job), encode_body(job), timeout=timeout, on_status=on_status)
@@ -109,16 +121,6 @@ class Client:
     def _forget(self, header: Header) -> None:
         """Tell the engine that nobody waits for this job any more."""
         self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=header.id)).parts())
-
-
-class _Held:
-    """A thread's socket; closed when the thread ends and its locals go."""
-
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self.socket = socket
-
-    def __del__(self) -> None:
-        self.socket.close(0)
 
 
 def _check(header: Header) -> None:

@@ -266,6 +266,7 @@ def test_the_bridge(run: Path) -> None:
 
 
 def test_the_bridge_by_configuration(run: Path) -> None:
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")  # a new namespace inherits the host's
     bridge = make(run, bridge="dk1", bip="10.7.0.1/24", mtu=1300, ip_forward=False).init({})
     assert (bridge.address, bridge.mtu) == ("10.7.0.1/24", 1300)
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "0\n"
@@ -388,7 +389,7 @@ def test_a_port_on_one_address_is_not_on_others(netdriver: NetDriver) -> None:
 def test_containers_do_not_reach_the_hosts_loopback(netdriver: NetDriver) -> None:
     one = netdriver.allocate(want(1))
     inside = f"nsenter --net={one.netns}"
-    shell(f"{inside} sysctl -qw net.ipv4.conf.eth0.route_localnet=1")
+    shell(f"{inside} sh -c 'echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet'")
     shell(f"{inside} ip route del local 127.0.0.0/8 dev lo table local")
     shell(f"{inside} ip route add 127.0.0.2/32 via {one.gateway} src {one.address}")
     with socket.create_server(("127.0.0.2", 9000)) as listener:

@@ -177,6 +177,7 @@ class Stack:
         for stop in self._stops:
             stop()
         self.stop_engine()
+        self.client.close()
 
 
 @pytest.fixture

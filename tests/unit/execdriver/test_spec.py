@@ -65,7 +65,7 @@ CASES: dict[str, tuple[RuntimeStart, User]] = {
     ),
     "host-namespaces": (
         job({"pid_mode": "host", "ipc_mode": "host", "uts_mode": "host", "cgroupns_mode": "host",
-             "tmpfs": {"/scratch": "size=1m"}, 
+             "tmpfs": {"/scratch": "size=1m"},
              "mounts": [Mount(type="tmpfs", target="/m", tmpfs_options={"Mode": 448})],
              "security_opt": ["systempaths=unconfined"], "annotations": {"a": "b"}}),
         ROOT,
