@@ -35,6 +35,7 @@ T = TypeVar("T")
 log = logging.getLogger("dockyard.arbiter")
 
 RESTART_LIMIT, RESTART_WINDOW = 10, 60.0  # more restarts of one watcher in so many seconds escalate
+QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
 WATCH_INTERVAL = 1.0  # seconds
 BOOT_TIMEOUT = 60.0  # seconds
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -54,6 +55,13 @@ class BoundedWatcher(Watcher):
     def spawn_process(self, recovery_wid: Any = None) -> Any:
         self.spawns.append(time.monotonic())
         return super().spawn_process(recovery_wid)
+
+    def reap_process(self, pid: int, status: int | None = None) -> None:
+        """Circus waits here, with its loop stopped, for a process that it believes to be ending: make it so."""
+        if status is None and pid in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        super().reap_process(pid, status)
 
     def restarts(self) -> int:
         """Return how many spawns of late were more than the processes there are to be."""
@@ -90,6 +98,7 @@ class Launcher:
         self.status = 0
         self._stopping = asyncio.Event()
         self._signals = 0
+        self._spawning: asyncio.Future[Any] | None = None
         self.arbiter = self._make_arbiter(ini, run, listeners)
 
     def _make_arbiter(self, ini: Path, run: Path, listeners: list[Listener]) -> GatedArbiter:
@@ -154,7 +163,8 @@ class Launcher:
         try:
             for watcher in self.arbiter.iter_watchers():
                 self.notifier.notify(f"STATUS=starting {watcher.name}")
-                await watcher._start()
+                self._spawning = asyncio.ensure_future(watcher._start())
+                await asyncio.shield(self._spawning)
                 await self._in_thread(self.readiness.wait_for, watcher.name)
                 log.info("ready service=%s", watcher.name)
             await self._in_thread(self.readiness.wait_for_api)
@@ -212,12 +222,21 @@ class Launcher:
         if self.arbiter.ctrl.caller is not None:
             self.arbiter.ctrl.caller.stop()
         self.readiness.give_up()
+        await self._quiet()
         for watcher in self.arbiter.iter_watchers(reverse=False):
             log.info("stopping service=%s", watcher.name)
             await self._settled(watcher._stop)
         with contextlib.suppress(OSError):
             self.arbiter.stop_controller_and_close_sockets()
         log.info("stopped")
+
+    async def _quiet(self) -> None:
+        """Wait until nothing is being spawned: a process that comes while its watcher stops would not be stopped."""
+        if self._spawning is not None:
+            await asyncio.wait([self._spawning], timeout=QUIET_TIMEOUT)
+        deadline = time.monotonic() + QUIET_TIMEOUT
+        while self.arbiter._exclusive_running_command is not None and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
 
     async def _settled(self, stop: Callable[[], Awaitable[Any]]) -> None:
         """One watcher that cannot be stopped must not keep the others from it."""
