@@ -389,7 +389,7 @@ def test_a_port_on_one_address_is_not_on_others(netdriver: NetDriver) -> None:
 def test_containers_do_not_reach_the_hosts_loopback(netdriver: NetDriver) -> None:
     one = netdriver.allocate(want(1))
     inside = f"nsenter --net={one.netns}"
-    shell(f"{inside} sh -c 'echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet'")
+    shell(f"{inside} busybox sysctl -w net.ipv4.conf.eth0.route_localnet=1")
     shell(f"{inside} ip route del local 127.0.0.0/8 dev lo table local")
     shell(f"{inside} ip route add 127.0.0.2/32 via {one.gateway} src {one.address}")
     with socket.create_server(("127.0.0.2", 9000)) as listener:
