@@ -21,6 +21,8 @@ __all__ = ["EX_CONFIG", "fail", "find_ini", "take_lock", "up", "up_detached"]
 
 EX_CONFIG = 78
 DETACH_TIMEOUT = 90.0  # seconds
+# Who starts the arbiter again where there is no systemd: only if it was killed or crashed, not if it ended by itself.
+GUARD = 'while :; do "$@"; s=$?; case $s in 134|137|139) sleep 1 ;; *) exit $s ;; esac; done'
 log = logging.getLogger("dockyard.arbiter")
 
 
@@ -84,7 +86,18 @@ def up_detached(config: Config, ini: Path) -> int:
             environ = {**os.environ, **to_environ(config), "NOTIFY_SOCKET": str(path)}
             with log_file.open("ab") as log_stream:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "services.ctl.main", "up", "--circus-ini", str(ini)],
+                    [
+                        "sh",
+                        "-c",
+                        GUARD,
+                        "dockyard-guard",
+                        sys.executable,
+                        "-m",
+                        "services.ctl.main",
+                        "up",
+                        "--circus-ini",
+                        str(ini),
+                    ],
                     env=environ,
                     stdin=subprocess.DEVNULL,
                     stdout=log_stream,

@@ -139,10 +139,14 @@ class Stack:
                 self.docker("rm", "-f", *ids)
             self.stop()
         left = self.leftovers()
+        self.tidy()
+        assert not left, f"left behind: {left}"
+
+    def tidy(self) -> None:
+        """Remove what a stack may leave: its directories, and the empty cgroup above all containers."""
         shutil.rmtree(self.directory, ignore_errors=True)
         for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
             path.rmdir()
-        assert not left, f"left behind: {left}"
 
     def leftovers(self) -> list[str]:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
@@ -195,7 +199,7 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
         if stack.process is not None:
             stack.close()
         else:
-            shutil.rmtree(stack.directory, ignore_errors=True)
+            stack.tidy()
 
 
 @pytest.fixture(scope="session")

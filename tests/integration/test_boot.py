@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import DOCKYARD, until
+from tests.integration.conftest import DOCKYARD, command_line, processes, until
 
 pytestmark = pytest.mark.root
 
@@ -141,3 +141,38 @@ def test_sigterm_during_the_start_is_not_lost(new_stack: Callable[..., Any], mom
     stack.process.send_signal(signal.SIGTERM)
     stack.process.wait(20)
     assert stack.process.returncode == 0
+
+
+def test_a_detached_stack_comes_back_when_its_arbiter_is_killed(new_stack: Callable[..., Any]) -> None:
+    stack = new_stack()
+    stack.directory.mkdir(exist_ok=True)
+    inside = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", DOCKYARD]
+    subprocess.run([*inside, "up", "--detach"], env=stack.environ, check=True, timeout=60)
+
+    def arbiter() -> int:
+        return next((pid for pid in processes() if is_arbiter(pid)), 0)
+
+    def is_arbiter(pid: int) -> bool:
+        line = command_line(pid)
+        return "services.ctl.main up" in line and "dockyard-guard" not in line and run_of(pid) == str(stack.run)
+
+    try:
+        stack.dockyard("busybox")
+        stack.docker("run", "-d", "--name", "survivor", "busybox", "sleep", "600")
+        first = arbiter()
+        os.kill(first, signal.SIGKILL)
+        until(lambda: arbiter() not in (0, first), 20)
+        until(lambda: stack.docker("ps", "--format", "{{.Names}}", check=False).stdout == "survivor\n", 30)
+        stack.docker("rm", "-f", "survivor")
+    finally:
+        stack.dockyard("down")
+    assert not arbiter()
+    assert not stack.leftovers()
+
+
+def run_of(pid: int) -> str:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return next((e.partition(b"=")[2].decode() for e in environ if e.startswith(b"DOCKYARD_RUN=")), "")
