@@ -126,8 +126,8 @@ async def _reconcile_runtime(engine: Engine) -> None:
             await _remove_stray(engine, entry)
     for container in engine.containers:
         async with container.lock:
-            if container.record.running and not _agrees(container, known.get(container.id)):
-                known = await _runtime_list(engine)  # the list may be older than this start; under the lock it is not
+            if container.record.running != _runs(container, known.get(container.id)):
+                known = await _runtime_list(engine)  # older than this start or exit, maybe; under the lock it is not
             await _reconcile(engine, container, known.get(container.id))
         if container.record.unsettled and not container.record.running:
             engine.router.spawn(settle(engine, container))
@@ -137,14 +137,21 @@ async def _runtime_list(engine: Engine) -> dict[str, Running]:
     return {entry.container: entry for entry in await engine.call(RuntimeList())}
 
 
-def _agrees(container: Container, entry: Running | None) -> bool:
-    return entry is not None and entry.generation == container.record.generation and entry.exit_code is None
+def _runs(container: Container, entry: Running | None) -> bool:
+    """Say whether the runtime has the container's present start running; one whose exit is known does not."""
+    record = container.record
+    return (
+        entry is not None
+        and entry.exit_code is None
+        and entry.generation == record.generation
+        and record.exited_generation < record.generation
+    )
 
 
 async def _reconcile(engine: Engine, container: Container, entry: Running | None) -> None:
     record = container.record
     current = entry is not None and entry.generation == record.generation
-    if entry is not None and current and entry.exit_code is None:
+    if entry is not None and _runs(container, entry):
         if not record.running:  # the start had worked when we died
             record.started = record.started or time.time_ns()
             record.unsettled = True

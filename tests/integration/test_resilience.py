@@ -170,7 +170,8 @@ def test_many_at_once_under_random_kills_leave_nothing(new_stack: Callable[..., 
                 continue
             assert stack.docker("inspect", name, check=False, timeout=60).returncode == 0, name
             if stack.docker("start", name, check=False).returncode == 0:
-                assert stack.out("wait", name) == str(number)
+                # the connection of a killed API worker breaks: that one is allowed to
+                until(lambda name=name: stack.docker("wait", name, check=False).stdout == f"{number}\n", 60)
             until(lambda name=name: gone(stack, name), 60)
 
     def gone(stack: Any, name: str) -> bool:

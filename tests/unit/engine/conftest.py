@@ -148,12 +148,20 @@ class Stack:
             "execdriver": ("runtime_",),
         }
         for service, prefixes in groups.items():
-            table: Handlers[World] = Handlers()
-            for name in jobs:
-                if name.startswith(prefixes):
-                    table._add(name, jobs[name])
-            worker = Worker(engine_endpoint(config.run), service, self.world, table, threads=8)
-            self._stops.append(serve_in_thread(worker, threading.Event()))
+            self._stops.append(self._serve(service, prefixes))
+
+    def _serve(self, service: str, prefixes: tuple[str, ...]) -> Callable[[], None]:
+        table: Handlers[World] = Handlers()
+        for name in jobs:
+            if name.startswith(prefixes):
+                table._add(name, jobs[name])
+        worker = Worker(engine_endpoint(self.config.run), service, self.world, table, threads=8)
+        return serve_in_thread(worker, threading.Event())
+
+    def restart_execdriver(self) -> None:
+        """A new one registers in place of the old."""
+        self._stops.pop()()
+        self._stops.append(self._serve("execdriver", ("runtime_",)))
 
     def start_engine(self) -> None:
         self._stop = threading.Event()

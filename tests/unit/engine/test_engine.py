@@ -183,6 +183,32 @@ def test_a_vanished_process_is_an_exit_255(stack: Any) -> None:
     assert (status(stack, container).status, status(stack, container).exit_code) == ("exited", 255)
 
 
+def test_a_list_older_than_an_exit_does_not_bring_a_container_back(stack: Any) -> None:
+    """The execdriver comes back, is asked what runs, and the container ends before the answer is used."""
+    container = create(stack)
+    stack.client.call(StartContainer(container=container))
+    listed, go_on = threading.Event(), threading.Event()
+    before = list(stack.world.running.values())
+
+    def stale(job: Any) -> Any:
+        if listed.is_set():
+            return list(stack.world.running.values())
+        listed.set()
+        assert go_on.wait(5)
+        return before
+
+    stack.world.script["runtime_list"] = stale
+    stack.restart_execdriver()
+    assert listed.wait(5)
+    stack.world.exit(container, 3)
+    go_on.set()
+    until(stack, container, "exited")
+    settled = threading.Event()
+    for _ in range(20):
+        assert status(stack, container).status == "exited"
+        settled.wait(0.01)
+
+
 def test_restart_policies(stack: Any) -> None:
     container = create(stack, restart_policy=RestartPolicy(name="on-failure", maximum_retry_count=1))
     stack.client.call(StartContainer(container=container))
