@@ -1,21 +1,20 @@
-"""Parameters: the query of a request as typed values. All raise InvalidArgument."""
+"""Parameters: queries and bodies of requests, as typed values. All raise InvalidArgument."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import json
+from typing import Any, TypeVar
 
 import msgspec
 from flask import request
 
 from shared.protocol import InvalidArgument
 
-__all__ = ["boolean", "filters", "integer", "seconds", "tail", "text"]
+__all__ = ["boolean", "decode", "filters", "integer", "json_body", "seconds", "text"]
 
+T = TypeVar("T")
 FALSE = ("", "0", "no", "false", "none")
-INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
-LIMIT = 1 << 63  # Go's integers have 64 bits
-LAST_SECOND = LIMIT // 10**9  # times are kept in nanoseconds
+MAX_BODY = 16 << 20  # bytes of a JSON body
 
 
 def boolean(name: str, default: bool = False) -> bool:
@@ -32,15 +31,10 @@ def integer(name: str, default: int = 0) -> int:
     value = request.args.get(name, "")
     if value == "":
         return default
-    if INTEGER.fullmatch(value) is None or not -LIMIT <= int(value) < LIMIT:
-        raise InvalidArgument(f"invalid value for {name}: {value[:40]!r} is not a 64-bit integer")
-    return int(value)
-
-
-def tail(name: str = "tail") -> int:
-    """How many lines from the end; -1, all, where it is no number (moby does the same)."""
-    value = request.args.get(name, "")
-    return int(value) if INTEGER.fullmatch(value) and 0 <= int(value) < LIMIT else -1
+    try:
+        return int(value)
+    except ValueError:
+        raise InvalidArgument(f"invalid value for {name}: {value!r} is not an integer") from None
 
 
 def seconds(name: str) -> float:
@@ -49,9 +43,9 @@ def seconds(name: str) -> float:
     try:
         moment = float(value or 0)
     except ValueError:
-        raise InvalidArgument(f"invalid value for {name}: {value[:40]!r} is not a timestamp") from None
-    if not 0 <= moment < LAST_SECOND:
-        raise InvalidArgument(f"invalid value for {name}: {value[:40]!r} is out of range")
+        raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp") from None
+    if not 0 <= moment < 1e11:
+        raise InvalidArgument(f"invalid value for {name}: {value!r} is out of range")
     return moment
 
 
@@ -61,9 +55,9 @@ def filters(name: str = "filters") -> dict[str, list[str]]:
     if not value:
         return {}
     try:
-        given = msgspec.json.decode(value)
+        given = json.loads(value)
         return {key: _values(entry) for key, entry in given.items()}
-    except (msgspec.DecodeError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise InvalidArgument(f"invalid filter: {value[:200]!r}") from None
 
 
@@ -72,3 +66,40 @@ def _values(entry: Any) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError("filter values are strings")
     return values
+
+
+def json_body() -> dict[str, Any]:
+    """Return the body's object; an absent body is an empty one."""
+    data = request.stream.read(MAX_BODY + 1)
+    if len(data) > MAX_BODY:
+        raise InvalidArgument("request body too large")
+    if not data:
+        return {}
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidArgument(f"unsupported Content-Type header ({kind}): must be 'application/json'")
+    try:
+        value, end = json.JSONDecoder().raw_decode(data.decode().lstrip())
+        if data.decode().lstrip()[end:].strip():
+            raise InvalidArgument("unexpected content after JSON")
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"invalid JSON: {error}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidArgument("invalid JSON: an object is wanted")
+    return value
+
+
+def drop_nulls(value: Any) -> Any:
+    """Go clients write null for everything that is not set: without it, the defaults hold."""
+    if isinstance(value, dict):
+        return {key: drop_nulls(entry) for key, entry in value.items() if entry is not None}
+    return [drop_nulls(entry) for entry in value] if isinstance(value, list) else value
+
+
+def decode(value: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(drop_nulls(value), kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InvalidArgument(f"invalid request: {error}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,15 +10,13 @@ from http import HTTPStatus
 
 from flask import Response, request, stream_with_context
 
-from services.apiserver.hangups import connection
 from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 
-__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "received", "take_over"]
+__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "take_over"]
 
 RAW = "application/vnd.docker.raw-stream"
-MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 LINGER = 2.0  # seconds that a client may take to notice the end
-CHUNK = 1 << 18  # bytes
+MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
 
 def content_type(*, tty: bool) -> str:
@@ -38,21 +35,6 @@ def flushed(body: Iterable[bytes], kind: str = "application/json") -> Response:
         yield from body
 
     return Response(stream_with_context(pieces()), headers={"Content-Type": kind})
-
-
-def received(source: socket.socket) -> Iterator[bytes]:
-    """Yield what arrives from a ticket's connection, and close it, at its end or when the client goes."""
-    client = connection()
-    poller = select.poll()
-    poller.register(source, select.POLLIN)
-    if client is not None:
-        poller.register(client, select.POLLRDHUP)
-    with source:
-        while source.fileno() in {descriptor for descriptor, _ in poller.poll()}:
-            chunk = source.recv(CHUNK)
-            if not chunk:
-                return
-            yield chunk
 
 
 class Client:
@@ -82,16 +64,16 @@ def take_over(kind: str) -> Client:
     duplicated, and a dead end put in its place, into which gunicorn's own answer falls.
     """
     original: socket.socket = request.environ["gunicorn.socket"]
-    taken = original.dup()
+    connection = original.dup()
     dead_end, other = socket.socketpair()
-    os.dup2(dead_end.fileno(), original.fileno(), inheritable=False)
+    os.dup2(dead_end.fileno(), original.fileno())
     dead_end.close()
     other.close()
-    taken.setblocking(True)
-    taken.sendall(_head(kind))
+    connection.setblocking(True)
+    connection.sendall(_head(kind))
     reader = getattr(request.environ["wsgi.input"], "reader", None)
     unreader = getattr(reader, "unreader", None)
-    return Client(taken, unreader.take_buffered() if unreader is not None else b"")
+    return Client(connection, unreader.take_buffered() if unreader is not None else b"")
 
 
 def _head(kind: str) -> bytes:

@@ -21,7 +21,6 @@ from shared.protocol import (
     Unavailable,
     WaitContainer,
 )
-from shared.protocol.containers import ExitError
 
 __all__ = ["Waiting"]
 
@@ -29,7 +28,7 @@ PAUSE = 0.05  # seconds before a lost wait is taken up again
 
 
 class Waiting:
-    """`begin` returns when the wait is in force, or raises; `result` when it is over, or was cancelled."""
+    """`begin` returns when the wait is in force, or raises; `result` when it is over, or the client has gone."""
 
     def __init__(self, bus: Bus, job: WaitContainer) -> None:
         self._bus, self._job = bus, job
@@ -43,22 +42,21 @@ class Waiting:
         if isinstance(self._first, DockyardError):
             raise self._first
 
-    def cancel(self) -> None:
-        self._context.cancelled.set()
-
     def result(self, gone: threading.Event) -> ContainerExit | None:
-        """Return how the container ended; an error after `begin` is part of that. None if ``gone`` was set first."""
-        news = self._first
-        while news is None:
-            if gone.is_set():
-                return None
+        if self._first is not None:
+            assert isinstance(self._first, ContainerExit)
+            return self._first
+        while not gone.is_set():
             try:
                 news = self._news.get(timeout=0.5)
             except queue.Empty:
                 continue
-        if isinstance(news, DockyardError):
-            return ContainerExit(status_code=-1, error=ExitError(message=news.message))
-        return news
+            if isinstance(news, ContainerExit):
+                return news
+            if isinstance(news, DockyardError):
+                return ContainerExit(status_code=-1)
+        self._context.cancelled.set()
+        return None
 
     def _run(self) -> None:
         current.set(self._context)
@@ -73,8 +71,7 @@ class Waiting:
                 if self._job.generation is None and time.monotonic() > deadline:
                     self._news.put(error)
                     return
-                if self._context.cancelled.wait(PAUSE):
-                    return
+                time.sleep(PAUSE)
             except DockyardError as error:
                 self._news.put(error)
                 return

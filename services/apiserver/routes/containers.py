@@ -10,7 +10,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from services.apiserver import attach as attaching
-from services.apiserver import bodies, params
+from services.apiserver import params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import RETRY_TIME, bus, call, read, show
 from services.apiserver.stream import Client, content_type, flushed, take_over
@@ -44,6 +44,7 @@ routes = Blueprint("containers", __name__, url_prefix="/containers")
 log = logging.getLogger("dockyard.apiserver")
 
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
+STOP_GRACE = 60.0  # seconds over the container's own time to stop
 CHUNK = 1 << 16
 
 
@@ -58,14 +59,14 @@ def list_containers() -> Response:
 
 @routes.post("/create")
 def create() -> Response:
-    body = bodies.json_body()
+    body = params.json_body()
     networking = body.get("NetworkingConfig")
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform"),
-        config=bodies.decode(body, ContainerConfig),
-        host_config=bodies.decode(body.get("HostConfig") or {}, HostConfig),
-        networking_config=bodies.decode(networking, NetworkingConfig) if networking else None,
+        config=params.decode(body, ContainerConfig),
+        host_config=params.decode(body.get("HostConfig") or {}, HostConfig),
+        networking_config=params.decode(networking, NetworkingConfig) if networking else None,
     )
     return show(call(job), 201)
 
@@ -77,7 +78,7 @@ def inspect(ref: str) -> Response:
 
 @routes.post("/<ref>/start")
 def start(ref: str) -> tuple[str, int]:
-    if len(request.stream.read(EMPTY_BODY + 1)) > EMPTY_BODY:
+    if len(request.get_data()) > EMPTY_BODY:
         raise InvalidArgument(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
@@ -155,12 +156,18 @@ def logs(ref: str) -> Response:
         follow=params.boolean("follow"),
         timestamps=params.boolean("timestamps"),
         details=params.boolean("details"),
-        tail=params.tail(),
+        tail=_tail(),
         since=params.seconds("since"),
         until=params.seconds("until"),
     )
     stream = read(job)
     return flushed(_log_bytes(stream), content_type(tty=stream.tty))
+
+
+def _tail() -> int:
+    """All lines, if it is not a number."""
+    tail = params.text("tail")
+    return int(tail) if tail.isdecimal() else -1
 
 
 def _log_bytes(stream: LogStream) -> Iterator[bytes]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from flask import Blueprint, Response, request
 
-from services.apiserver import params, transfer
+from services.apiserver import params
 from services.apiserver.jobs import call, read, show
+from services.apiserver.transfer import load_stream
+from shared.bus.tickets import redeem
 from shared.protocol import (
     DeleteImage,
     ImageHistory,
     InspectImage,
     ListImages,
-    LoadImages,
     NotImplementedByUs,
+    SaveImages,
     TagImage,
+    Ticket,
 )
 
 routes = Blueprint("images", __name__, url_prefix="/images")
+
+CHUNK = 1 << 18
 
 
 @routes.get("/json")
@@ -55,14 +62,25 @@ def pull() -> Response:
 
 @routes.post("/load")
 def load() -> Response:
-    return transfer.load(LoadImages(quiet=params.boolean("quiet", default=True)))
+    return load_stream()
 
 
 @routes.get("/get")
 def save_several() -> Response:
-    return transfer.save(request.args.getlist("names"))
+    return _archive(request.args.getlist("names"))
 
 
 @routes.get("/<path:ref>/get")
 def save(ref: str) -> Response:
-    return transfer.save([ref])
+    return _archive([ref])
+
+
+def _archive(refs: list[str]) -> Response:
+    ticket = call(SaveImages(images=refs))
+    return Response(_bytes_of(ticket), headers={"Content-Type": "application/x-tar"})
+
+
+def _bytes_of(ticket: Ticket) -> Iterator[bytes]:
+    with redeem(ticket) as source:
+        while chunk := source.recv(CHUNK):
+            yield chunk
