@@ -6,6 +6,7 @@ a thing to be made, never a way to go. Whiteouts become what the storage driver'
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -15,15 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from services.graphdriver.members import TAR_ERRORS, Member
 from shared.protocol import InvalidArgument
 
 __all__ = ["MAX_UNPACKED", "apply_layer"]
 
-WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+WHITEOUT, OPAQUE, AUFS = ".wh.", ".wh..wh..opq", ".wh..wh."
 MAX_UNPACKED = 64 << 30  # bytes one layer may unpack to
 XATTR = "SCHILY.xattr."
 FORBIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")  # they would speak to overlayfs
 NOFOLLOW_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.ELOOP)  # the archive's fault, not the disk's
 CHUNK = 1 << 20
 
 
@@ -41,23 +44,29 @@ class _Applier:
         self.target, self.overlay = target, overlay
         self.size = 0
         self.directory_times: dict[str, float] = {}
+        self.whited: set[str] = set()
         self.made: set[str] = set()  # what this very layer has made: its own opaque marks spare it
 
     def run(self, source: IO[bytes]) -> int:
         self.root = os.open(self.target, NOFOLLOW_DIRECTORY)
         try:
-            with tarfile.open(fileobj=source, mode="r|") as archive:
-                for member in archive:
+            with tarfile.open(fileobj=source, mode="r|", tarinfo=Member) as archive:
+                while (member := archive.next()) is not None:
+                    archive.members.clear()  # type: ignore[attr-defined]  # or a million files are a gigabyte
                     self._member(archive, member)
             for name, mtime in self.directory_times.items():
                 with self._parent(name) as (parent, base):
                     os.utime(base or ".", (mtime, mtime), dir_fd=parent, follow_symlinks=False)
-        except (tarfile.TarError, EOFError, ValueError, UnicodeError, OverflowError) as error:
+        except TAR_ERRORS as error:
             raise InvalidArgument(f"invalid layer: {error}") from error
         except NotADirectoryError as error:
             raise InvalidArgument(
                 f"invalid layer: a name leads through something that is no directory: {error}"
             ) from error
+        except OSError as error:
+            if error.errno not in NAME_ERRORS:
+                raise
+            raise InvalidArgument(f"invalid layer: {error}") from error
         finally:
             os.close(self.root)
         return self.size
@@ -66,7 +75,7 @@ class _Applier:
         name = _clean(member.name)
         with self._parent(name) as (parent, base):
             if base.startswith(WHITEOUT):
-                self._whiteout(parent, base, name)
+                self._whiteout(parent, base, name, len(name) - len(base))
                 return
             if not base:
                 self._attributes(parent, ".", member)
@@ -75,6 +84,8 @@ class _Applier:
             self._make(archive, member, parent, base)
             if not member.islnk():
                 self._attributes(parent, base, member)
+            if self.overlay and name in self.whited:
+                _make_opaque(parent, base)  # a directory in the place of one that is gone
         self.made.add(name)
         if member.isdir():
             self.directory_times[name] = member.mtime
@@ -89,8 +100,9 @@ class _Applier:
                 try:
                     following = os.open(part, NOFOLLOW_DIRECTORY, dir_fd=current)
                 except FileNotFoundError:
-                    os.mkdir(part, 0o755, dir_fd=current)
+                    os.mkdir(part, 0o700, dir_fd=current)
                     following = os.open(part, NOFOLLOW_DIRECTORY, dir_fd=current)
+                    os.fchmod(following, 0o755)  # our umask is not the image's
                 except OSError as error:
                     raise InvalidArgument(f"invalid layer: {name!r} leads through a link or a file") from error
                 os.close(current)
@@ -151,13 +163,22 @@ class _Applier:
                 raise InvalidArgument(f"invalid layer: {member.name!r} is a hard link to a directory")
             os.link(name, base, src_dir_fd=directory, dst_dir_fd=parent, follow_symlinks=False)
 
-    def _whiteout(self, parent: int, base: str, name: str) -> None:
+    def _whiteout(self, parent: int, base: str, name: str, prefix: int) -> None:
+        """Hide what the layers below have under a name; what this layer has there stays (image-spec §whiteouts)."""
         if base == OPAQUE:
             self._opaque(parent, name)
             return
+        if base.startswith(AUFS):
+            return  # aufs's own notes, which old images carry
         hidden = base.removeprefix(WHITEOUT)
-        if hidden in ("", ".", "..") or hidden.startswith(WHITEOUT):
+        if hidden in ("", ".", ".."):
             raise InvalidArgument(f"invalid layer: {name!r} is no whiteout")
+        whited = name[:prefix] + hidden
+        self.whited.add(whited)
+        if whited in self.made:
+            if self.overlay:
+                _make_opaque(parent, hidden)
+            return
         if _exists(parent, hidden):
             _remove(parent, hidden)
         if self.overlay:
@@ -165,7 +186,7 @@ class _Applier:
 
     def _opaque(self, parent: int, name: str) -> None:
         if self.overlay:
-            os.setxattr(f"/proc/self/fd/{parent}", "trusted.overlay.opaque", b"y")
+            _make_opaque(parent, ".")
             return
         directory = name.rpartition("/")[0]
         for entry in os.listdir(parent):
@@ -181,7 +202,7 @@ class _Applier:
         for key, value in member.pax_headers.items():
             name = key.removeprefix(XATTR)
             if key.startswith(XATTR) and not name.startswith(FORBIDDEN_XATTRS):
-                os.setxattr(path, name, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+                _set_xattr(path, name, value.encode("utf-8", "surrogateescape"))
         os.utime(base, (member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
 
 
@@ -191,6 +212,19 @@ def _clean(name: str) -> str:
     if ".." in parts or "\0" in name:
         raise InvalidArgument(f"invalid layer: {name!r} leads out of it")
     return "/".join(parts)
+
+
+def _set_xattr(path: str, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value, follow_symlinks=False)
+    except OSError as error:  # as moby: not every file system, and no symlink, takes every attribute
+        if error.errno != errno.ENOTSUP and not (error.errno == errno.EPERM and name.startswith("user.")):
+            raise
+
+
+def _make_opaque(parent: int, name: str) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        os.setxattr(f"/proc/self/fd/{parent}/{name}", "trusted.overlay.opaque", b"y")
 
 
 def _exists(parent: int, name: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from services.graphdriver.blobs import digest_of
+from services.graphdriver.members import TAR_ERRORS, Member
 from shared.protocol import InvalidArgument
 from shared.protocol.reference import normalize
 
@@ -45,9 +46,9 @@ class Archive:
     def __init__(self, file: IO[bytes], architecture: str) -> None:
         self._architecture = architecture
         try:
-            self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  (open as long as we are)
+            self._tar = tarfile.open(fileobj=file, mode="r:", tarinfo=Member)  # noqa: SIM115  (open as long as we are)
             self._members = {str(PurePosixPath("/", m.name)): m for m in self._tar if ".." not in m.name.split("/")}
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        except TAR_ERRORS as error:
             raise InvalidArgument(f"invalid archive: {error}") from error
 
     def images(self) -> list[LoadedImage]:
@@ -79,13 +80,15 @@ class Archive:
         found = []
         for entry in _list(index.get("manifests") or [], "manifests"):
             descriptor = _dict(entry, "manifests")
+            if not self._is_ours(descriptor):
+                continue  # its blobs may be left out
             own = self._names(descriptor) or names
             document = _dict(self._blob_json(descriptor), "manifest")
             if "manifests" in document and "layers" in document:
                 raise InvalidArgument("invalid archive: a document is both an index and a manifest")
             if descriptor.get("mediaType") in INDEX_TYPES or "manifests" in document:
                 found += self._from_index(document, own, depth - 1)
-            elif self._is_ours(descriptor):
+            else:
                 found.append(self._from_manifest(document, own))
         return found
 
@@ -100,8 +103,8 @@ class Archive:
         if not isinstance(annotations, dict):
             return []
         name = next((annotations[key] for key in NAME_KEYS if isinstance(annotations.get(key), str)), None)
-        if name is None:
-            return []
+        if name is None or not set(":/@") & set(name):
+            return []  # a bare tag has no repository to go with
         try:
             return [normalize(name)]
         except InvalidArgument:

@@ -11,14 +11,14 @@ import re
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from shared.protocol import InvalidArgument
 
-__all__ = ["Blobs", "digest_of"]
+__all__ = ["Blobs", "digest_of", "is_digest"]
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 CHUNK = 1 << 20
@@ -26,6 +26,10 @@ CHUNK = 1 << 20
 
 def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def is_digest(value: object) -> bool:
+    return isinstance(value, str) and DIGEST.fullmatch(value) is not None
 
 
 class Blobs:
@@ -39,7 +43,7 @@ class Blobs:
 
     def path(self, digest: str) -> Path:
         """Return where a blob is or would be. Errors: InvalidArgument (not a sha256 digest)."""
-        if not DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             raise InvalidArgument(f"invalid digest: {digest[:100]!r}")
         return self._directory / digest.removeprefix("sha256:")
 
@@ -58,9 +62,11 @@ class Blobs:
                 self._held.subtract(names)
                 self._held += Counter()
 
-    def held(self) -> set[str]:
+    @contextmanager
+    def unheld(self, matches: Callable[[str], bool]) -> Iterator[bool]:
+        """Say whether nothing that ``matches`` is held, and let nobody hold anything meanwhile."""
         with self._lock:
-            return set(self._held)
+            yield not any(map(matches, self._held))
 
     def add(self, source: BinaryIO, expected: str) -> int:
         """Store a stream under its digest; returns its size. Errors: InvalidArgument (the digest is another)."""
@@ -91,13 +97,15 @@ class Blobs:
 
     def collect(self, keep: set[str]) -> int:
         """Remove all blobs but ``keep`` and those that are held; returns the bytes freed."""
-        freed = 0
-        wanted = {digest.removeprefix("sha256:") for digest in keep | self.held()}
-        for path in self._directory.iterdir():
-            if path.name not in wanted:
-                freed += path.stat().st_size
-                path.unlink()
-        return freed
+        return sum(self._remove(path) for path in list(self._directory.iterdir()) if f"sha256:{path.name}" not in keep)
+
+    def _remove(self, path: Path) -> int:
+        with self.unheld(f"sha256:{path.name}".__eq__) as free:
+            if not free:
+                return 0
+            size = path.stat().st_size
+            path.unlink()
+            return size
 
 
 def sync_directory(path: Path) -> None:

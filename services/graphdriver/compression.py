@@ -12,7 +12,7 @@ from shared.protocol import InvalidArgument
 
 __all__ = ["ERRORS", "decompressed"]
 
-ERRORS = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError)  # of the data, not of the disk
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
 

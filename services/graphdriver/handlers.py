@@ -8,10 +8,11 @@ import socket
 import threading
 from pathlib import Path
 
+from services.graphdriver import syscalls
 from services.graphdriver.blobs import Blobs
 from services.graphdriver.export import export_images
 from services.graphdriver.layers import Layers, choose_driver
-from services.graphdriver.load import load_archive
+from services.graphdriver.load import Loader, load_archive
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.bus.handlers import Handlers
@@ -45,8 +46,10 @@ class GraphDriver:
     def __init__(self, config: Config, bus: Bus) -> None:
         root = config.root / "graph"
         self.temporary = root / "tmp"
+        for left in self.temporary.glob("*/merged"):
+            syscalls.unmount(left)  # a trial mount that was killed in the middle
         shutil.rmtree(self.temporary, ignore_errors=True)  # what an earlier process left half-done
-        self.temporary.mkdir(mode=0o700, parents=True)
+        self.temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
         root.chmod(0o710)
         self.blobs = Blobs(root)
         self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary), self.blobs)
@@ -56,9 +59,10 @@ class GraphDriver:
     def receive(self, path: Path) -> None:
         """Have the job's caller send bytes, and write them to ``path``; returns when it has sent all.
 
-        Errors: Unavailable (nobody came), Cancelled.
+        Errors: Unavailable (nobody came), Cancelled, OSError (it cannot be written).
         """
         came, done = threading.Event(), threading.Event()
+        failed: list[OSError] = []
 
         def spool(connection: socket.socket) -> None:
             came.set()
@@ -66,6 +70,8 @@ class GraphDriver:
                 with path.open("xb") as file:
                     while chunk := connection.recv(CHUNK):
                         file.write(chunk)
+            except OSError as error:
+                failed.append(error)
             finally:
                 done.set()
 
@@ -74,6 +80,8 @@ class GraphDriver:
             raise Unavailable("load: nobody sent the archive")
         while not done.wait(0.2):
             check_cancelled()
+        if failed:
+            raise failed[0]
 
 
 jobs: Handlers[GraphDriver] = Handlers()
@@ -113,7 +121,10 @@ def remove(driver: GraphDriver, job: RemoveLayer) -> None:
 
 @jobs.handles(MeasureLayer)
 def measure(driver: GraphDriver, job: MeasureLayer) -> LayerUsage:
-    return driver.layers.usage(job.container)
+    try:
+        return driver.layers.usage(job.container)
+    except OSError as error:
+        raise DockyardError(f"layer of {job.container} not measured: {error}") from error
 
 
 @jobs.handles(GraphStatus)
@@ -127,7 +138,7 @@ def load(driver: GraphDriver, job: LoadImages) -> None:
     directory.mkdir(mode=0o700)
     try:
         driver.receive(directory / "archive")
-        load_archive(directory / "archive", directory / "plain", driver.blobs, driver.layers, driver.bus)
+        load_archive(directory, Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet))
     except OSError as error:
         raise DockyardError(f"load: {error}") from error
     finally:
@@ -140,7 +151,16 @@ def export(driver: GraphDriver, job: ExportImages) -> Ticket:
         for digest in (saved.image.id, *(layer.digest for layer in saved.image.layers)):
             if not driver.blobs.has(digest):
                 raise NotFound(f"blob {digest} is missing")
-    return driver.tickets.issue(lambda connection: export_images(job.images, driver.blobs, connection))
+        for layer in saved.image.layers:
+            if driver.blobs.size(layer.digest) != layer.size:
+                raise DockyardError(f"blob {layer.digest} is damaged")
+
+    def send(connection: socket.socket) -> None:
+        digests = [d for s in job.images for d in (s.image.id, *(layer.digest for layer in s.image.layers))]
+        with driver.blobs.hold(digests):
+            export_images(job.images, driver.blobs, connection)
+
+    return driver.tickets.issue(send)
 
 
 @jobs.handles(GraphCollect)
@@ -148,4 +168,7 @@ def collect(driver: GraphDriver, job: GraphCollect) -> int:
     digests = {layer.digest for image in job.keep_images for layer in image.layers}
     digests |= {image.id for image in job.keep_images}
     chains = {chain for image in job.keep_images for chain in image.chain_ids}
-    return driver.blobs.collect(digests) + driver.layers.collect(chains, set(job.keep_containers))
+    try:
+        return driver.blobs.collect(digests) + driver.layers.collect(chains, set(job.keep_containers))
+    except OSError as error:
+        raise DockyardError(f"graph not collected: {error}") from error

@@ -144,6 +144,8 @@ class Layers:
             chain: list[str] = json.loads((self._container(container) / "layers.json").read_text())
         except FileNotFoundError:
             raise NotFound(f"no layer of container {container}") from None
+        except ValueError as error:
+            raise DockyardError(f"layers of container {container} are unreadable: {error}") from error
         return chain
 
     def _container(self, container: str) -> Path:
@@ -155,17 +157,24 @@ class Layers:
         """Remove all layers but those named and held; returns the bytes freed."""
         freed = 0
         for directory in list(self._containers.iterdir()):
-            if directory.name not in keep_containers:
+            if directory.name.isalnum() and directory.name not in keep_containers:
                 freed += _tree_size(self.driver.writable_path(directory))
                 self.remove(directory.name)
-        wanted = {self.path(chain).name for chain in keep_chains | self._blobs.held()}
+        wanted = {self.path(chain).name for chain in keep_chains}
         for directory in list(self._layers.iterdir()):
             if directory.name not in wanted:
-                freed += _tree_size(directory)
-                doomed = self._temporary / secrets.token_hex(8)
-                directory.rename(doomed)
-                shutil.rmtree(doomed)
+                freed += self._collect_layer(directory)
         return freed
+
+    def _collect_layer(self, directory: Path) -> int:
+        doomed = self._temporary / secrets.token_hex(8)
+        with self._blobs.unheld(lambda name: self.path(name) == directory) as free:
+            if not free:
+                return 0
+            directory.rename(doomed)
+        size = _tree_size(doomed)
+        shutil.rmtree(doomed)
+        return size
 
 
 def _tree_size(path: Path) -> int:
@@ -174,7 +183,10 @@ def _tree_size(path: Path) -> int:
     total = 0
     for directory, _, files in os.walk(path):
         for name in files:
-            status = (Path(directory) / name).lstat()
+            try:
+                status = (Path(directory) / name).lstat()
+            except FileNotFoundError:  # a running container removes what it likes
+                continue
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_size

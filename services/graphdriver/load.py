@@ -6,21 +6,24 @@ import hashlib
 import io
 import json
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 
+from services.graphdriver.apply import MAX_UNPACKED
 from services.graphdriver.archive import Archive, LoadedImage
-from services.graphdriver.blobs import Blobs, digest_of
+from services.graphdriver.blobs import Blobs, digest_of, is_digest
 from services.graphdriver.compression import ERRORS, decompressed
 from services.graphdriver.layers import Layers
+from services.graphdriver.progress import Watched
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
 
-__all__ = ["chain_ids", "load_archive"]
+__all__ = ["Loader", "chain_ids", "load_archive"]
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
@@ -28,21 +31,31 @@ MEDIA_TYPES = {b"\x1f\x8b": f"{PLAIN}+gzip", b"\x28\xb5": f"{PLAIN}+zstd"}
 CHUNK = 1 << 20
 
 
-def load_archive(path: Path, plain: Path, blobs: Blobs, layers: Layers, bus: Bus) -> None:
-    """Load every image of the archive at ``path``; ``plain`` is where it may be unpacked to if it is compressed.
+@dataclass(frozen=True)
+class Loader:
+    """Where images go; ``quiet``: without the progress of layers."""
+
+    blobs: Blobs
+    layers: Layers
+    bus: Bus
+    quiet: bool = True
+
+
+def load_archive(directory: Path, to: Loader) -> None:
+    """Load every image of ``directory/archive``, which is unpacked to ``directory/plain`` if it is compressed.
 
     Errors: InvalidArgument. What was loaded before the error stays on disk unrecorded, and is collected.
     """
-    with path.open("rb") as file:
+    with (directory / "archive").open("rb") as file:
         stream = decompressed(file)
         if stream is not file:
-            _spool(stream, plain)
-            stream = plain.open("rb")
+            _spool(stream, directory / "plain")
+            stream = (directory / "plain").open("rb")
         with stream:
             architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
             for loaded in Archive(stream, architecture).images():
                 check_cancelled()
-                _load_image(loaded, blobs, layers, bus)
+                _load_image(loaded, to)
 
 
 def _spool(stream: IO[bytes], target: Path) -> None:
@@ -50,12 +63,14 @@ def _spool(stream: IO[bytes], target: Path) -> None:
         with target.open("xb") as file:
             while chunk := stream.read(CHUNK):
                 check_cancelled()
+                if file.tell() + len(chunk) > MAX_UNPACKED:
+                    raise InvalidArgument(f"invalid archive: it unpacks to more than {MAX_UNPACKED} bytes")
                 file.write(chunk)
     except ERRORS as error:
         raise InvalidArgument(f"invalid archive: {error}") from error
 
 
-def _load_image(loaded: LoadedImage, blobs: Blobs, layers: Layers, bus: Bus) -> None:
+def _load_image(loaded: LoadedImage, to: Loader) -> None:
     config = _config(loaded.config)
     diff_ids = config["rootfs"]["diff_ids"]
     if len(diff_ids) != len(loaded.layers):
@@ -65,20 +80,22 @@ def _load_image(loaded: LoadedImage, blobs: Blobs, layers: Layers, bus: Bus) -> 
         _digest(opener()) if given is None else given
         for opener, given in zip(loaded.layers, loaded.digests, strict=True)
     ]
-    with blobs.hold([image_id, *digests, *chains]):
+    with to.blobs.hold([image_id, *digests, *chains]):
         descriptors, sizes = [], []
         for index, (opener, digest) in enumerate(zip(loaded.layers, digests, strict=True)):
             check_cancelled()
-            descriptors.append(_store_blob(opener, digest, blobs))
-            with blobs.path(digest).open("rb") as blob:
+            descriptors.append(_store_blob(opener, digest, to.blobs))
+            with to.blobs.path(digest).open("rb") as blob:
+                watched = blob if to.quiet else Watched(blob, diff_ids[index], descriptors[-1].size)
+                plain = decompressed(cast("IO[bytes]", watched))
                 try:
-                    size = layers.unpack(chains[index], chains[:index], diff_ids[index], decompressed(blob))
+                    size = to.layers.unpack(chains[index], chains[:index], diff_ids[index], plain)
                 except ERRORS as error:
                     raise InvalidArgument(f"layer {digest} cannot be unpacked: {error}") from error
             sizes.append(size)
-        blobs.add(io.BytesIO(loaded.config), image_id)
+        to.blobs.add(io.BytesIO(loaded.config), image_id)
         image = _record(image_id, config, len(loaded.config), descriptors, chains, sizes)
-        bus.call(SetImage(image=image, tags=loaded.tags))
+        to.bus.call(SetImage(image=image, tags=loaded.tags))
     for tag in loaded.tags:
         _say(f"Loaded image: {familiar(tag)}\n")
     if not loaded.tags:
@@ -92,11 +109,13 @@ def _say(text: str) -> None:
 def _config(data: bytes) -> dict[str, Any]:
     """Parse an image config and check what is used of it (OCI image-spec 1.1, config)."""
     try:
-        config = json.loads(data)
+        config = msgspec.json.decode(data)  # unlike json, it takes nothing that it could not write again
         diff_ids = config["rootfs"]["diff_ids"]
-        if not isinstance(diff_ids, list) or not all(isinstance(entry, str) for entry in diff_ids):
-            raise TypeError("diff_ids is not a list of strings")
-        for name in ("architecture", "os", "created", "author"):
+        if not isinstance(diff_ids, list) or not all(map(is_digest, diff_ids)):
+            raise TypeError("diff_ids is not a list of sha256 digests")
+        if not isinstance(config.get("config") or {}, dict):
+            raise TypeError("config is not an object")
+        for name in ("architecture", "os", "created", "author", "comment", "variant"):
             if not isinstance(config.get(name, ""), (str, type(None))):
                 raise TypeError(f"{name} is not a string")
         history = config.get("history") or []

@@ -16,6 +16,7 @@ from services.graphdriver import syscalls
 
 __all__ = ["Overlay"]
 
+EMPTY = "empty"
 MAX_OPTIONS = 4095  # bytes that mount(2) takes
 
 
@@ -45,19 +46,23 @@ class Overlay:
         return layer / "diff"
 
     def prepare(self, layer: Path, parents: list[Path]) -> None:
-        self.diff_path(layer).mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.diff_path(layer).mkdir(parents=True, exist_ok=True)
+        self.diff_path(layer).chmod(0o755)  # our umask is not the image's
 
     def create(self, container: Path, layers: list[Path]) -> None:
         for name, mode in (("work", 0o700), ("upper", 0o755), ("merged", 0o700)):
             (container / name).mkdir(mode=mode, parents=True, exist_ok=True)
             (container / name).chmod(mode)
+        if not layers:
+            (container / EMPTY).mkdir(exist_ok=True)
 
     def mount(self, container: Path, layers: list[Path]) -> Path:
         """Mount with the layers named relative to their common directory: more than a hundred fit so."""
         merged = container / "merged"
         if syscalls.is_mounted(merged):
             return merged
-        lower = ":".join(str(self.diff_path(Path(layer.name))) for layer in reversed(layers))
+        # overlayfs wants a lower directory; an image without layers gets an empty one
+        lower = ":".join(str(self.diff_path(Path(layer.name))) for layer in reversed(layers)) or EMPTY
         options = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work"
         if len(options) > MAX_OPTIONS:
             raise OSError(errno.ENAMETOOLONG, f"{len(layers)} layers are too many for one mount")

@@ -62,4 +62,7 @@ def _with_domain(ref: str) -> str:
 
 def familiar(full: str) -> str:
     """Return the form that people use: ``docker.io/library/busybox:latest`` → ``busybox:latest``."""
-    return full.removeprefix(f"{DEFAULT_DOMAIN}/").removeprefix(OFFICIAL) if full.startswith(DEFAULT_DOMAIN) else full
+    rest = full.removeprefix(f"{DEFAULT_DOMAIN}/")
+    official = rest.removeprefix(OFFICIAL)
+    short = rest if "/" in official else official
+    return short if rest != full and _with_domain(short) == full else full

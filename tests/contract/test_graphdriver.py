@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import gzip
 import hashlib
 import io
 import json
+import os
 import socket
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +23,13 @@ import zstandard
 from services.graphdriver.blobs import digest_of
 from services.graphdriver.handlers import GraphDriver, jobs
 from services.graphdriver.load import chain_ids
-from services.graphdriver.syscalls import is_mounted
+from services.graphdriver.syscalls import is_mounted, mount, unmount
 from shared.bus.bus import FakeBus
 from shared.bus.context import Context, current
 from shared.bus.tickets import redeem
 from shared.protocol import (
     CreateLayer,
+    DockyardError,
     ExportImages,
     GraphCollect,
     GraphStatus,
@@ -57,7 +62,7 @@ class Graph:
     def do(self, job: Any) -> Any:
         return jobs[job.__struct_config__.tag](self.driver, job)
 
-    def load(self, archive: bytes) -> list[Image]:
+    def load(self, archive: bytes, *, quiet: bool = True) -> list[Image]:
         """Load as the API does: the archive goes to the ticket of a STATUS; returns the images recorded."""
         known = len(self.bus.calls)
 
@@ -70,7 +75,7 @@ class Graph:
 
         token = current.set(Context(Header(id="1"), on_status))
         try:
-            self.do(LoadImages())
+            self.do(LoadImages(quiet=quiet))
         finally:
             current.reset(token)
         return [call.image for call in self.bus.calls[known:] if isinstance(call, SetImage)]
@@ -150,8 +155,17 @@ def graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Graph]:
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An amd64 machine, and the umask that `run` sets."""
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def unpacked(archive: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as source:
+        return {member.name: source.extractfile(member).read() for member in source}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
@@ -241,6 +255,16 @@ def test_collect_removes_exactly_what_nobody_names(graph: Graph) -> None:
         graph.do(CreateLayer(container=CONTAINER, chain_ids=one.chain_ids))
 
 
+def long_names(count: int) -> bytes:
+    """Make a chain of GNU long names, on each of which tarfile recurses."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    return (header.tobuf(tarfile.GNU_FORMAT) + b"a\0".ljust(512, b"\0")) * count
+
+
+LONG_NAMES = long_names(5000)
+
+
 def broken(**changes: Any) -> bytes:
     config = json.loads(config_of())
     config.update(changes)
@@ -271,6 +295,12 @@ def broken(**changes: Any) -> bytes:
         broken(rootfs={"diff_ids": 7}),
         broken(os="windows"),
         broken(config={"Cmd": 7}),
+        broken(config=[1]),
+        broken(author="\ud800"),
+        broken(comment=7),
+        broken(rootfs={"diff_ids": ["../../.."] * 2}),
+        LONG_NAMES,
+        docker_archive(config_of((LONG_NAMES,)), [LONG_NAMES], ["busybox:1"]),
         oci_layout(config_of(), list(LAYERS), "x:1").replace(b'"Cmd": ["sh"]', b'"Cmd": ["rm"]'),
     ],
 )
@@ -295,3 +325,119 @@ def test_only_the_store_is_for_others_to_pass(graph: Graph) -> None:
     assert not is_mounted(graph.config.root)
     assert graph.driver.tickets.path.stat().st_mode & 0o777 == 0o600
     assert isinstance(graph.driver.tickets._listener, socket.socket)
+
+
+def test_directories_that_no_entry_makes_are_for_everybody(graph: Graph) -> None:
+    layer = tar({"srv/www/page": b"1"})
+    (image,) = graph.load(docker_archive(config_of((layer,)), [layer], ["x:1"]))
+    assert (graph.mounted(image) / "srv").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_image_without_layers(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(()), [], ["scratch:1"]))
+    (graph.mounted(image) / "file").write_text("x")
+    assert graph.do(MeasureLayer(container=CONTAINER)).rw == 1
+
+
+def test_a_whiteout_hides_what_is_below_and_not_its_own_layer(graph: Graph) -> None:
+    below = tar({"d": None, "d/old": b"1", "e": None, "e/old": b"1", "f": b"1"})
+    own = {"e": None, "e/new": b"2", ".wh.e": b"", "f": b"2", ".wh.f": b""}
+    above = tar({".wh.d": b"", "d": None, "d/new": b"2", **own})
+    (image,) = graph.load(docker_archive(config_of((below, above)), [below, above], ["x:1"]))
+    rootfs = graph.mounted(image)
+    assert (rootfs / "f").read_text() == "2"
+    assert [p.name for p in (rootfs / "d").iterdir()] == ["new"]
+    if graph.config.storage_driver == "overlay":  # a copy cannot tell below from own once both are there
+        assert [p.name for p in (rootfs / "e").iterdir()] == ["new"]
+
+
+def test_other_platforms_and_bare_tags_of_an_oci_layout(graph: Graph) -> None:
+    files = unpacked(oci_layout(config_of(), list(LAYERS), "unused"))
+    index = json.loads(files["index.json"])
+    inner = json.loads(files[f"blobs/sha256/{index['manifests'][0]['digest'][7:]}"])
+    absent = {"digest": "sha256:" + "0" * 64, "size": 3, "platform": {"os": "linux", "architecture": "s390x"}}
+    data = json.dumps({"manifests": [absent, *inner["manifests"]]}).encode()
+    names = {"org.opencontainers.image.ref.name": "latest"}
+    entry = {"digest": digest_of(data), "size": len(data), "annotations": names}
+    files[f"blobs/sha256/{digest_of(data)[7:]}"] = data
+    files["index.json"] = json.dumps({"manifests": [entry]}).encode()
+    (image,) = graph.load(tar(dict(files)))
+    assert graph.bus.calls[-1].tags == []  # type: ignore[attr-defined]
+    assert graph.progress == [{"stream": f"Loaded image ID: {image.id}\n"}]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+def test_a_load_that_is_not_quiet_tells_of_layers(graph: Graph, pack: Any) -> None:
+    packed = [pack(layer) for layer in LAYERS]
+    (image,) = graph.load(docker_archive(config_of(), packed, ["x:1"]), quiet=False)
+    last = {line["id"]: line["progressDetail"] for line in graph.progress if "id" in line}
+    assert last == {
+        diff_id[7:19]: {"current": len(data), "total": len(data)}
+        for diff_id, data in zip(image.diff_ids, packed, strict=True)
+    }
+
+
+class Late(set[str]):
+    """Nothing to keep, and a load that begins the moment it is asked."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        super().__init__()
+        self.begin = begin
+
+    def __contains__(self, name: object) -> bool:
+        self.begin()
+        return False
+
+
+def test_what_a_load_holds_since_the_collection_began_is_kept(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
+    blobs, layers = graph.driver.blobs, graph.driver.layers
+    digests = [image.id, *(layer.digest for layer in image.layers)]
+    with contextlib.ExitStack() as load:
+        begin = functools.cache(lambda: load.enter_context(blobs.hold([*digests, *image.chain_ids])))
+        blobs.collect(Late(begin))
+        layers.collect(set(), set())
+        assert all(map(blobs.has, digests))
+        assert None not in map(layers.size, image.chain_ids)
+
+
+def test_a_killed_trial_mount_does_not_stop_the_next_start(graph: Graph) -> None:
+    trial = graph.config.root / "graph/tmp/trial"
+    for name in ("lower", "upper", "work", "merged"):
+        (trial / name).mkdir(parents=True)
+    options = f"lowerdir={trial}/lower,upperdir={trial}/upper,workdir={trial}/work"
+    mount("overlay", trial / "merged", "overlay", options)
+    try:
+        GraphDriver(graph.config, graph.bus)
+        assert not trial.exists()
+    finally:
+        unmount(trial / "merged")
+
+
+def test_a_full_disk_is_not_the_archives_fault(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("services.graphdriver.apply.shutil.copyfileobj", full)
+    with pytest.raises(DockyardError, match="No space") as caught:
+        graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
+    assert caught.value.code == "internal"
+
+
+def test_a_damaged_blob_is_not_exported(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
+    path = graph.driver.blobs.path(image.layers[1].digest)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DockyardError, match="damaged"):
+        graph.do(ExportImages(images=[SavedImage(image=image, tags=[])]))
+
+
+def test_a_torn_file_is_an_error_and_a_stray_one_is_nothing(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
+    graph.do(CreateLayer(container=CONTAINER, chain_ids=image.chain_ids))
+    containers = graph.config.root / "graph/containers"
+    (containers / CONTAINER / "layers.json").write_text("")
+    with pytest.raises(DockyardError, match="unreadable"):
+        graph.do(MountLayer(container=CONTAINER))
+    (containers / ".stray").mkdir()
+    graph.do(GraphCollect(keep_images=[image], keep_containers=[]))

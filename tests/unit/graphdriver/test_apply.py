@@ -99,6 +99,7 @@ def test_whiteouts_for_a_copy(tmp_path: Path) -> None:
         [member("up", tarfile.SYMTYPE, linkname=".."), member("up/.wh.secret")],
         [member(".wh.")],
         [member(".wh...")],
+        [member("x" * 300)],
         [member("file", data=b"x"), member("file/below", data=b"x")],
     ],
 )
@@ -130,3 +131,32 @@ def test_garbage_is_an_invalid_argument(tmp_path_factory: pytest.TempPathFactory
         apply_layer(io.BytesIO(data), target, overlay=True)
     except InvalidArgument:
         return
+
+
+def test_aufs_notes_are_skipped(tmp_path: Path) -> None:
+    apply(tmp_path / "layer", member(".wh..wh.aufs"), member(".wh..wh.plnk", tarfile.DIRTYPE), member("f"))
+    assert [path.name for path in (tmp_path / "layer").iterdir()] == ["f"]
+
+
+def test_an_attribute_that_a_symlink_cannot_have_is_left_out(tmp_path: Path) -> None:
+    xattr = {"SCHILY.xattr.user.note": "yes"}
+    apply(tmp_path / "layer", member("soft", tarfile.SYMTYPE, linkname="x", pax_headers=xattr))
+    assert (tmp_path / "layer/soft").is_symlink()
+
+
+def test_an_extended_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+
+    class Endless(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size) or bytes(size or 0)
+            self.taken += len(data)
+            return data
+
+    source = Endless(header.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(InvalidArgument, match="extended header"):
+        apply_layer(source, tmp_path, overlay=True)
+    assert source.taken < 1 << 20

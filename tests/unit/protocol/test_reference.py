@@ -23,6 +23,9 @@ DIGEST = "sha256:" + "a" * 64
         (f"busybox@{DIGEST}", f"docker.io/library/busybox@{DIGEST}"),
         (f"busybox:1@{DIGEST}", f"docker.io/library/busybox:1@{DIGEST}"),
         ("[::1]:5000/app", "[::1]:5000/app:latest"),
+        ("docker.io/library/a/b", "docker.io/library/a/b:latest"),
+        ("docker.io/a.b/c", "docker.io/a.b/c:latest"),
+        ("docker.io/localhost/c", "docker.io/localhost/c:latest"),
     ],
 )
 def test_references(given_: str, full: str) -> None:
