@@ -111,7 +111,10 @@ def _receive(client: socket.socket) -> bytes:
 
 
 def _forward(monitor: socket.socket, client: socket.socket, options: Options) -> bool:
-    packet = monitor.recv(PACKET)
+    try:
+        packet = monitor.recv(PACKET)
+    except ConnectionResetError:
+        return True  # it has closed with input unread; what it said before that is still to be read
     if not packet:
         return False
     stream, data = packet[0], packet[1:]

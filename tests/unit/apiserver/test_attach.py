@@ -124,3 +124,10 @@ def test_detach_keys() -> None:
     for wrong in ("ctrl-", "ctrl-p,", "ab", "ctrl-1"):
         with pytest.raises(InvalidArgument):
             parse_detach_keys(wrong)
+
+
+def test_a_monitor_that_closes_with_input_unread_loses_no_output() -> None:
+    session = Session()
+    session.client.sendall(b"unread")
+    session.monitor.send(b"\x02last words")
+    assert session.finish() == frame(1, b"last words")
