@@ -172,6 +172,10 @@ class Launcher:
         except TimeoutError as error:
             self._fail(str(error))
             return
+        except Exception as error:  # a task's exception is seen by nobody: the boot would hang
+            log.exception("boot failed")
+            self._fail(f"the boot failed: {error}")
+            return
         self.notifier.notify("READY=1\nSTATUS=ready")
         log.info("ready")
         if self.watchdog:

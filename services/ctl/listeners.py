@@ -64,6 +64,8 @@ def _make(name: str, host: str, config: Config) -> Listener:
         try:
             is_local = ipaddress.ip_address(where.strip("[]")).is_loopback
             number = int(port)
+            if not 0 < number < 1 << 16:  # getaddrinfo(3) would take it modulo 65536
+                raise ValueError(port)
         except ValueError:
             raise ConfigError(f"hosts: {host!r} is not tcp://ADDRESS:PORT") from None
         if not is_local:

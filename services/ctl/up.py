@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import configparser
 import fcntl
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from services.ctl.listeners import Listener, make_listeners
 from shared.runtime.config import Config, ConfigError, to_environ
 from shared.runtime.log import set_up_logging
 
-__all__ = ["EX_CONFIG", "fail", "find_ini", "take_lock", "up", "up_detached"]
+__all__ = ["EX_CONFIG", "fail", "find_ini", "run_stack", "take_lock", "up", "up_detached"]
 
 EX_CONFIG = 78
 DETACH_TIMEOUT = 90.0  # seconds
@@ -66,12 +68,20 @@ def up(config: Config, ini: Path) -> int:
         return fail(str(error), EX_CONFIG)
     except OSError as error:
         return fail(f"the API's socket cannot be made: {error}")
-    return asyncio.run(_run(config, ini, listeners))
+    return run_stack(config, ini, listeners)
 
 
-async def _run(config: Config, ini: Path, listeners: list[Listener]) -> int:
-    launcher = Launcher(ini, config.run, to_environ(config), listeners)
-    return await launcher.run()
+def run_stack(config: Config, ini: Path, listeners: list[Listener]) -> int:
+    """Run the processes of a circus.ini on sockets that are made; returns the exit status."""
+
+    async def run() -> int:
+        try:
+            launcher = Launcher(ini, config.run, to_environ(config), listeners)
+        except (OSError, ValueError, configparser.Error) as error:
+            return fail(" ".join(str(error).split()), EX_CONFIG)
+        return await launcher.run()
+
+    return asyncio.run(run())
 
 
 def up_detached(config: Config, ini: Path) -> int:
@@ -123,5 +133,5 @@ def _await_ready(process: subprocess.Popen[bytes], notify: socket.socket, log_fi
         if process.poll() is not None:
             tail = log_file.read_text(errors="replace").splitlines()[-1:]
             return fail(f"the stack did not start: {tail[0] if tail else status}", process.returncode or 1)
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)  # the guard and the arbiter: the guard passes nothing on
     return fail(f"the stack is not ready after {DETACH_TIMEOUT:.0f} s ({status}); see {log_file}")

@@ -1,0 +1,54 @@
+"""A launcher over stand-in processes, for test_launcher: ``python -m tests.unit.ctl.stand_in_stack DIRECTORY``.
+
+A part is ready when DIRECTORY/NAME.ready is there; the API, when api.ready is. No engine, no root, no network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from services.ctl.launcher import Launcher
+from shared.runtime.log import set_up_logging
+
+BOOT_TIMEOUT = 20.0  # seconds
+
+
+class Gates:
+    """What `Readiness` offers, with files in place of the bus."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.given_up = threading.Event()
+
+    def wait_for(self, service: str) -> None:
+        if (self.directory / f"{service}.fault").exists():
+            raise RuntimeError(f"a bug in the wait for {service}")
+        deadline = time.monotonic() + BOOT_TIMEOUT
+        while not (self.directory / f"{service}.ready").exists() and not self.given_up.wait(0.01):
+            if time.monotonic() > deadline or (self.directory / f"{service}.late").exists():
+                raise TimeoutError(f"{service} is not ready in time")
+
+    def wait_for_api(self) -> None:
+        self.wait_for("api")
+
+    def is_alive(self) -> bool:
+        return not (self.directory / "api.dead").exists()
+
+    def give_up(self) -> None:
+        self.given_up.set()
+
+
+async def main(directory: Path) -> int:
+    launcher = Launcher(directory / "circus.ini", directory, {"STAND_IN": str(directory)}, [])
+    launcher.readiness = cast(Any, Gates(directory))
+    return await launcher.run()
+
+
+if __name__ == "__main__":
+    set_up_logging(debug=False)
+    sys.exit(asyncio.run(main(Path(sys.argv[1]))))

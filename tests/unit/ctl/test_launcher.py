@@ -1,0 +1,230 @@
+"""The launcher, over processes that only tell when they start and stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PARTS = ("first", "second", "third")
+STAND_IN = """\
+import os, signal, sys
+directory, name = os.environ["STAND_IN"], sys.argv[1]
+def tell(what):
+    with open(f"{directory}/journal", "a") as journal:
+        journal.write(f"{what} {name} {os.getpid()}\\n")
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+with open(f"{directory}/{name}.environ", "w") as environ:
+    environ.write("\\n".join(sorted(os.environ)))
+tell("start")
+if os.path.exists(f"{directory}/{name}.fails"):
+    sys.exit(1)
+signal.sigwait({signal.SIGTERM})
+tell("stop")
+"""
+
+
+class StandInStack:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "stand_in.py").write_text(STAND_IN)
+        sections = [
+            f"[watcher:{name}]\ncmd = python {directory}/stand_in.py {name}\npriority = {9 - index}\n"
+            "max_retry = 5\ngraceful_timeout = 3\ncopy_env = True\n"
+            for index, name in enumerate(PARTS)
+        ]
+        (directory / "circus.ini").write_text("[circus]\ncheck_delay = 0.2\n\n" + "\n".join(sections))
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(directory / "notify"))
+        self.notify.setblocking(False)
+        self.said: list[str] = []
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, *ready: str, **environ: str) -> None:
+        """Start with these gates open."""
+        self.open(*ready)
+        with (self.directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.unit.ctl.stand_in_stack", str(self.directory)],
+                env={**os.environ, "NOTIFY_SOCKET": str(self.directory / "notify"), **environ},
+                stdout=log,
+                stderr=log,
+            )
+
+    def open(self, *gates: str) -> None:
+        for name in gates:
+            (self.directory / f"{name}.ready").touch()
+
+    def journal(self) -> list[tuple[str, str]]:
+        return [(what, name) for what, name, _ in self._entries()]
+
+    def pids(self, name: str) -> list[int]:
+        """Return the processes of a part, in the order of their starts."""
+        return [pid for what, of, pid in self._entries() if (what, of) == ("start", name)]
+
+    def _entries(self) -> list[tuple[str, str, int]]:
+        path = self.directory / "journal"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(what, name, int(pid)) for what, name, pid in map(str.split, lines)]
+
+    def notifications(self) -> list[str]:
+        while True:
+            try:
+                self.said += self.notify.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return self.said
+
+    def until(self, condition: Callable[[], object], timeout: float = 15.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, (self.directory / "log").read_text()
+            time.sleep(0.01)
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def ended(self, timeout: float = 15.0) -> int:
+        assert self.process is not None
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it goes on: {(self.directory / 'log').read_text()}")
+
+    def close(self) -> None:
+        """End the launcher, and whatever of it is left: a process may not have got as far as the journal."""
+        self.notify.close()
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        left = [pid for pid in processes() if f"{self.directory}/stand_in.py" in command_line(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left, "the launcher has left processes behind"
+
+
+def processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def stack() -> Iterator[StandInStack]:
+    with tempfile.TemporaryDirectory(prefix="dy") as directory:  # short: a socket's path has 107 bytes
+        made = StandInStack(Path(directory))
+        yield made
+        made.close()
+
+
+def test_each_starts_when_the_one_before_is_ready_and_they_stop_in_reverse(stack: StandInStack) -> None:
+    stack.launch()
+    for index, name in enumerate(PARTS):
+        stack.until(lambda name=name: ("start", name) in stack.journal())  # type: ignore[misc]
+        stack.until(lambda name=name: f"STATUS=starting {name}" in stack.notifications())  # type: ignore[misc]
+        assert len(stack.journal()) == index + 1
+        stack.open(name)
+    stack.until(lambda: "ready service=third" in (stack.directory / "log").read_text())
+    assert "READY=1" not in stack.notifications()
+    stack.open("api")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    stack.signal()
+    assert stack.ended() == 0
+    assert stack.journal() == [("start", name) for name in PARTS] + [("stop", name) for name in reversed(PARTS)]
+    assert stack.notifications().count("READY=1") == stack.notifications().count("STOPPING=1") == 1
+
+
+def test_what_systemd_says_to_the_arbiter_is_not_for_its_children(stack: StandInStack) -> None:
+    theirs = {
+        "LISTEN_FDS": "1",
+        "LISTEN_PID": "1",
+        "LISTEN_FDNAMES": "x",
+        "WATCHDOG_USEC": "200000",
+        "WATCHDOG_PID": "1",
+    }
+    stack.launch(*PARTS, "api", **theirs)
+    stack.until(lambda: stack.notifications().count("WATCHDOG=1") > 2)
+    for name in PARTS:
+        names = set((stack.directory / f"{name}.environ").read_text().split())
+        assert not names & {*theirs, "NOTIFY_SOCKET"}
+        assert "STAND_IN" in names
+
+
+def test_the_watchdog_is_not_fed_for_a_stack_that_does_not_answer(stack: StandInStack) -> None:
+    (stack.directory / "api.dead").touch()
+    stack.launch(*PARTS, "api", WATCHDOG_USEC="100000")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    deadline = time.monotonic() + 0.5
+    stack.until(lambda: time.monotonic() > deadline)
+    assert "WATCHDOG=1" not in stack.notifications()
+
+
+def test_a_killed_process_comes_back(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    stack.until(lambda: stack.pids("third"))
+    os.kill(stack.pids("second")[0], signal.SIGKILL)
+    stack.until(lambda: len(stack.pids("second")) == 2)
+    assert len(stack.pids("first")) == len(stack.pids("third")) == 1
+
+
+def test_one_that_fails_for_ever_ends_the_stack(stack: StandInStack) -> None:
+    (stack.directory / "second.fails").touch()
+    stack.launch("first")
+    assert stack.ended(30) == 1
+    assert any("second was restarted" in line for line in stack.notifications())
+    assert stack.journal().count(("start", "second")) <= 20
+    assert stack.journal()[-1] == ("stop", "first")
+
+
+def test_one_that_cannot_be_executed_ends_the_stack(stack: StandInStack) -> None:
+    ini = stack.directory / "circus.ini"
+    ini.write_text(ini.read_text().replace(f"python {stack.directory}/stand_in.py second", "/nonexistent/program"))
+    stack.launch("first")
+    assert stack.ended(30) == 1
+    assert "STATUS=second could not be started" in stack.notifications()
+
+
+@pytest.mark.parametrize(("trouble", "text"), [("late", "second is not ready in time"), ("fault", "a bug in the wait")])
+def test_a_boot_that_cannot_end_is_a_failure_that_names_the_part(stack: StandInStack, trouble: str, text: str) -> None:
+    (stack.directory / f"second.{trouble}").touch()
+    stack.launch("first")
+    assert stack.ended() == 1
+    assert text in (stack.directory / "log").read_text()
+    assert "READY=1" not in stack.notifications()
+    assert stack.journal()[-1] == ("stop", "first")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("opened", [0, 1, 2])
+def test_a_signal_during_the_start_is_not_lost(stack: StandInStack, number: int, opened: int) -> None:
+    stack.launch(*PARTS[:opened])
+    started = PARTS[: opened + 1]
+    stack.until(lambda: all(stack.pids(name) for name in started))
+    stack.signal(number)
+    assert stack.ended() == 0
+    assert [name for what, name in stack.journal() if what == "stop"] == list(reversed(started))
+
+
+def test_the_control_endpoint_is_roots_alone(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    assert (stack.directory / "circus.sock").stat().st_mode & 0o777 == 0o600
+    assert (stack.directory / "circus-events.sock").stat().st_mode & 0o777 == 0o600
