@@ -17,9 +17,8 @@ TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionEr
 class Member(tarfile.TarInfo):
     """Errors: tarfile.ReadError (an extended header is too large)."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Member:
-        member = super().frombuf(buf, encoding, errors)
-        if member.type in EXTENDED and member.size > MAX_EXTENDED:
-            raise tarfile.ReadError(f"an extended header of {member.size} bytes")
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # the point that tarfile names for overriding
+        if self.type in EXTENDED and self.size > MAX_EXTENDED:
+            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
+        member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return member
