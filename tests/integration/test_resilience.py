@@ -94,6 +94,7 @@ def test_an_attached_session_survives_all_but_its_own_worker(stack: Any) -> None
             process.stdin.write(f"{service}\n")
             process.stdin.flush()
             assert process.stdout.readline() == f"got {service}\n"
+            until(lambda: stack.docker("ps", "-q").stdout)  # the start, whose output came first, is acknowledged
             before = set(stack.pids(service))
             kill_all(list(before))
             until(lambda service=service, before=before: set(stack.pids(service)) - before)
