@@ -9,9 +9,9 @@ import msgspec
 from flask import Response, current_app
 
 from shared.bus.bus import Bus, OnStatus
-from shared.protocol import Job, Unavailable
+from shared.protocol import Job, NotFound, StartContainer, Unavailable, WaitContainer, new_id
 
-__all__ = ["RETRY_TIME", "bus", "call", "read", "show"]
+__all__ = ["RETRY_TIME", "bus", "call", "read", "show", "start"]
 
 R = TypeVar("R")
 RETRY_TIME = 10.0  # seconds
@@ -37,6 +37,33 @@ def read(job: Job[R], *, timeout: float = RETRY_TIME) -> R:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def start(container: str) -> None:
+    """Start a container; a start whose answer is lost with the engine is asked for again, for `RETRY_TIME`."""
+    job = StartContainer(container=container, attempt=new_id())
+    deadline = time.monotonic() + RETRY_TIME
+    lost: Unavailable | None = None
+    while True:
+        try:
+            return call(job)
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            lost = error
+            time.sleep(0.05)
+        except NotFound:
+            if lost is None:
+                raise
+            return _must_have_run(container, lost)
+
+
+def _must_have_run(container: str, lost: Unavailable) -> None:
+    """A container that went away during its start has either run and been removed, or come to nothing."""
+    try:
+        read(WaitContainer(container=container, condition="removed", generation=1))
+    except NotFound:
+        raise lost from None
 
 
 def show(value: Any, status: int = 200) -> Response:

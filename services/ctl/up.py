@@ -94,20 +94,10 @@ def up_detached(config: Config, ini: Path) -> int:
         notify.settimeout(0.2)
         try:
             environ = {**os.environ, **to_environ(config), "NOTIFY_SOCKET": str(path)}
+            command = [sys.executable, "-m", "services.ctl.main", "up", "--circus-ini", str(ini)]
             with log_file.open("ab") as log_stream:
                 process = subprocess.Popen(
-                    [
-                        "sh",
-                        "-c",
-                        GUARD,
-                        "dockyard-guard",
-                        sys.executable,
-                        "-m",
-                        "services.ctl.main",
-                        "up",
-                        "--circus-ini",
-                        str(ini),
-                    ],
+                    ["sh", "-c", GUARD, "dockyard-guard", *command],
                     env=environ,
                     stdin=subprocess.DEVNULL,
                     stdout=log_stream,

@@ -16,12 +16,14 @@ from services.engine.drivers import Driver
 from services.engine.lifecycle.exits import note_exit, settle
 from services.engine.lifecycle.removal import finish_removal
 from services.engine.lifecycle.restarts import resume_restarts
-from services.engine.record import Change, Status
+from services.engine.lifecycle.start import note_start
+from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     AcceptConnections,
     DockyardError,
     GraphStatus,
     InitNetworkDriver,
+    ListInterfaces,
     Running,
     RuntimeDelete,
     RuntimeKill,
@@ -150,22 +152,32 @@ def _runs(container: Container, entry: Running | None) -> bool:
 
 async def _reconcile(engine: Engine, container: Container, entry: Running | None) -> None:
     record = container.record
-    current = entry is not None and entry.generation == record.generation
-    if entry is not None and _runs(container, entry):
-        if not record.running:  # the start had worked when we died
-            record.started = record.started or time.time_ns()
-            record.unsettled = True
-            record.change(Change.START)
-        if record.pid != entry.pid:
-            record.pid = entry.pid
-            engine.save(container)
-    elif record.running:
-        code = entry.exit_code if entry is not None and current else None
-        when = entry.exited_at if entry is not None and current else time.time()
-        oom_killed = entry is not None and current and entry.oom_killed
-        note_exit(engine, container, LOST_EXIT_CODE if code is None else code, when, oom_killed)
-    elif record.status is Status.REMOVING:
+    if entry is not None and entry.generation != record.generation:
+        entry = None  # of an earlier start
+    if entry is not None and _was_interrupted(record):
+        record.pid = entry.pid
+        record.interface = (await engine.call(ListInterfaces())).get(record.id)
+        note_start(engine, container)
+    if record.status is Status.REMOVING:
         engine.router.spawn(finish_removal(engine, container))
+    elif not record.running:
+        return
+    elif entry is None:
+        note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False)
+    elif entry.exit_code is not None:
+        note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed)
+    elif record.pid != entry.pid:
+        record.pid = entry.pid
+        engine.save(container)
+
+
+def _was_interrupted(record: ContainerRecord) -> bool:
+    """Say whether an engine died between the beginning of a start and its result: what it started counts.
+
+    A start that has failed for its caller does not, whatever became of it: it is undone.
+    """
+    begun = record.unsettled and not record.error and record.exited_generation < record.generation
+    return begun and record.status in (Status.CREATED, Status.EXITED, Status.RESTARTING)
 
 
 async def _remove_stray(engine: Engine, entry: Running) -> None:

@@ -75,6 +75,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     error: str = ""
     oom_killed: bool = False
     pid: int = 0
+    attempt: str = ""  # the id that the caller gave to the last start
     started: int = 0
     finished: int = 0
     restart_count: int = 0

@@ -128,7 +128,14 @@ class Containers:
             raise Conflict(f"container {container} is not running: {error.strerror}") from error
 
     def known(self) -> list[Running]:
-        return [entry for bundle in self._bundles() if (entry := self._running(bundle)) is not None]
+        """Return what runs or has ended; a start under way is waited for."""
+        found = []
+        for bundle in self._bundles():
+            with self._locks[bundle.container]:
+                entry = self._running(bundle)
+            if entry is not None:
+                found.append(entry)
+        return found
 
     def ended(self, container: str) -> Callable[[], bool]:
         """Return a function that says whether the container's present process has ended."""

@@ -43,13 +43,15 @@ class Client:
         self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets: dict[int, zmq.Socket[bytes]] = {}  # by thread
+        self._lock = threading.Lock()
 
     def _socket(self) -> zmq.Socket[bytes]:
         ident = threading.get_ident()
         socket = self._sockets.get(ident)
         if socket is None:
-            self._close_those_of_ended_threads()
-            socket = self._sockets[ident] = dealer(self._context, self.endpoint)
+            with self._lock:
+                self._close_those_of_ended_threads()
+                socket = self._sockets[ident] = dealer(self._context, self.endpoint)
         return socket
 
     def _close_those_of_ended_threads(self) -> None:

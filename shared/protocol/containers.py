@@ -64,10 +64,15 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):
-    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict."""
+    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict.
+
+    ``attempt``, an id that the caller makes, is put on record with the start. A start whose answer was lost with the
+    engine may be asked for again with the same one: it is not made twice.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
+    attempt: str = ""
 
 
 class StopContainer(Job[None], frozen=True, tag="stop"):

@@ -10,7 +10,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from services.apiserver import attach as attaching
-from services.apiserver import params
+from services.apiserver import jobs, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import RETRY_TIME, bus, call, read, show
 from services.apiserver.stream import Client, content_type, flushed, take_over
@@ -34,7 +34,6 @@ from shared.protocol import (
     RenameContainer,
     ResizeContainer,
     RestartContainer,
-    StartContainer,
     StopContainer,
     Unavailable,
     WaitContainer,
@@ -82,7 +81,7 @@ def start(ref: str) -> tuple[str, int]:
         raise InvalidArgument(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
-    call(StartContainer(container=ref))
+    jobs.start(ref)
     return "", 204
 
 

@@ -53,7 +53,12 @@ WAIT_CONDITIONS = ("not-running", "next-exit", "removed")
 
 @jobs.handles(StartContainer)
 async def start(engine: Engine, job: StartContainer) -> None:
-    await starting.start(engine, engine.containers.find(job.container))
+    await engine.booted.wait()  # until then a start that was interrupted may be taken for none
+    container = engine.containers.find(job.container)
+    if job.attempt and job.attempt == container.record.attempt:
+        await starting.take_up(engine, container)
+    else:
+        await starting.start(engine, container, job.attempt)
 
 
 @jobs.handles(StopContainer)

@@ -25,19 +25,28 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["start", "start_now"]
+__all__ = ["note_start", "start", "start_now", "take_up"]
 
 START_EXIT_CODES: dict[type[DockyardError], int] = {CommandNotFound: 127, CommandNotExecutable: 126}
 OTHER_START_EXIT_CODE = 128
 
 
-async def start(engine: Engine, container: Container) -> None:
+async def start(engine: Engine, container: Container, attempt: str = "") -> None:
     """Start a container; whoever called may go away meanwhile. Errors as `StartContainer`."""
     container.stop_requested = False
-    await engine.router.uninterrupted(start_now(engine, container))
+    await engine.router.uninterrupted(start_now(engine, container, attempt))
 
 
-async def start_now(engine: Engine, container: Container) -> None:
+async def take_up(engine: Engine, container: Container) -> None:
+    """Go on with a start whose answer was lost: done if its process runs or has ended, else made again."""
+    record = container.record
+    async with container.lock:
+        if record.running or record.exited_generation == record.generation:
+            return
+    await start(engine, container, record.attempt)
+
+
+async def start_now(engine: Engine, container: Container, attempt: str = "") -> None:
     record = container.record
     async with container.lock:
         if record.running:
@@ -47,18 +56,27 @@ async def start_now(engine: Engine, container: Container) -> None:
         if record.unsettled:
             await give_back(engine, container)
         record.generation += 1
+        record.attempt = attempt
         record.unsettled = True
+        record.error = ""
+        record.started = time.time_ns()
         engine.store.put_container(record)
         try:
             await _run(engine, container)
         except DockyardError as error:
             await _start_failed(engine, container, error)
             raise
-        record.change(Change.START)
-        record.error, record.oom_killed, record.stopped_by_user = "", False, False
-        record.finished = 0
-        record.exit_code = 0
-        engine.save(container, "start")
+        note_start(engine, container)
+
+
+def note_start(engine: Engine, container: Container) -> None:
+    """Record that a start has worked (the caller holds the lock)."""
+    record = container.record
+    record.change(Change.START)
+    record.oom_killed, record.stopped_by_user = False, False
+    record.finished = 0
+    record.exit_code = 0
+    engine.save(container, "start")
 
 
 async def _run(engine: Engine, container: Container) -> None:
@@ -69,7 +87,6 @@ async def _run(engine: Engine, container: Container) -> None:
     await asyncio.wait([mounting, connecting])  # both end before a failed start is undone
     rootfs, interface = await asyncio.gather(mounting, connecting)
     record.interface = interface
-    record.started = time.time_ns()
     started = await engine.call(
         RuntimeStart(
             container=record.id,

@@ -17,6 +17,7 @@ from shared.protocol import (
     ERRORS,
     Conflict,
     ContainerCreated,
+    ContainerExit,
     CreateContainer,
     KillContainer,
     ListContainers,
@@ -25,6 +26,7 @@ from shared.protocol import (
     RemoveContainer,
     StartContainer,
     StopContainer,
+    Unavailable,
     from_code,
 )
 
@@ -166,12 +168,32 @@ def test_verbs_become_their_jobs() -> None:
     http.post("/containers/web/stop?t=3&signal=SIGINT")
     http.post("/containers/web/kill?signal=HUP")
     http.delete("/containers/web?force=1&v=1")
-    assert bus.calls == [
-        StartContainer(container="web"),
+    start, *others = bus.calls
+    assert isinstance(start, StartContainer)
+    assert start.container == "web"
+    assert others == [
         StopContainer(container="web", timeout=3.0, signal="SIGINT"),
         KillContainer(container="web", signal="HUP"),
         RemoveContainer(container="web", force=True, volumes=True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("second", "wait", "status"),
+    [
+        (None, None, 204),
+        (Conflict("no"), None, 409),
+        (NotFound("No such container"), ContainerExit(status_code=3), 204),  # it has run, and was removed
+        (NotFound("No such container"), NotFound("No such container"), 503),
+    ],
+)
+def test_a_start_whose_answer_is_lost_is_asked_for_again(second: Any, wait: Any, status: int) -> None:
+    answers = iter([Unavailable("the engine was restarted"), second])
+    http, bus = api(start=lambda job: next(answers), wait=wait)
+    assert http.post("/containers/web/start").status_code == status
+    first, again = (job for job in bus.calls if isinstance(job, StartContainer))
+    assert first == again
+    assert first.attempt
 
 
 def test_start_takes_no_body() -> None:

@@ -27,6 +27,7 @@ from shared.protocol import (
     InitNetworkDriver,
     Interface,
     Job,
+    ListInterfaces,
     MountLayer,
     ReleaseInterface,
     RemoveLayer,
@@ -113,10 +114,17 @@ def mount(world: World, job: MountLayer) -> str:
     return f"/rootfs/{job.container}"
 
 
+def interface(mode: str) -> Interface:
+    return Interface(mode=mode, netns="/ns", name="eth0", address="192.0.2.2", prefix_len=24, gateway="192.0.2.1")
+
+
 @answer(AllocateInterface)
 def allocate(world: World, job: AllocateInterface) -> Interface:
     world.interfaces.add(job.container)
-    return Interface(mode=job.mode, netns="/ns", name="eth0", address="192.0.2.2", prefix_len=24, gateway="192.0.2.1")
+    return interface(job.mode)
+
+
+answer(ListInterfaces)(lambda world, job: {container: interface("bridge") for container in world.interfaces})
 
 
 @answer(RuntimeStart)
@@ -144,7 +152,7 @@ class Stack:
         self.start_engine()
         groups = {
             "graphdriver": ("graph_", "layer_"),
-            "netdriver": ("init_", "allocate_", "release_"),
+            "netdriver": ("init_", "allocate_", "release_", "interfaces"),
             "execdriver": ("runtime_",),
         }
         for service, prefixes in groups.items():
