@@ -46,15 +46,28 @@ def control_endpoint(run: Path) -> str:
 
 
 class BoundedWatcher(Watcher):
-    """Counts its spawns, on a clock that nobody sets."""
+    """Counts the processes that ended unasked, on a clock that nobody sets."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.spawns: deque[float] = deque()
+        self.was_started = False
+        self._deaths: deque[float] = deque()
+        self._asked: set[int] = set()  # pids that scale, restart or stop ends
 
     def spawn_process(self, recovery_wid: Any = None) -> Any:
-        self.spawns.append(time.monotonic())
+        self.was_started = True
         return super().spawn_process(recovery_wid)
+
+    def kill_process(self, process: Any, *args: Any, **options: Any) -> Any:
+        self._asked.add(process.pid)
+        return super().kill_process(process, *args, **options)
+
+    def notify_event(self, topic: str, msg: dict[str, Any]) -> None:
+        super().notify_event(topic, msg)
+        if topic == "spawn":
+            self._asked.discard(msg["process_pid"])
+        elif topic == "reap" and msg["process_pid"] not in self._asked:
+            self._deaths.append(time.monotonic())
 
     def reap_process(self, pid: int, status: int | None = None) -> None:
         """Circus waits here, with its loop stopped, for a process that it believes to be ending: make it so."""
@@ -64,11 +77,10 @@ class BoundedWatcher(Watcher):
         super().reap_process(pid, status)
 
     def restarts(self) -> int:
-        """Return how many spawns of late were more than the processes there are to be."""
-        while self.spawns and self.spawns[0] < time.monotonic() - RESTART_WINDOW:
-            self.spawns.popleft()
-        wanted: int = self.numprocesses
-        return len(self.spawns) - wanted
+        """Return how many processes have ended unasked in the last `RESTART_WINDOW`."""
+        while self._deaths and self._deaths[0] < time.monotonic() - RESTART_WINDOW:
+            self._deaths.popleft()
+        return len(self._deaths)
 
 
 class GatedArbiter(Arbiter):
@@ -215,7 +227,7 @@ class Launcher:
             for watcher in self.arbiter.watchers:
                 if watcher.restarts() > RESTART_LIMIT:
                     self._fail(f"{watcher.name} was restarted {watcher.restarts()} times in {RESTART_WINDOW:.0f} s")
-                elif watcher.spawns and watcher.is_stopped():
+                elif watcher.was_started and watcher.is_stopped():
                     self._fail(f"{watcher.name} could not be started")
 
     # -- stop: the API first, the engine last

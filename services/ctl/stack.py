@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +37,9 @@ class Process:
 class Stack:
     def __init__(self, run: Path) -> None:
         self._client = CircusClient(endpoint=control_endpoint(run), timeout=10.0)
+
+    def close(self) -> None:
+        self._client.stop()
 
     def _call(self, command: str, **properties: Any) -> dict[str, Any]:
         try:
@@ -78,7 +80,7 @@ class Stack:
         """End a service's processes one by one, each when the one before has been replaced."""
         for pid in self.pids(service):
             before = set(self.pids(service))
-            os.kill(pid, signal.SIGTERM)
+            self._call("kill", name=service, pid=pid, graceful_timeout=RESTART_TIMEOUT)
             deadline = time.monotonic() + RESTART_TIMEOUT
             while not set(self.pids(service)) - before:
                 if time.monotonic() > deadline:

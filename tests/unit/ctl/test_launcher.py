@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from services.ctl.stack import Stack
 
 PARTS = ("first", "second", "third")
 STAND_IN = """\
@@ -183,6 +186,21 @@ def test_a_killed_process_comes_back(stack: StandInStack) -> None:
     os.kill(stack.pids("second")[0], signal.SIGKILL)
     stack.until(lambda: len(stack.pids("second")) == 2)
     assert len(stack.pids("first")) == len(stack.pids("third")) == 1
+
+
+def test_what_the_operator_asks_for_is_no_failure(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        operator.scale("third", 14)
+        operator.scale("third", 1)
+        for _ in range(2):
+            operator.restart("third")
+        stack.until(lambda: len(operator.pids("third")) == 1)
+    deadline = time.monotonic() + 2.5  # two looks of the supervision
+    stack.until(lambda: time.monotonic() > deadline)
+    assert stack.process is not None
+    assert stack.process.poll() is None
 
 
 def test_one_that_fails_for_ever_ends_the_stack(stack: StandInStack) -> None:
