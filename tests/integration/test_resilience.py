@@ -180,12 +180,14 @@ def test_many_at_once_under_random_kills_leave_nothing(new_stack: Callable[..., 
     stack = new_stack().start()
     stack.dockyard("busybox")
     stop = threading.Event()
+    unacknowledged: set[str] = set()
 
     def work(number: int) -> None:
         for index in range(8):
             name = f"job{number}x{index}"
             created = stack.docker("create", "--name", name, "busybox", "sh", "-c", f"exit {number}", check=False)
             if created.returncode:
+                unacknowledged.add(name)
                 continue
             assert stack.docker("inspect", name, check=False, timeout=60).returncode == 0, name
             if stack.docker("start", name, check=False).returncode == 0:
@@ -216,4 +218,4 @@ def test_many_at_once_under_random_kills_leave_nothing(new_stack: Callable[..., 
         assert not thread.is_alive()
     stop.set()
     killer.join()
-    assert stack.out("ps", "-aq") == ""
+    assert set(stack.out("ps", "-a", "--format", "{{.Names}}").split()) <= unacknowledged
