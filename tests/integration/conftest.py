@@ -5,6 +5,7 @@ At the end nothing of it may be left: processes, mounts, links, namespaces, cgro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -143,14 +144,29 @@ class Stack:
         assert not left, f"left behind: {left}"
 
     def tidy(self) -> None:
-        """Remove what a stack may leave: its directories, and the empty cgroup above all containers."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Remove what a stack may leave: the cgroup above all containers, mounts, its directories."""
         for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+            self._empty(path)
             path.rmdir()
+        for mount in self._mounts():
+            subprocess.run(["umount", "--lazy", mount], check=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _empty(self, cgroup: Path) -> None:
+        """End the containers that a stack which died under its test could not remove."""
+        for child in (entry for entry in cgroup.iterdir() if entry.is_dir()):
+            for pid in (child / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            until(lambda child=child: not (child / "cgroup.procs").read_text())
+            child.rmdir()
+
+    def _mounts(self) -> list[str]:
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        return [mount for mount in mounts if mount.startswith(str(self.directory))]
 
     def leftovers(self) -> list[str]:
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        left = [mount for mount in mounts if mount.startswith(str(self.directory))]
+        left = self._mounts()
         left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}/*") if path.is_dir()]
         for name in ("netns", "containers", "exits", "leases"):
             left += [str(path) for path in (self.run / name).glob("*")]
