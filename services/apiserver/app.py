@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 from flask import Flask
 
@@ -17,8 +18,11 @@ __all__ = ["create_app"]
 LATCH_TIMEOUT = 60.0  # seconds that a request waits for the boot to be complete
 
 
-def create_app(bus: Bus, latch: threading.Event) -> Flask:
-    """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused."""
+def create_app(bus: Bus, latch: threading.Event, origins: Collection[str] = ()) -> Flask:
+    """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused.
+
+    ``origins``: of the web pages that may use the API.
+    """
     app = Flask("dockyard", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -32,5 +36,5 @@ def create_app(bus: Bus, latch: threading.Event) -> Flask:
 
     for noun in (system, containers, events, images, networks):
         app.register_blueprint(noun.routes)
-    app.wsgi_app = Versions(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

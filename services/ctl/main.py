@@ -16,9 +16,10 @@ from rich.table import Table
 
 from services.ctl import busybox as builtin_image
 from services.ctl.doctor import examine
+from services.ctl.flags import UpCommand, up_command
 from services.ctl.inject import build_job, inject
 from services.ctl.stack import Stack, StackError
-from services.ctl.up import EX_CONFIG, fail, find_ini, up, up_detached
+from services.ctl.up import EX_CONFIG, fail
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.bus.tickets import redeem
@@ -70,24 +71,7 @@ def the_client(config: Config | None = None) -> Client:
     return Client(engine_endpoint((config or the_config()).run), "ctl")
 
 
-@app.command("up")
-def up_command(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the stack is ready.")] = False,
-    root: Root = None,
-    run: Run = None,
-    config: File = None,
-    host: Annotated[list[str] | None, typer.Option("--host", "-H", help="API listener; repeat for more.")] = None,
-    bridge: Annotated[str | None, typer.Option(help="Default bridge; none: no networking.")] = None,
-    bip: Annotated[str | None, typer.Option(help="The bridge's address, as 172.30.0.1/16.")] = None,
-    storage_driver: Annotated[str | None, typer.Option(help="overlay or vfs.")] = None,
-    debug: Annotated[bool | None, typer.Option("--debug", help="Log more.")] = None,
-    circus_ini: Annotated[Path | None, typer.Option(help="Which processes run.")] = None,
-) -> None:
-    """Start the stack."""
-    common(root or settings.get("root"), run or settings.get("run"), config)
-    flags = {"hosts": host or None, "bridge": bridge, "bip": bip, "storage_driver": storage_driver, "debug": debug}
-    start = up_detached if detach else up
-    raise typer.Exit(start(the_config(**flags), (circus_ini or find_ini()).absolute()))
+app.command("up", cls=UpCommand)(up_command(settings))
 
 
 @app.command()
