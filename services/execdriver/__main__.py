@@ -8,6 +8,7 @@ from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.runc import Runc
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.bus.tickets import TicketServer
@@ -15,11 +16,13 @@ from shared.bus.worker import Worker
 from shared.runtime.config import Config
 from shared.runtime.process import run
 
+RUNTIMES: dict[str, type[Crun]] = {"crun": Crun, "runc": Runc}
+
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
     endpoint = engine_endpoint(config.run)
     complete_hierarchies()
-    runtime = Crun(config.exec_driver, config.run / "crun")
+    runtime = RUNTIMES[config.runtime](config.exec_driver, config.run / "oci")
     containers = Containers(config, runtime, Client(endpoint, "execdriver"))
     driver = ExecDriver(containers, TicketServer(config.run / "execdriver.tickets"))
     worker = Worker(endpoint, "execdriver", driver, jobs)

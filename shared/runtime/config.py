@@ -139,6 +139,11 @@ class Config:
         return self.hosts or (f"unix://{self.run}/docker.sock",)
 
     @property
+    def runtime(self) -> str:
+        """Name the OCI runtime."""
+        return Path(self.exec_driver).name
+
+    @property
     def temporary(self) -> Path:
         return self.tmpdir or self.root / "tmp"
 
