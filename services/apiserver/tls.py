@@ -69,6 +69,9 @@ class Relay:
                 self._shake_hands()
             except OSError as error:
                 log.info("tls handshake failed client=%s error=%s", address, error)
+                self._inside.close()
+                with suppress(OSError):
+                    self._drain()  # the alert says why
                 return
             try:
                 self._copy()
@@ -85,9 +88,6 @@ class Relay:
                 self._flush(deadline)
                 self._outside.settimeout(max(0.001, deadline - time.monotonic()))
                 self._feed(self._outside.recv(CHUNK))
-            except ssl.SSLError:
-                self._drain()  # the alert says why
-                raise
             else:
                 self._flush(deadline)
                 return
@@ -143,8 +143,11 @@ class Relay:
             self._inside.shutdown(socket.SHUT_WR)
 
     def _encrypt(self) -> bool:
-        """Take what the server said; False if it has ended."""
-        data = self._inside.recv(CHUNK)
+        """Take what the server said; False if it has ended (a reset: and left something unread)."""
+        try:
+            data = self._inside.recv(CHUNK)
+        except ConnectionResetError:
+            return False
         if data:
             self._tls.write(data)
             self._down += self._produced.read()
