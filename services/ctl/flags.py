@@ -13,7 +13,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from services.ctl.up import EX_CONFIG, fail, find_ini, up, up_detached
-from shared.runtime.config import SETTINGS, ConfigError, load_config
+from shared.runtime.config import SETTINGS, Config, ConfigError, load_config
 from shared.runtime.settings import Setting, to_text
 
 __all__ = ["UpCommand", "up_command"]
@@ -47,7 +47,11 @@ def _modern(argument: str) -> str:
     return SWITCHES[flag] if flag in SWITCHES and value.lower() in NO else argument
 
 
-def up_command(common: Mapping[str, Any]) -> Callable[..., None]:
+def up_command(
+    common: Mapping[str, Any],
+    run: Callable[[Config, Path], int] = up,
+    run_detached: Callable[[Config, Path], int] = up_detached,
+) -> Callable[..., None]:
     """Make the function behind `dockyard up`; ``common`` holds the flags that were given before the verb."""
 
     def start(detach: bool, config: Path | None, circus_ini: Path | None, **flags: Any) -> None:
@@ -59,8 +63,8 @@ def up_command(common: Mapping[str, Any]) -> Callable[..., None]:
             settings = load_config({**common, **given}, os.environ)
         except ConfigError as error:
             raise typer.Exit(fail(str(error), EX_CONFIG)) from None
-        run = up_detached if detach else up
-        raise typer.Exit(run(settings, (circus_ini or find_ini()).absolute()))
+        begin = run_detached if detach else run
+        raise typer.Exit(begin(settings, (circus_ini or find_ini()).absolute()))
 
     start.__signature__ = inspect.Signature([*_own(), *map(_parameter, SETTINGS.values())])  # type: ignore[attr-defined]
     return start

@@ -55,9 +55,9 @@ class Listener(CircusSocket):
 class InheritedListener(Listener):
     """A socket that systemd made, and listens on; its path stays when it is closed."""
 
-    def __init__(self, name: str, descriptor: int, *, is_encrypted: bool) -> None:
+    def __init__(self, name: str, descriptor: int) -> None:
         socket.socket.__init__(self, fileno=descriptor)
-        self.name, self.is_encrypted = name, is_encrypted
+        self.name, self.is_encrypted = name, False
         self.path = self.interface = None
         self.is_unix = self.so_reuseport = False  # as circus is to treat it
         self.host, self.port = "descriptor", descriptor
@@ -76,10 +76,10 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
     made: list[Listener] = []
     try:
         for host in config.api_hosts:
-            made += _bound(host, _make(host, config, handed_over, len(made)))
+            _listen(made, host, _make(host, config, handed_over, len(made)))
         if all(listener.is_encrypted for listener in made):
             path = str(config.run / "ready.sock")
-            made += _bound(path, [Listener("ready", mode=0o600, path=path)])
+            _listen(made, path, [Listener("ready", mode=0o600, path=path)])
         if any(listener.is_encrypted for listener in made):
             server_context(config)
     except (ConfigError, StartError):
@@ -89,21 +89,22 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
     return made
 
 
-def _bound(host: str, listeners: Iterable[Listener]) -> list[Listener]:
-    found = []
+def _listen(made: list[Listener], host: str, listeners: Iterable[Listener]) -> None:
+    """Bind what is made of one address, and add it to ``made``."""
     try:
         for listener in listeners:
+            made.append(listener)
             listener.bind_and_listen()
-            found.append(listener)
     except OSError as error:
         raise StartError(f"the API cannot listen on {host}: {error.strerror or error}") from None
-    return found
 
 
 def _make(host: str, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:
     scheme, separator, address = host.rpartition("://")
     if scheme == "unix" and address.startswith("/"):
         Path(address).parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if Path(address).exists() and not Path(address).is_socket():
+            raise ConfigError(f"hosts: {address} is there, and is not a socket")
         yield Listener(f"api{number}", group=_group(config.group), path=address)
     elif scheme == "fd":
         yield from _inherit(host, address, config, handed_over)
@@ -146,13 +147,13 @@ def _inherit(host: str, name: str, config: Config, handed_over: dict[int, str]) 
         raise ConfigError(f"hosts: {host!r}: no such socket was handed over in LISTEN_FDS")
     for descriptor in wanted:
         del handed_over[descriptor]
-        listener = InheritedListener(f"fd{descriptor}", descriptor, is_encrypted=False)
+        listener = InheritedListener(f"fd{descriptor}", descriptor)
+        yield listener
         if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ConfigError(f"hosts: {host!r}: descriptor {descriptor} is not a listening socket")
         if listener.family in (socket.AF_INET, socket.AF_INET6):
             _guard(host, listener.getsockname()[0], config)
             listener.is_encrypted = config.serves_tls
-        yield listener
 
 
 def _handed_over(environ: Mapping[str, str]) -> dict[int, str]:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,14 +34,6 @@ class StartError(Exception):
     """This host, as it is, cannot run the stack; the message is one line."""
 
 
-def check(config: Config) -> Config:
-    """Carry out all checks; returns the configuration with its root's real path. Errors: StartError, ConfigError."""
-    config = replace(config, root=Path(os.path.realpath(config.root)))
-    for one in CHECKS:
-        one(config)
-    return config
-
-
 def take_lock(root: Path) -> int | None:
     """Take the root's lock, held as long as the process lives; None if another stack has it."""
     root.mkdir(mode=0o710, parents=True, exist_ok=True)
@@ -55,7 +47,7 @@ def take_lock(root: Path) -> int | None:
 
 
 def _claim_root(config: Config) -> None:
-    """The lock decides, not a pid file: a pid may be another program's by now."""
+    """The root is a directory that no other stack runs on: its lock decides, for a pid may be another program's."""
     try:
         descriptor = take_lock(config.root)
     except PermissionError as error:
@@ -69,22 +61,25 @@ def _claim_root(config: Config) -> None:
 
 
 def _system(config: Config) -> None:
+    """The system is Linux."""
     if sys.platform != "linux":
         raise StartError("dockyard is only supported on linux")
 
 
 def _user(config: Config) -> None:
+    """The user is root."""
     if os.geteuid() != 0:
         raise StartError(MUST_BE_ROOT)
 
 
 def _architecture(config: Config) -> None:
+    """The processor is one that the seccomp profile knows."""
     if platform.machine() not in MACHINES:
         raise StartError(f"dockyard supports {' and '.join(MACHINES)}, not {platform.machine()}")
 
 
 def _kernel(config: Config) -> None:
-    """Only warn: a distribution's old kernel may have what is needed."""
+    """The kernel is new enough; else there is a warning, for a distribution's old kernel may have what is needed."""
     found = re.match(r"(\d+)\.(\d+)", platform.release())
     if found and (int(found[1]), int(found[2])) < MIN_KERNEL and not config.nowarn_kernel_version:
         wanted = ".".join(map(str, MIN_KERNEL))
@@ -92,12 +87,14 @@ def _kernel(config: Config) -> None:
 
 
 def _host(config: Config) -> None:
+    """The host has the programs, libraries and kernel parts that `dockyard doctor` lists."""
     problem = first_problem()
     if problem is not None:
         raise StartError(f"{problem}; `dockyard doctor` prints the whole list")
 
 
 def _temporary(config: Config) -> None:
+    """The directory for temporary files can be made."""
     if config.tmpdir is None:
         shutil.rmtree(config.temporary, ignore_errors=True)
     try:
@@ -107,7 +104,7 @@ def _temporary(config: Config) -> None:
 
 
 def _selinux(config: Config) -> None:
-    """Who demands confinement must not run without it unawares."""
+    """Nobody demands SELinux labels: who does must not run without them unawares."""
     if config.selinux_enabled and not Path("/sys/fs/selinux/enforce").exists():
         raise ConfigError("selinux-enabled: this host has no SELinux")
     if config.selinux_enabled or config.context:
@@ -116,7 +113,7 @@ def _selinux(config: Config) -> None:
 
 
 def _storage(config: Config) -> None:
-    """A driver that was named must work; without a name the graphdriver takes overlay, or else vfs."""
+    """A storage driver that was named works; without a name it is overlay, or else vfs."""
     if config.storage_driver != "overlay":
         return
     options = [option.removeprefix("overlay.") for option in config.storage_opt]
@@ -134,6 +131,7 @@ def _storage(config: Config) -> None:
 
 
 def _exec_driver(config: Config) -> None:
+    """The exec driver is known, and installed."""
     if Path(config.exec_driver).name not in RUNTIMES:
         raise ConfigError(f"exec-driver: unknown exec driver {config.exec_driver}")
     if shutil.which(config.exec_driver) is None:
@@ -152,3 +150,11 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
     _storage,
     _exec_driver,
 )
+
+
+def check(config: Config, checks: Iterable[Callable[[Config], None]] = CHECKS) -> Config:
+    """Carry out all checks; returns the configuration with its root's real path. Errors: StartError, ConfigError."""
+    config = replace(config, root=Path(os.path.realpath(config.root)))
+    for one in checks:
+        one(config)
+    return config

@@ -42,10 +42,10 @@ class Config:
     run: Path = setting(Path("/run/dockyard"), "what must not: sockets, leases, what runs")
     pidfile: Path | None = setting(
         None,
-        "the stack's pid, for others to read (RUN/dockyard.pid); what keeps a second stack away is ROOT's lock",
+        "the stack's pid, for others to read; empty: RUN/dockyard.pid. What keeps a second stack away is ROOT's lock",
         letter="p",
     )
-    tmpdir: Path | None = setting(None, "TMPDIR of all processes (ROOT/tmp, emptied at each start)")
+    tmpdir: Path | None = setting(None, "TMPDIR of all processes; empty: ROOT/tmp, which is cleared at each start")
     debug: bool = setting(False, "log more", letter="D")
     restart: bool = setting(
         True,
@@ -59,7 +59,7 @@ class Config:
 
     hosts: tuple[str, ...] = setting(
         (),
-        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME] (unix://RUN/docker.sock)",
+        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock",
         section="The API",
         also=("host",),
         letter="H",
@@ -82,7 +82,7 @@ class Config:
 
     storage_driver: str = setting(
         "",
-        "overlay or vfs (overlay where the kernel can, else vfs)",
+        "overlay or vfs; empty: overlay where the kernel can, else vfs",
         section="Drivers",
         letter="s",
         check=values.is_storage_driver,
@@ -100,10 +100,12 @@ class Config:
         "dockyard0", "the default bridge, made if it is not there; none: no networking", section="Network", letter="b"
     )
     bip: str = setting(
-        "", "its address, as 172.30.0.1/16 (one whose network overlaps no route)", check=values.is_bridge_address
+        "", "its address, as 172.30.0.1/16; empty: one whose network overlaps no route", check=values.is_bridge_address
     )
     fixed_cidr: str = setting(
-        "", "the part of the bridge's network that containers get addresses from (all of it)", check=values.is_network
+        "",
+        "the part of the bridge's network that containers get addresses from; empty: all of it",
+        check=values.is_network,
     )
     icc: bool = setting(True, "containers on the default bridge may talk to each other")
     ip: str = setting("0.0.0.0", "address that published ports bind to by default", check=values.is_ipv4)
@@ -113,10 +115,12 @@ class Config:
         True, "have nftables rules of our own; without them no port is published", also=("iptables",)
     )
     mtu: int = setting(
-        0, "of the bridge and its containers, in bytes (0: that of the default route, else 1500)", check=values.is_mtu
+        0, "of the bridge and its containers, in bytes; 0: that of the default route, else 1500", check=values.is_mtu
     )
-    dns: tuple[str, ...] = setting((), "name servers of containers (the host's)", check=values.is_address)
-    dns_search: tuple[str, ...] = setting((), "domains to search (the host's); .: none", check=values.is_domain)
+    dns: tuple[str, ...] = setting((), "name servers of containers; empty: the host's", check=values.is_address)
+    dns_search: tuple[str, ...] = setting(
+        (), "domains that containers search; empty: the host's; .: none", check=values.is_domain
+    )
 
     registry_mirrors: tuple[str, ...] = setting(
         (),
