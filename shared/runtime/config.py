@@ -16,7 +16,7 @@ from typing import Any
 from shared.runtime import values
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
-__all__ = ["Config", "ConfigError", "load_config", "to_environ"]
+__all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "load_config", "to_environ"]
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"

@@ -54,14 +54,14 @@ class Stack:
         self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Stack:
+    def start(self, *flags: str) -> Stack:
         """Start, and wait for READY=1 on a notify socket of our own."""
-        self.launch()
+        self.launch(*flags)
         until(lambda: self.said("READY=1") or self.ended(), BOOT_TIMEOUT, f"not ready: {self.log()[-2000:]}")
         assert self.said("READY=1"), self.log()[-3000:]
         return self
 
-    def launch(self) -> None:
+    def launch(self, *flags: str) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -72,7 +72,7 @@ class Stack:
         script = 'ip link set lo up; exec "$@"'
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up"],
+                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *flags],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
