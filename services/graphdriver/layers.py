@@ -33,7 +33,7 @@ SHORT = 12  # hex digits of a chain id in a directory's name
 def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> StorageDriver:
     """Return the driver of that name, or the best that works in ``directory``. Errors: DockyardError.
 
-    ``options``: those of overlay, as ``overlay.xino=on``.
+    ``options``: those of overlay, as ``overlay.index=on``.
     """
     overlay = Overlay([option.removeprefix("overlay.") for option in options])
     if name != "vfs" and overlay.works(directory):

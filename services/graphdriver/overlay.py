@@ -22,7 +22,7 @@ MAX_OPTIONS = 4095  # bytes that mount(2) takes
 
 
 class Overlay:
-    """``options``: further ones of mount(8), as ``xino=on``."""
+    """``options``: further ones of mount(8), as ``index=on``."""
 
     name = "overlay"
 

@@ -24,7 +24,7 @@ def stack() -> Iterator[Stack]:
     directory = Path(tempfile.mkdtemp(prefix="dy", dir="/tmp"))
     (directory / "dockyard.toml").write_text(
         'fixed-cidr = "10.213.0.64/27"\nip-masq = false\ndns = ["192.0.2.53"]\nmtu = 9000\n'
-        'insecure-registries = ["box:5000", "10.0.0.0/8"]\nrestart = false\nstorage-opt = ["overlay.xino=on"]\n'
+        'insecure-registries = ["box:5000", "10.0.0.0/8"]\nrestart = false\nstorage-opt = ["overlay.index=on"]\n'
     )
     runtime = "runc" if shutil.which("runc") else "crun"
     stack = Stack(directory, DOCKYARD_CONFIG=str(directory / "dockyard.toml"), DOCKYARD_MTU="1300")
@@ -69,6 +69,8 @@ def test_the_runtime_runs_containers_and_says_why_it_cannot(stack: Stack) -> Non
     assert 'exec: "nonesuch": executable file not found in $PATH' in missing.stderr
     assert stack.docker("run", "--rm", "busybox", "/etc", check=False).returncode == 126
     stack.docker("run", "-d", "--name", "long", "busybox", "sleep", "600")
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{stack.root}/graph" in line]
+    assert ["index=on" in line for line in mounts] == [True]
     stack.docker("stop", "-t", "0", "long")
     assert stack.out("inspect", "-f", "{{.HostConfig.Runtime}} {{.State.ExitCode}}", "long") == f"{runtime} 137"
     stack.docker("rm", "long")
