@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Stack
+from tests.integration.conftest import DOCKYARD, Stack
 
 pytestmark = pytest.mark.root
 
@@ -156,7 +156,7 @@ def test_a_storage_driver_that_cannot_work_here_is_named(new_stack: Callable[...
     stack.directory.mkdir(exist_ok=True)
     script = (
         f"cd {stack.directory} && mkdir l u w root && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay root "
-        f"&& mkdir root/l root/u root/w root/root && exec dockyard up -s overlay --root {stack.directory}/root/root"
+        f"&& mkdir root/l root/u root/w root/root && exec {DOCKYARD} up -s overlay --root {stack.directory}/root/root"
     )
     refused = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script], env=stack.environ, capture_output=True, text=True, check=False
