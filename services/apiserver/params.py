@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,7 +11,7 @@ from flask import request
 
 from shared.protocol import InvalidArgument
 
-__all__ = ["boolean", "decode", "filters", "integer", "json_body", "seconds", "text"]
+__all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "seconds", "text"]
 
 T = TypeVar("T")
 FALSE = ("", "0", "no", "false", "none")
@@ -47,6 +48,15 @@ def seconds(name: str) -> float:
     if not 0 <= moment < 1e11:
         raise InvalidArgument(f"invalid value for {name}: {value!r} is out of range")
     return moment
+
+
+def nanoseconds(name: str) -> int:
+    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given."""
+    value = request.args.get(name, "") or "0"
+    whole, _, fraction = value.partition(".")
+    if not re.fullmatch(r"\d{1,10}", whole) or not re.fullmatch(r"\d{0,9}", fraction):
+        raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp")
+    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
 
 
 def filters(name: str = "filters") -> dict[str, list[str]]:

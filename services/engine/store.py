@@ -24,6 +24,8 @@ __all__ = ["Store", "StoreLocked"]
 T = TypeVar("T")
 log = logging.getLogger("dockyard.engine")
 
+MIGRATIONS = ("DROP TABLE IF EXISTS jobs",)  # to version 1: the job journal tells arguments and uid
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT UNIQUE NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, record BLOB NOT NULL);
@@ -32,7 +34,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, parent TEXT, name TEXT, service TEXT, caller TEXT,
-    started REAL, ended REAL, status INTEGER, message TEXT);
+    started REAL, ended REAL, status INTEGER, message TEXT, args TEXT, uid INTEGER);
 CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent);
 CREATE INDEX IF NOT EXISTS jobs_started ON jobs (started);
 CREATE TABLE IF NOT EXISTS quarantine (kind TEXT, id TEXT, record BLOB, reason TEXT);
@@ -56,8 +58,16 @@ class Store:
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=FULL")
+        self._migrate()
         self.db.executescript(SCHEMA)
         self._depth = 0
+
+    def _migrate(self) -> None:
+        """Bring the database of an earlier release to what `SCHEMA` expects."""
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        for statement in MIGRATIONS[version:]:
+            self.db.execute(statement)
+        self.db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def close(self) -> None:
         self.db.close()

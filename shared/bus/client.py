@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TypeVar
 
+import msgspec
 import zmq
 
 from shared.bus.bus import OnStatus
@@ -18,12 +19,14 @@ from shared.protocol import (
     Frame,
     Header,
     Job,
+    JobNotFound,
     Kind,
     Output,
     Unavailable,
     decode_body,
     encode_body,
     job_name,
+    job_type,
     new_id,
     result_type,
 )
@@ -33,6 +36,8 @@ __all__ = ["Client"]
 R = TypeVar("R")
 HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
 PATIENCE = 10.0  # seconds without any answer after which the engine counts as gone
+RETRY_TIME = 10.0  # seconds for which a repeatable job is asked again when a process that had it is gone
+RETRY_PAUSE = 0.05  # seconds
 
 
 class Client:
@@ -74,15 +79,25 @@ class Client:
     ) -> bytes:
         """Send a job as encoded JSON and return its result as encoded JSON; else as `call`."""
         header = self._header(name, timeout)
-        socket = self._socket()
+        until = time.monotonic() + RETRY_TIME if _is_repeatable(name) else 0.0
         try:
-            socket.send_multipart(Frame(Kind.JOB, header, body).parts())
-            return self._await(socket, header, on_status)
+            while True:
+                try:
+                    return self._ask(header, body, on_status)
+                except Unavailable:
+                    if time.monotonic() > until or _is_late(header):
+                        raise
+                time.sleep(RETRY_PAUSE)
+                header = msgspec.structs.replace(header, again=True)
         except zmq.ZMQError as error:
             raise Unavailable(f"{name}: the bus does not answer: {error}") from error
         except BaseException:
-            self._forget(header)
+            self.cancel(header.id)
             raise
+
+    def cancel(self, job_id: str) -> None:
+        """Tell the engine that nobody waits for a job any more; one that it does not know is no error."""
+        self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=job_id)).parts())
 
     def _header(self, name: str, timeout: float | None) -> Header:
         context = current.get()
@@ -94,11 +109,13 @@ class Client:
             deadline = min(limits) if limits else None
         return Header(id=new_id(), name=name, parent=parent, deadline=deadline, caller=self._caller)
 
-    def _await(self, socket: zmq.Socket[bytes], header: Header, on_status: OnStatus | None) -> bytes:
+    def _ask(self, header: Header, body: bytes, on_status: OnStatus | None) -> bytes:
+        socket = self._socket()
+        socket.send_multipart(Frame(Kind.JOB, header, body).parts())
         heard = time.monotonic()
         while True:
             now = time.monotonic()
-            if header.deadline is not None and now >= header.deadline:
+            if _is_late(header):
                 raise Unavailable(f"{header.name}: no answer before the deadline")
             if now - heard > PATIENCE:
                 raise Unavailable(f"{header.name}: the engine does not answer")
@@ -120,9 +137,16 @@ class Client:
             elif frame.kind is Kind.HEARTBEAT and frame.header.status:
                 raise Unavailable(f"{header.name}: the engine was restarted and does not know this job")
 
-    def _forget(self, header: Header) -> None:
-        """Tell the engine that nobody waits for this job any more."""
-        self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=header.id)).parts())
+
+def _is_repeatable(name: str) -> bool:
+    try:
+        return job_type(name).REPEATABLE
+    except JobNotFound:
+        return False  # of a driver that we do not know
+
+
+def _is_late(header: Header) -> bool:
+    return header.deadline is not None and time.monotonic() >= header.deadline
 
 
 def _check(header: Header) -> None:

@@ -55,6 +55,7 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("name",)
+    REPEATABLE: ClassVar[bool] = True
 
     name: str = ""
     platform: str = ""
@@ -64,21 +65,18 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):
-    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict.
-
-    ``attempt``, an id that the caller makes, is put on record with the start. A start whose answer was lost with the
-    engine may be asked for again with the same one: it is not made twice.
-    """
+    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
-    attempt: str = ""
 
 
 class StopContainer(Job[None], frozen=True, tag="stop"):
     """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None  # seconds; None: the container's own, else 10; negative: for ever
     signal: str = ""
@@ -86,6 +84,7 @@ class StopContainer(Job[None], frozen=True, tag="stop"):
 
 class RestartContainer(Job[None], frozen=True, tag="restart"):
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None
     signal: str = ""
@@ -103,6 +102,7 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
     """Remove a container. Errors: Conflict (it runs, and not ``force``)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     force: bool = False
     volumes: bool = False
@@ -111,12 +111,14 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
 
 class RenameContainer(Job[None], frozen=True, tag="rename"):
     ARGS: ClassVar[tuple[str, ...]] = ("container", "name")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     name: str
 
 
 class ResizeContainer(Job[None], frozen=True, tag="resize"):
     ARGS: ClassVar[tuple[str, ...]] = ("container", "height", "width")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     height: int
     width: int
@@ -157,6 +159,7 @@ class Attachment(Data, frozen=True):
 
 class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stream: bool = True
     logs: bool = False
@@ -178,6 +181,7 @@ class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stdout: bool = True
     stderr: bool = True
@@ -258,6 +262,7 @@ class ContainerInspect(Record):
 
 class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspect"):
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     size: bool = False
 
@@ -298,6 +303,7 @@ class ContainerSummary(Record):
 class ListContainers(Job[list[ContainerSummary]], frozen=True, tag="containers"):
     """List containers, newest first; only the running ones unless ``all``. ``limit`` 0 for no limit."""
 
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     limit: int = 0
     size: bool = False

@@ -93,6 +93,7 @@ class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
     """Export images as a docker archive that is an OCI layout too. ``images`` are references or ids."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("images",)
+    REPEATABLE: ClassVar[bool] = True
     images: list[str]
 
 
@@ -128,6 +129,7 @@ class ImageSummary(Record):
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     digests: bool = False
     filters: Filters = field(default_factory=dict)
@@ -156,6 +158,7 @@ class ImageInspect(Record):
 
 class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -170,11 +173,13 @@ class HistoryEntry(Record):
 
 class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
 class TagImage(Job[None], frozen=True, tag="tag"):
     ARGS: ClassVar[tuple[str, ...]] = ("image", "repo", "tag")
+    REPEATABLE: ClassVar[bool] = True
     image: str
     repo: str
     tag: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import field
 
@@ -122,8 +122,10 @@ class NetworkInspect(Record):
 
 
 class ListNetworks(Job[list[NetworkInspect]], frozen=True, tag="networks"):
+    REPEATABLE: ClassVar[bool] = True
     filters: dict[str, list[str]] = field(default_factory=dict)
 
 
 class InspectNetwork(Job[NetworkInspect], frozen=True, tag="network_inspect"):
+    REPEATABLE: ClassVar[bool] = True
     network: str

@@ -76,10 +76,7 @@ async def await_service(engine: Engine, job: AwaitService) -> None:
 
 @jobs.handles(ListJobs)
 def list_jobs(engine: Engine, job: ListJobs) -> list[PastJob]:
-    if job.trace:
-        return engine.journal.trace(job.trace, engine.router.flights)
-    running = engine.journal.running(engine.router.flights)
-    return running if job.running else (running + engine.journal.latest(job.limit))[: job.limit]
+    return engine.journal.find(job, engine.router.flights)
 
 
 @jobs.handles(ReadEvents)
