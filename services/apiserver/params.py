@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any, TypeVar
@@ -9,9 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 from flask import request
 
-from shared.protocol import InvalidArgument
+from shared.protocol import AuthConfig, InvalidArgument
 
-__all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "seconds", "text"]
+__all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "registry_auth", "seconds", "text"]
 
 T = TypeVar("T")
 FALSE = ("", "0", "no", "false", "none")
@@ -99,6 +100,15 @@ def json_body() -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidArgument("invalid JSON: an object is wanted")
     return value
+
+
+def registry_auth() -> AuthConfig:
+    """The X-Registry-Auth header: base64 of JSON, either alphabet, padded or not; what cannot be read is nobody."""
+    text = request.headers.get("X-Registry-Auth", "").replace("-", "+").replace("_", "/")
+    try:
+        return msgspec.json.decode(base64.b64decode(text + "=" * (-len(text) % 4)), type=AuthConfig)
+    except (ValueError, msgspec.DecodeError):
+        return AuthConfig()
 
 
 def drop_nulls(value: Any) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "InitNetworkDriver",
     "InspectNetwork",
     "Interface",
+    "LinkContainers",
     "ListInterfaces",
     "ListNetworks",
     "NetworkInspect",
@@ -98,6 +99,21 @@ class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
     protocol: str = "tcp"
     host_ip: str = ""
     host_port: str = ""
+
+
+class LinkContainers(Job[None], frozen=True, tag="link"):
+    """Let a container reach ports of another: 2014's `link`, ``-I`` to begin and ``-D`` to end it.
+
+    Where containers of a bridge may talk to each other (``icc``) there is nothing to do. Errors: InvalidArgument,
+    NotImplementedByUs (they may not).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("action",)
+    action: str
+    parent_ip: str
+    child_ip: str
+    ports: list[str] = field(default_factory=list)  # as "80/tcp"
+    ignore_errors: bool = False
 
 
 class NetworkInspect(Record):

@@ -12,16 +12,19 @@ from shared.protocol.job import Data, Job
 __all__ = [
     "AcceptConnections",
     "AwaitService",
+    "CountSubscribers",
     "Event",
     "EventActor",
     "ListCommands",
     "ListJobs",
     "ListServices",
+    "LogEvent",
     "Ping",
     "PastJob",
     "ReadEvents",
     "ServeApi",
     "ServiceStatus",
+    "Subscribers",
     "SystemInfo",
     "SystemVersion",
 ]
@@ -141,6 +144,25 @@ class ReadEvents(Job[list[Event]], frozen=True, tag="events"):
     until: int = 0
     wait: float = 0.0
     limit: int = 1000
+
+
+class LogEvent(Job[None], frozen=True, tag="log"):
+    """Journal and publish an event about a container, as drivers of one's own may want to: 2014's ACTION ID FROM."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("action", "id", "origin")
+    action: str
+    id: str
+    origin: str = ""  # the image
+
+
+class Subscribers(Data, frozen=True):
+    count: int
+
+
+class CountSubscribers(Job[Subscribers], frozen=True, tag="subscribers_count"):
+    """Count the readers that wait for an event at present."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class ServeApi(Job[None], frozen=True, tag="serveapi"):

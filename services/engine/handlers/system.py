@@ -15,14 +15,17 @@ from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     AwaitService,
+    CountSubscribers,
     Event,
     ListCommands,
     ListJobs,
     ListServices,
+    LogEvent,
     PastJob,
     Ping,
     ReadEvents,
     ServiceStatus,
+    Subscribers,
     SystemInfo,
     SystemVersion,
 )
@@ -82,6 +85,16 @@ def list_jobs(engine: Engine, job: ListJobs) -> list[PastJob]:
 @jobs.handles(ReadEvents)
 async def events(engine: Engine, job: ReadEvents) -> list[Event]:
     return await engine.events.read(job)
+
+
+@jobs.handles(LogEvent)
+def log_event(engine: Engine, job: LogEvent) -> None:
+    engine.events.append("container", job.action, job.id, {"image": job.origin})
+
+
+@jobs.handles(CountSubscribers)
+def count_subscribers(engine: Engine, job: CountSubscribers) -> Subscribers:
+    return Subscribers(count=engine.events.readers)
 
 
 @jobs.handles(SystemVersion)
