@@ -17,12 +17,16 @@ __all__ = ["create_app"]
 LATCH_TIMEOUT = 60.0  # seconds that a request waits for the boot to be complete
 
 
-def create_app(bus: Bus, latch: threading.Event) -> Flask:
-    """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused."""
+def create_app(bus: Bus, reader: Bus, latch: threading.Event) -> Flask:
+    """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused.
+
+    ``reader`` answers jobs that only read while the engine does not.
+    """
     app = Flask("dockyard", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["dockyard.bus"] = bus
+    app.extensions["dockyard.reader"] = reader
     register_errors(app)
 
     @app.before_request

@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 import msgspec
 from flask import Response, current_app
 
-from shared.bus.bus import Bus, OnStatus
-from shared.protocol import Job
+from shared.bus.bus import Bus, EngineSilent, OnStatus
+from shared.protocol import Job, JobNotFound, Unavailable
 
 __all__ = ["bus", "call", "read", "show"]
 
 R = TypeVar("R")
 READ_TIMEOUT = 10.0  # seconds
+READ_PATIENCE = 0.8  # seconds of silence
 
 
 def bus() -> Bus:
@@ -27,8 +28,15 @@ def call(job: Job[R], *, timeout: float | None = 120.0, on_status: OnStatus | No
 
 
 def read(job: Job[R], *, timeout: float = READ_TIMEOUT) -> R:
-    """Call a job that only reads."""
-    return bus().call(job, timeout=timeout)
+    """Call a job that only reads: it is the reader that answers while the engine is silent, if it can."""
+    reader: Bus = current_app.extensions["dockyard.reader"]
+    try:
+        return bus().call(job, timeout=timeout, patience=READ_PATIENCE)
+    except EngineSilent:
+        try:
+            return reader.call(job, timeout=timeout, patience=READ_PATIENCE)
+        except (JobNotFound, Unavailable):
+            return bus().call(job, timeout=timeout)
 
 
 def show(value: Any, status: int = 200) -> Response:

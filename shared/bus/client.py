@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from shared.bus.bus import OnStatus
+from shared.bus.bus import PATIENCE, EngineSilent, OnStatus
 from shared.bus.context import current
 from shared.bus.sockets import dealer
 from shared.protocol import (
@@ -35,7 +35,6 @@ __all__ = ["Client"]
 
 R = TypeVar("R")
 HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
-PATIENCE = 10.0  # seconds without any answer after which the engine counts as gone
 RETRY_TIME = 10.0  # seconds for which a repeatable job is asked again when a process that had it is gone
 RETRY_PAUSE = 0.05  # seconds
 
@@ -69,13 +68,26 @@ class Client:
         while self._sockets:
             self._sockets.popitem()[1].close(0)
 
-    def call(self, job: Job[R], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> R:
-        body = self.call_raw(job_name(job), encode_body(job), timeout=timeout, on_status=on_status)
+    def call(
+        self,
+        job: Job[R],
+        *,
+        timeout: float | None = 60.0,
+        on_status: OnStatus | None = None,
+        patience: float = PATIENCE,
+    ) -> R:
+        body = self.call_raw(job_name(job), encode_body(job), timeout=timeout, on_status=on_status, patience=patience)
         result: R = decode_body(body, result_type(type(job)))
         return result
 
     def call_raw(
-        self, name: str, body: bytes, *, timeout: float | None = 60.0, on_status: OnStatus | None = None
+        self,
+        name: str,
+        body: bytes,
+        *,
+        timeout: float | None = 60.0,
+        on_status: OnStatus | None = None,
+        patience: float = PATIENCE,
     ) -> bytes:
         """Send a job as encoded JSON and return its result as encoded JSON; else as `call`."""
         header = self._header(name, timeout)
@@ -83,7 +95,9 @@ class Client:
         try:
             while True:
                 try:
-                    return self._ask(header, body, on_status)
+                    return self._ask(header, body, on_status, patience)
+                except EngineSilent:
+                    raise
                 except Unavailable:
                     if time.monotonic() > until or _is_late(header):
                         raise
@@ -109,7 +123,7 @@ class Client:
             deadline = min(limits) if limits else None
         return Header(id=new_id(), name=name, parent=parent, deadline=deadline, caller=self._caller)
 
-    def _ask(self, header: Header, body: bytes, on_status: OnStatus | None) -> bytes:
+    def _ask(self, header: Header, body: bytes, on_status: OnStatus | None, patience: float) -> bytes:
         socket = self._socket()
         socket.send_multipart(Frame(Kind.JOB, header, body).parts())
         heard = time.monotonic()
@@ -117,10 +131,11 @@ class Client:
             now = time.monotonic()
             if _is_late(header):
                 raise Unavailable(f"{header.name}: no answer before the deadline")
-            if now - heard > PATIENCE:
-                raise Unavailable(f"{header.name}: the engine does not answer")
+            if now - heard > patience:
+                raise EngineSilent(f"{header.name}: the engine does not answer")
             _check(header)
-            left = HEARTBEAT_INTERVAL if header.deadline is None else min(HEARTBEAT_INTERVAL, header.deadline - now)
+            limits = [HEARTBEAT_INTERVAL, heard + patience - now]
+            left = min(limits if header.deadline is None else [*limits, header.deadline - now])
             if not socket.poll(int(left * 1000) + 1):
                 socket.send_multipart(Frame(Kind.HEARTBEAT, Header(id=header.id)).parts())
                 continue

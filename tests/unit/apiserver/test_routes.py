@@ -33,7 +33,7 @@ def api(**answers: Any) -> tuple[HttpClient, FakeBus]:
     latch = threading.Event()
     latch.set()
     bus = FakeBus(answers)
-    return HttpClient(create_app(bus, latch), Response), bus
+    return HttpClient(create_app(bus, bus, latch), Response), bus
 
 
 def message(answer: Any) -> str:
