@@ -32,6 +32,7 @@ __all__ = ["Client"]
 
 R = TypeVar("R")
 HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
+CANCEL_INTERVAL = 0.05  # seconds between two looks whether a cancelled job has ended
 PATIENCE = 10.0  # seconds without any answer after which the engine counts as gone
 
 
@@ -83,6 +84,29 @@ class Client:
         except BaseException:
             self._forget(header)
             raise
+
+    def cancel(self, job_id: str, *, timeout: float = 5.0) -> bool:
+        """Cancel the job of that id, whoever called it, and wait until it has ended; blocks ``timeout`` seconds at most.
+
+        False: the job is still ending. Raises Unavailable (the engine does not answer). A job that is not under way
+        counts as ended.
+        """
+        socket, header = self._socket(), Header(id=job_id)
+        answered, deadline = False, time.monotonic() + timeout
+        socket.send_multipart(Frame(Kind.CANCEL, header).parts())
+        while (left := deadline - time.monotonic()) > 0:
+            socket.send_multipart(Frame(Kind.HEARTBEAT, header).parts())
+            if not socket.poll(int(left * 1000) + 1):
+                break
+            frame = Frame.parse(socket.recv_multipart())
+            if frame.kind is Kind.HEARTBEAT and frame.header.id == job_id:
+                answered = True
+                if frame.header.status:
+                    return True
+                time.sleep(CANCEL_INTERVAL)
+        if not answered:
+            raise Unavailable("the engine does not answer")
+        return False
 
     def _header(self, name: str, timeout: float | None) -> Header:
         context = current.get()

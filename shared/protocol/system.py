@@ -49,6 +49,7 @@ class ServiceStatus(Data, frozen=True):
     ready: bool
     names: list[str]
     silent: float  # seconds since it was last heard
+    jobs: int = 0  # under way in it
 
 
 class ListServices(Job[list[ServiceStatus]], frozen=True, tag="services"):
@@ -63,7 +64,12 @@ class AwaitService(Job[None], frozen=True, tag="await_service"):
 
 
 class PastJob(Data, frozen=True):
-    """A journal entry. Times in seconds since the epoch; ``ended`` None while it runs."""
+    """A journal entry. Times in seconds since the epoch; ``ended`` None while it runs.
+
+    ``args`` are those of the 2014 call string, as ``web, SIGTERM``. ``waiting`` is what a job under way waits for, as
+    ``runtime_start at execdriver``, ``a process that offers build``, ``lock of container web``. ``deadline``: seconds
+    left when asked, negative if past.
+    """
 
     id: str
     parent: str
@@ -74,15 +80,27 @@ class PastJob(Data, frozen=True):
     ended: float | None
     status: int | None
     message: str
+    args: str = ""
+    waiting: str = ""
+    waiting_since: float | None = None
+    uid: int = 0
+    deadline: float | None = None
 
 
 class ListJobs(Job[list[PastJob]], frozen=True, tag="jobs"):
-    """List jobs from the journal, newest first; with ``trace`` that job and all its descendants, oldest first."""
+    """List jobs from the journal, newest first; with ``trace`` that job and all its descendants, oldest first.
+
+    ``name``: only jobs of that name; ``failed``: only those that did; ``since``: only those started since (seconds
+    since the epoch).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("trace",)
     limit: int = 100
     running: bool = False
     trace: str = ""
+    name: str = ""
+    failed: bool = False
+    since: float = 0.0
 
 
 class EventActor(msgspec.Struct, kw_only=True):

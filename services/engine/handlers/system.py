@@ -53,13 +53,16 @@ def commands(engine: Engine, job: ListCommands) -> list[str]:
 @jobs.handles(ListServices)
 def services(engine: Engine, job: ListServices) -> list[ServiceStatus]:
     now = time.monotonic()
-    own = ServiceStatus(service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0)
+    own_jobs = sum(job.service == "engine" for job in engine.journal.running(engine.router.flights))
+    own = ServiceStatus(
+        service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0, jobs=own_jobs
+    )
     return [
         own,
         *(
             ServiceStatus(
                 service=driver.service, pid=driver.pid, ready=driver.usable, names=driver.names,
-                silent=now - driver.heard,
+                silent=now - driver.heard, jobs=len(driver.jobs),
             )
             for driver in engine.router.drivers
         ),
