@@ -53,7 +53,7 @@ def arguments(ctx: typer.Context, incomplete: str) -> list[str]:
 def settings(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the keys of a job's settings, each once, as ``KEY=``."""
     try:
-        kind = job_type(str(ctx.params.get("name")))
+        kind = job_type(ctx.args[0] if ctx.args else "")  # words before an option without a value are not parsed yet
     except JobNotFound:
         return []
     keys = {normal(path[-1].encode_name): f"{path[-1].encode_name}=" for path in settings_of(fields_of(kind))}

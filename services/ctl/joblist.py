@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 HEADER = ("ID", "JOB", "BY", "IN", "START", "TOOK", "STATUS")
-JOB_COLUMN = 1
-FOLLOW_WIDTHS = (12, 32, 18, 11, 8, 7, 0)
+LAYOUT = table.Layout(gives_way=1, spill=True)
+FOLLOW_LAYOUT = table.Layout(gives_way=1, spill=True, least=(12, 32, 18, 11, 8, 7, 0))
 ID_LENGTH = 12
 FOLLOW_INTERVAL = 0.5  # seconds
 OVERLAP = 2.0  # seconds that two looks of `follow` have in common: a start and its record are not one moment
@@ -107,7 +107,7 @@ def show(jobs: list[PastJob], *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(jobs).decode())
     else:
-        table.show(HEADER, rows(jobs, time.time()), gives_way=JOB_COLUMN)
+        table.show(HEADER, rows(jobs, time.time()), LAYOUT)
 
 
 def follow(bus: Bus, asked: ListJobs, *, as_json: bool) -> None:
@@ -119,7 +119,7 @@ def follow(bus: Bus, asked: ListJobs, *, as_json: bool) -> None:
                 print(msgspec.json.encode(job).decode(), flush=True)
         elif batch or header:
             first, *others = [*header, *rows(batch, time.time())]
-            table.show(first, others, gives_way=JOB_COLUMN, least=FOLLOW_WIDTHS)
+            table.show(first, others, FOLLOW_LAYOUT)
             header = ()
 
 

@@ -40,7 +40,7 @@ def jobs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on: each job as it ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List jobs, newest first, each above those it called; what is under way says what it waits for."""
+    """List jobs, newest first, each above those it called, and what those under way wait for."""
     try:
         begin = parse_since(since, time.time()) if since else 0.0
     except ValueError as error:
@@ -57,7 +57,7 @@ def jobs(
 
 
 def trace(job_id: JobId, as_json: Json = False) -> None:
-    """Show a job and everything it caused, over all processes, as a time line; with what the stack's log says."""
+    """Show a job and all it caused, over all processes, as a time line; with its lines of the stack's log."""
     found = timeline.find(the_client(), job_id)
     if as_json:
         print(msgspec.json.encode(found).decode())
@@ -77,7 +77,7 @@ def job(
     as_json: Json = False,
     show_help: Annotated[bool, typer.Option("--help", "-h", help="Show this, or what the job NAME takes.")] = False,
 ) -> None:
-    """Inject a job, as a program: stdin, stdout and stderr are the job's, and so is the exit status.
+    """Run a job as a program: stdin, stdout, stderr and exit status are the job's.
 
     `dockyard job help` lists the jobs, `dockyard job help NAME` says what one takes. ctrl-c cancels the job.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -40,22 +41,13 @@ def up_command(
     raise typer.Exit(start(the_config(**flags), (circus_ini or find_ini()).absolute()))
 
 
-for command in (
-    processes.down,
-    processes.ps,
-    processes.top,
-    processes.scale,
-    processes.restart,
-    jobs.jobs,
-    jobs.trace,
-    jobs.cancel,
-    jobs.commands,
-    system.version,
-    system.doctor,
-    system.busybox,
-):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    processes.down, processes.ps, processes.top, processes.scale, processes.restart, jobs.jobs, jobs.trace,
+    jobs.cancel, jobs.commands, system.version, system.doctor, system.busybox,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
-app.command(context_settings={"help_option_names": []})(jobs.job)
+app.command(context_settings={"help_option_names": []})(jobs.job)  # its --help is about the job that is named
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ from services.ctl.stack import ARBITER, Process, Stack, StackError, describe
 from shared.bus.bus import Bus
 from shared.protocol import ContainerSummary, DockyardError, ListContainers, ListServices, PastJob, ServiceStatus
 
-__all__ = ["PROCESS_HEADER", "Overview", "look", "process_records", "process_rows"]
+__all__ = ["PATIENCE", "PROCESS_HEADER", "Overview", "look", "process_records", "process_rows"]
 
 ENGINE = "engine"
 SILENT = 1.5  # seconds; a process that works is heard every second
 PROCESS_HEADER = ("SERVICE", "PID", "STATE", "HEALTH", "UPTIME", "RESTARTS", "JOBS", "MEMORY", "CPU")
 NONE, UNKNOWN = "-", "?"
+PATIENCE = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Overview:
         return inside + sum(job.caller in callers and job.service != process.service for job in self.jobs)
 
 
-def look(stack: Stack, bus: Bus, *, timeout: float = 3.0, containers: bool = False) -> Overview:
+def look(stack: Stack, bus: Bus, *, timeout: float = PATIENCE, containers: bool = False) -> Overview:
     """Ask everybody; blocks for the arbiter's timeout and three times ``timeout`` seconds at most."""
     processes: list[Process] = []
     services: list[ServiceStatus] = []
@@ -69,7 +70,7 @@ def look(stack: Stack, bus: Bus, *, timeout: float = 3.0, containers: bool = Fal
         jobs = running_jobs(bus, timeout=timeout)
         running = bus.call(ListContainers(), timeout=timeout) if containers else []
     except DockyardError as error:
-        engine_trouble = error.message
+        engine_trouble = f"the engine does not answer ({error.message})"
     if arbiter_trouble:
         processes = [found for s in services if (found := describe(s.service, UNKNOWN, s.pid, None)) is not None]
     return Overview(processes, arbiter_trouble, engine_trouble, services, jobs, running)

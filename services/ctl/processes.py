@@ -34,9 +34,9 @@ def down(containers: Annotated[bool, typer.Option(help="Stop the containers too.
 
 
 def ps(as_json: Json = False) -> None:
-    """List the stack's processes: how they are, how often they were restarted, how many jobs they are busy with."""
+    """List the stack's processes: health, restarts, jobs in flight."""
     config = the_config()
-    seen = overview.look(Stack(config.run), the_client(config))
+    seen = overview.look(Stack(config.run, timeout=overview.PATIENCE), the_client(config))
     if not seen.processes:
         raise StackError(seen.arbiter_trouble or "no process is there")
     for trouble in filter(None, (seen.arbiter_trouble, seen.engine_trouble)):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["cut", "fit", "lines", "plain", "show", "terminal_width"]
+__all__ = ["Layout", "cut", "fit", "lines", "plain", "show", "terminal_width"]
 
 GAP = "  "
 MINIMUM = 16  # cells that a column which gives way keeps
+LAST = 10  # cells that it gives way to have for the last one
 
 
 def terminal_width() -> int | None:
@@ -22,27 +24,53 @@ def terminal_width() -> int | None:
 Row = Sequence[str]
 
 
-def show(header: Row, rows: Sequence[Row], *, gives_way: int = 0, least: Sequence[int] = ()) -> None:
-    print("\n".join(lines(header, rows, width=terminal_width(), gives_way=gives_way, least=least)), flush=True)
+@dataclass(frozen=True)
+class Layout:
+    """How a table fits ``width`` cells (None: it need not).
 
-
-def lines(
-    header: Row, rows: Sequence[Row], *, width: int | None = None, gives_way: int = 0, least: Sequence[int] = ()
-) -> list[str]:
-    """Lay out rows in columns, each of ``least`` so many cells (none: as wide as its widest).
-
-    ``width``: cells that a line may have; for them the column ``gives_way`` is cut first.
+    The column ``gives_way`` is cut first. If the last cell of a row still has no room, it is put on a line of its own
+    (``spill``), or cut. ``least``: so many cells each column has at least.
     """
+
+    width: int | None = None
+    gives_way: int = 0
+    spill: bool = False
+    least: Sequence[int] = ()
+
+    def widths(self, cells: Sequence[Row]) -> list[int]:
+        found = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+        if self.width is None:
+            return [max(pair) for pair in zip(found, self.least or found, strict=True)]
+        room = self.width - len(GAP) * (len(found) - 1)
+        needed = sum(found[:-1]) + (min(found[-1], LAST) if self.spill else found[-1])
+        found[self.gives_way] -= min(max(needed - room, 0), max(found[self.gives_way] - MINIMUM, 0))
+        return found
+
+
+def show(header: Row, rows: Sequence[Row], layout: Layout | None = None) -> None:
+    layout = replace(layout or Layout(), width=terminal_width())
+    print("\n".join(lines(header, rows, layout)), flush=True)
+
+
+def lines(header: Row, rows: Sequence[Row], layout: Layout | None = None) -> list[str]:
+    """Lay out rows in columns, each as wide as its widest cell."""
+    layout = layout or Layout()
     cells = [[plain(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(cell_len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    widths = [max(pair) for pair in zip(widths, least or widths, strict=True)]
-    if width is not None:
-        excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
-        widths[gives_way] -= min(max(excess, 0), max(widths[gives_way] - MINIMUM, 0))
-    made = [
-        GAP.join(set_cell_size(cut(cell, wide), wide) for cell, wide in zip(row, widths, strict=True)) for row in cells
-    ]
-    return [cut(line.rstrip(), width) if width is not None else line.rstrip() for line in made]
+    widths = layout.widths(cells)
+    return [line for row in cells for line in _row(row, widths, layout)]
+
+
+def _row(row: Row, widths: list[int], layout: Layout) -> Iterator[str]:
+    begin = [set_cell_size(cut(cell, wide), wide) for cell, wide in zip(row[:-1], widths[:-1], strict=True)]
+    line = GAP.join([*begin, row[-1]]).rstrip()
+    if layout.width is None or cell_len(line) <= layout.width:
+        yield line
+    elif layout.spill:
+        indent = " " * (widths[0] + len(GAP))
+        yield cut(GAP.join(begin).rstrip(), layout.width)
+        yield cut(indent + row[-1], layout.width)
+    else:
+        yield cut(line, layout.width)
 
 
 def fit(text: str, width: int | None) -> str:

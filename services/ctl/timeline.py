@@ -18,7 +18,7 @@ __all__ = ["find", "render", "show"]
 HEADER = ("OFFSET", "TOOK", "JOB", "IN", "STATUS", "TIME LINE")
 JOB_COLUMN = 2
 BAR_WIDTH = 40  # cells, where there is no terminal
-BAR_SHARE, BAR_LEAST = 0.3, 12  # of a terminal's width; cells
+BAR_LEAST = 12  # cells, on the narrowest terminal
 FULL, EIGHTHS, LOG_MARK, GOES_ON = "█", " ▏▎▍▌▋▊▉█", "·", "▶"
 LEVELS = {"ERROR": "error: ", "WARNING": "warning: "}
 
@@ -49,25 +49,27 @@ class _Scale:
     def _cells(self, at: float) -> float:
         return min(max((at - self.begin) / max(self.end - self.begin, 1e-9), 0.0), 1.0) * self.width
 
-    def bar(self, begin: float, end: float, *, ended: bool) -> str:
+    def bar(self, begin: float, end: float | None, now: float) -> str:
         """Draw a span: to whole cells where it begins, to eighths where it ends; it is always visible."""
         first = min(int(self._cells(begin)), self.width - 1)
-        eighths = max(round((self._cells(end) - first) * 8), 1)
+        eighths = max(round((self._cells(end or now) - first) * 8), 1)
         bar = FULL * (eighths // 8) + EIGHTHS[eighths % 8].strip()
-        bar = bar if ended else (FULL * max(len(bar) - 1, 0) + GOES_ON)
+        bar = bar if end is not None else FULL * (len(bar) - 1) + GOES_ON
         return (" " * first + bar)[: self.width].ljust(self.width)
 
 
 def render(jobs: list[PastJob], log: Iterable[LogLine], *, now: float, width: int | None) -> list[str]:
     """Draw a time line in lines of at most ``width`` cells (None: as long as they are)."""
     begin, end = min(job.started for job in jobs), max(job.ended or now for job in jobs)
-    scale = _Scale(begin, end, BAR_WIDTH if width is None else max(int(width * BAR_SHARE), BAR_LEAST))
     lines_of: defaultdict[str, list[LogLine]] = defaultdict(list)
     for line in log:
         lines_of[line.job].append(line)
     tree = list(in_trees(jobs))
-    rows = [_row(job, depth, scale, now) for depth, job in tree]
-    header, *drawn = table.lines(HEADER, rows, width=width, gives_way=JOB_COLUMN)
+    rows = [_row(job, depth, begin, now) for depth, job in tree]
+    taken = len(table.lines((*HEADER[:-1], "|"), [(*row, "") for row in rows])[0]) - 1
+    scale = _Scale(begin, end, BAR_WIDTH if width is None else max(width - taken, BAR_LEAST))
+    rows = [(*row, scale.bar(job.started, job.ended, now)) for row, (_, job) in zip(rows, tree, strict=True)]
+    header, *drawn = table.lines(HEADER, rows, table.Layout(width, gives_way=JOB_COLUMN))
     made = [_about(tree[0][1], now), header]
     for (depth, job), line_drawn in zip(tree, drawn, strict=True):
         details = list(_details(job, lines_of[job.id], begin, now))
@@ -82,11 +84,10 @@ def _about(top: PastJob, now: float) -> str:
     return f"{top.id} at {units.clock(top.started, now)}{by}{part}"
 
 
-def _row(job: PastJob, depth: int, scale: _Scale, now: float) -> tuple[str, ...]:
+def _row(job: PastJob, depth: int, begin: float, now: float) -> tuple[str, ...]:
     took = units.duration((job.ended or now) - job.started)
-    bar = scale.bar(job.started, job.ended or now, ended=job.ended is not None)
     status = str(job.status) if job.status is not None else "waiting" if job.waiting else "running"
-    return _offset(job.started - scale.begin), took, "  " * depth + call_text(job), job.service, status, bar
+    return _offset(job.started - begin), took, "  " * depth + call_text(job), job.service, status
 
 
 def _details(job: PastJob, log: list[LogLine], begin: float, now: float) -> Iterator[tuple[str, str]]:

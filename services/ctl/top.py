@@ -117,9 +117,7 @@ class Screen:
         if seen.arbiter_trouble:
             head.append(seen.arbiter_trouble)
         if seen.engine_trouble:
-            head.append(
-                f"the engine has not answered for {time.monotonic() - self._answered:.0f}s: {seen.engine_trouble}"
-            )
+            head.append(f"{seen.engine_trouble}, for {time.monotonic() - self._answered:.0f}s now")
         return head
 
     def _processes(self, seen: Overview, width: int | None) -> list[str]:
@@ -128,7 +126,7 @@ class Screen:
         def share(process: Process) -> str:
             return self._meter.share(process.pid, process.cpu)
 
-        return table.lines(overview.PROCESS_HEADER, overview.process_rows(seen, boot_time, share), width=width)
+        return table.lines(overview.PROCESS_HEADER, overview.process_rows(seen, boot_time, share), table.Layout(width))
 
     def _jobs(self, seen: Overview, width: int | None) -> list[str]:
         if seen.engine_trouble:
@@ -138,12 +136,12 @@ class Screen:
             (id_, name, by, service, took, state)
             for id_, name, by, service, _, took, state in joblist.rows(reversed(seen.jobs), now)
         ]
-        return table.lines(JOB_HEADER, rows, width=width, gives_way=1)
+        return table.lines(JOB_HEADER, rows, table.Layout(width, gives_way=1, spill=True))
 
     def _containers(self, seen: Overview, width: int | None) -> list[str]:
         ids = sorted(self._cgroups.containers() | {container.id for container in seen.containers})
         rows = [self._container(seen, container) for container in ids]
-        return table.lines(CONTAINER_HEADER, sorted(rows, key=lambda row: row[1]), width=width, gives_way=1)
+        return table.lines(CONTAINER_HEADER, sorted(rows, key=lambda row: row[1]), table.Layout(width, gives_way=1))
 
     def _container(self, seen: Overview, container: str) -> tuple[str, ...]:
         known, usage = self._known.get(container), self._cgroups.usage(container)

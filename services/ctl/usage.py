@@ -97,7 +97,7 @@ def _row(field: Field, key: str, notes: dict[str, str], depth: int) -> tuple[str
 
 
 def _result_name(kind: Any) -> str:
-    return "nothing" if kind is None else type_text(type_info(kind))
+    return "nothing" if kind in (None, type(None)) else type_text(type_info(kind))
 
 
 def _result_rows(kind: Any) -> list[tuple[str, ...]]:

@@ -85,6 +85,8 @@ class StopContainer(Job[None], frozen=True, tag="stop"):
 
 
 class RestartContainer(Job[None], frozen=True, tag="restart"):
+    """Stop a container as `StopContainer` does, and start it; one that does not run is started."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
     timeout: float | None = None
@@ -110,12 +112,16 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
 
 
 class RenameContainer(Job[None], frozen=True, tag="rename"):
+    """Give a container another name. Errors: Conflict (name in use), InvalidArgument."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "name")
     container: str
     name: str
 
 
 class ResizeContainer(Job[None], frozen=True, tag="resize"):
+    """Tell a container's terminal its size in characters. Errors: Conflict (not running)."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "height", "width")
     container: str
     height: int
@@ -156,6 +162,8 @@ class Attachment(Data, frozen=True):
 
 
 class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
+    """Connect to a container's stdin, stdout and stderr; it may be asked for before the start."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
     stream: bool = True
@@ -257,6 +265,8 @@ class ContainerInspect(Record):
 
 
 class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspect"):
+    """Tell all that there is to know of a container. ``size``: measure its layers too."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
     size: bool = False
@@ -310,4 +320,6 @@ class Pruned(Record):
 
 
 class PruneContainers(Job[Pruned], frozen=True, tag="containers_prune"):
+    """Remove the containers that do not run, and are chosen by the filters."""
+
     filters: Filters = field(default_factory=dict)

@@ -128,6 +128,8 @@ class ImageSummary(Record):
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
+    """List images, newest first."""
+
     all: bool = False
     digests: bool = False
     filters: Filters = field(default_factory=dict)
@@ -155,6 +157,8 @@ class ImageInspect(Record):
 
 
 class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
+    """Tell all that there is to know of an image. ``image``: a reference, or an id or its beginning."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     image: str
 
@@ -169,11 +173,15 @@ class HistoryEntry(Record):
 
 
 class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
+    """List the steps that made an image, newest first."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     image: str
 
 
 class TagImage(Job[None], frozen=True, tag="tag"):
+    """Give an image one more reference. ``tag`` empty: ``latest``."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image", "repo", "tag")
     image: str
     repo: str
