@@ -12,7 +12,7 @@ from services.engine.flights import Flight, Flights
 from services.engine.store import Store
 from shared.protocol import ListJobs, PastJob
 
-__all__ = ["Journal"]
+__all__ = ["UNRECORDED", "Journal"]
 
 INTERVAL = 1.0  # seconds between writes
 UNRECORDED = frozenset({"ping", "events", "await_service", "services"})  # asked all the time, tell nothing

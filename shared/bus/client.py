@@ -37,6 +37,7 @@ R = TypeVar("R")
 HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
 RETRY_TIME = 10.0  # seconds for which a repeatable job is asked again when a process that had it is gone
 RETRY_PAUSE = 0.05  # seconds
+CANCEL_INTERVAL = 0.05  # seconds between two looks whether a cancelled job has ended
 
 
 class Client:
@@ -106,12 +107,35 @@ class Client:
         except zmq.ZMQError as error:
             raise Unavailable(f"{name}: the bus does not answer: {error}") from error
         except BaseException:
-            self.cancel(header.id)
+            self._forget(header)
             raise
 
-    def cancel(self, job_id: str) -> None:
-        """Tell the engine that nobody waits for a job any more; one that it does not know is no error."""
-        self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=job_id)).parts())
+    def cancel(self, job_id: str, *, timeout: float = 5.0) -> bool:
+        """Cancel a job, whoever called it, and wait until it has ended, ``timeout`` seconds at most.
+
+        False: the job is still ending. Raises Unavailable (the engine does not answer). A job that is not under way
+        counts as ended.
+        """
+        socket, header = self._socket(), Header(id=job_id)
+        answered, deadline = False, time.monotonic() + timeout
+        socket.send_multipart(Frame(Kind.CANCEL, header).parts())
+        while (left := deadline - time.monotonic()) > 0:
+            socket.send_multipart(Frame(Kind.HEARTBEAT, header).parts())
+            if not socket.poll(int(left * 1000) + 1):
+                break
+            frame = Frame.parse(socket.recv_multipart())
+            if frame.kind is Kind.HEARTBEAT and frame.header.id == job_id:
+                answered = True
+                if frame.header.status:
+                    return True
+                time.sleep(CANCEL_INTERVAL)
+        if not answered:
+            raise Unavailable("the engine does not answer")
+        return False
+
+    def _forget(self, header: Header) -> None:
+        """Tell the engine that nobody waits for this job any more."""
+        self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=header.id)).parts())
 
     def _header(self, name: str, timeout: float | None) -> Header:
         context = current.get()

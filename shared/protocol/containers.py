@@ -83,6 +83,8 @@ class StopContainer(Job[None], frozen=True, tag="stop"):
 
 
 class RestartContainer(Job[None], frozen=True, tag="restart"):
+    """Stop a container as `StopContainer` does, and start it; one that does not run is started."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
     container: str
@@ -110,6 +112,8 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
 
 
 class RenameContainer(Job[None], frozen=True, tag="rename"):
+    """Give a container another name. Errors: Conflict (name in use), InvalidArgument."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "name")
     REPEATABLE: ClassVar[bool] = True
     container: str
@@ -117,6 +121,8 @@ class RenameContainer(Job[None], frozen=True, tag="rename"):
 
 
 class ResizeContainer(Job[None], frozen=True, tag="resize"):
+    """Tell a container's terminal its size in characters. Errors: Conflict (not running)."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "height", "width")
     REPEATABLE: ClassVar[bool] = True
     container: str
@@ -158,6 +164,8 @@ class Attachment(Data, frozen=True):
 
 
 class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
+    """Connect to a container's stdin, stdout and stderr; it may be asked for before the start."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
     container: str
@@ -261,6 +269,8 @@ class ContainerInspect(Record):
 
 
 class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspect"):
+    """Tell all that there is to know of a container. ``size``: measure its layers too."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
     container: str
@@ -316,4 +326,6 @@ class Pruned(Record):
 
 
 class PruneContainers(Job[Pruned], frozen=True, tag="containers_prune"):
+    """Remove the containers that do not run, and are chosen by the filters."""
+
     filters: Filters = field(default_factory=dict)

@@ -129,6 +129,8 @@ class ImageSummary(Record):
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
+    """List images, newest first."""
+
     REPEATABLE: ClassVar[bool] = True
     all: bool = False
     digests: bool = False
@@ -157,6 +159,8 @@ class ImageInspect(Record):
 
 
 class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
+    """Tell all that there is to know of an image. ``image``: a reference, or an id or its beginning."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     REPEATABLE: ClassVar[bool] = True
     image: str
@@ -172,12 +176,16 @@ class HistoryEntry(Record):
 
 
 class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
+    """List the steps that made an image, newest first."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     REPEATABLE: ClassVar[bool] = True
     image: str
 
 
 class TagImage(Job[None], frozen=True, tag="tag"):
+    """Give an image one more reference. ``tag`` empty: ``latest``."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image", "repo", "tag")
     REPEATABLE: ClassVar[bool] = True
     image: str

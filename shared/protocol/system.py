@@ -60,6 +60,7 @@ class ServiceStatus(Data, frozen=True):
     ready: bool
     names: list[str]
     silent: float  # seconds since it was last heard
+    jobs: int = 0  # under way in it
 
 
 class ListServices(Job[list[ServiceStatus]], frozen=True, tag="services"):
@@ -100,7 +101,11 @@ class PastJob(Data, frozen=True):
 
 
 class ListJobs(Job[list[PastJob]], frozen=True, tag="jobs"):
-    """List jobs from the journal, newest first; with ``trace`` that job and all its descendants, oldest first."""
+    """List jobs from the journal, newest first; with ``trace`` that job and all its descendants, oldest first.
+
+    ``name``: only jobs of that name; ``failed``: only those that did; ``since``: only those started since (seconds
+    since the epoch).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("trace",)
     REPEATABLE: ClassVar[bool] = True

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.engine import host
+from services.engine.journal import UNRECORDED
 from services.engine.record import Status
 from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
@@ -56,13 +57,16 @@ def commands(engine: Engine, job: ListCommands) -> list[str]:
 @jobs.handles(ListServices)
 def services(engine: Engine, job: ListServices) -> list[ServiceStatus]:
     now = time.monotonic()
-    own = ServiceStatus(service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0)
+    own_jobs = sum(flight.task is not None and flight.header.name not in UNRECORDED for flight in engine.router.flights)
+    own = ServiceStatus(
+        service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0, jobs=own_jobs
+    )
     return [
         own,
         *(
             ServiceStatus(
                 service=driver.service, pid=driver.pid, ready=driver.usable, names=driver.names,
-                silent=now - driver.heard,
+                silent=now - driver.heard, jobs=len(driver.jobs),
             )
             for driver in engine.router.drivers
         ),

@@ -91,7 +91,7 @@ def test_a_job_under_way_says_what_it_waits_for(stack: Any) -> None:
     container = create(stack)
     stack.client.call(StartContainer(container="web"))
     waiter = in_thread(stack, WaitContainer(container="web"), timeout=None)
-    entry = until(lambda: jobs(stack, running=True, name="wait"))[0]
+    entry = until(lambda: [job for job in jobs(stack, running=True, name="wait") if job.waiting])[0]
     assert (entry.waiting, entry.deadline) == ("the exit of container web", None)
     assert entry.waiting_since and entry.started <= entry.waiting_since <= time.time()
     stack.world.exit(container, 0)
