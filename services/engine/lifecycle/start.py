@@ -49,6 +49,8 @@ async def take_up(engine: Engine, container: Container) -> None:
 async def start_now(engine: Engine, container: Container, attempt: str = "") -> None:
     record = container.record
     async with container.lock:
+        if record.paused:
+            raise Conflict("cannot start a paused container, try unpause instead")
         if record.running:
             raise NotModified(f"Container {record.id} is already running")
         if record.status is Status.REMOVING:
