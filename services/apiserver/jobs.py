@@ -27,12 +27,12 @@ def call(job: Job[R], *, timeout: float | None = 120.0, on_status: OnStatus | No
     return bus().call(job, timeout=timeout, on_status=on_status)
 
 
-def read(job: Job[R], *, timeout: float = RETRY_TIME) -> R:
-    """Call a job that only reads; while nobody answers, again, for `RETRY_TIME`."""
+def read(job: Job[R], *, timeout: float = RETRY_TIME, on_status: OnStatus | None = None) -> R:
+    """Call a job that only reads, or names its attempt; while nobody answers, again, for `RETRY_TIME`."""
     deadline = time.monotonic() + RETRY_TIME
     while True:
         try:
-            return bus().call(job, timeout=timeout)
+            return bus().call(job, timeout=timeout, on_status=on_status)
         except Unavailable:
             if time.monotonic() > deadline:
                 raise

@@ -28,7 +28,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["create"]
+__all__ = ["create", "merge_environment"]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -127,7 +127,7 @@ def _merge(
         config.exposed_ports.setdefault(port, {})
     config.exposed_ports = config.exposed_ports or None
     config.volumes = {**(image.volumes or {}), **(config.volumes or {})} or None
-    config.env = _merge_environment(image.env or [], config.env or [])
+    config.env = merge_environment(image.env or [], config.env or [])
     config.entrypoint, config.cmd = _words(config.entrypoint), _words(config.cmd)
     if config.entrypoint is None:
         config.entrypoint = _words(image.entrypoint)
@@ -142,7 +142,7 @@ def _words(value: list[str] | str | None) -> list[str] | None:
     return [value] if isinstance(value, str) else value or None
 
 
-def _merge_environment(image: list[str], given: list[str]) -> list[str]:
+def merge_environment(image: list[str], given: list[str]) -> list[str]:
     """Merge by variable: the request's value wins; a name without ``=`` removes it."""
     merged = {entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}
     return [entry for entry in merged.values() if "=" in entry]
