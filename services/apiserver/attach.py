@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from services.apiserver.stream import Client
 from shared.bus.tickets import redeem
-from shared.protocol import InvalidArgument, Ticket
+from shared.protocol import InvalidArgument, Ticket, Unavailable
 
-__all__ = ["Options", "await_monitor", "parse_detach_keys", "relay", "send_all"]
+__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "receive_monitor", "relay", "send_all"]
 
 log = logging.getLogger("dockyard.apiserver")
 
 STDOUT, STDERR = 2, 3  # as the monitor numbers them
+HANDOVER_TIMEOUT = 10.0  # seconds
 PACKET = 65536  # bytes, more than the monitor ever sends at once
 STDIN_CHUNK = 8192
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
@@ -63,6 +64,16 @@ def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None
             if connection.fileno() in ready:
                 return _receive_descriptor(connection)
             return None
+
+
+def receive_monitor(ticket: Ticket) -> socket.socket:
+    """Redeem a ticket whose descriptor is ready. Errors: Unavailable (the execdriver went away)."""
+    with redeem(ticket) as connection:
+        connection.settimeout(HANDOVER_TIMEOUT)
+        try:
+            return _receive_descriptor(connection)
+        except OSError as error:
+            raise Unavailable(f"the session is gone: {error}") from error
 
 
 def _receive_descriptor(connection: socket.socket) -> socket.socket:
@@ -120,8 +131,13 @@ def _forward(monitor: socket.socket, client: socket.socket, options: Options) ->
     stream, data = packet[0], packet[1:]
     if not (options.stdout if stream == STDOUT or options.tty else options.stderr):
         return True
-    client.sendall(data if options.tty else struct.pack(">BxxxL", stream - 1, len(data)) + data)
+    client.sendall(data if options.tty else frame(stream, data))
     return True
+
+
+def frame(stream: int, data: bytes) -> bytes:
+    """Return Docker's frame of a piece of output; ``stream`` as the monitor numbers it."""
+    return struct.pack(">BxxxL", stream - 1, len(data)) + data
 
 
 class _Stdin:

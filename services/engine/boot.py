@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.drivers import Driver
+from services.engine.lifecycle.execs import reconcile_execs
 from services.engine.lifecycle.exits import note_exit, settle
 from services.engine.lifecycle.pause import note_paused
 from services.engine.lifecycle.removal import finish_removal
@@ -136,6 +137,7 @@ async def _reconcile_runtime(engine: Engine) -> None:
             await _reconcile(engine, container, known.get(container.id))
         if container.record.unsettled and not container.record.running:
             engine.router.spawn(settle(engine, container))
+    await reconcile_execs(engine)
 
 
 async def _runtime_list(engine: Engine) -> dict[str, Running]:

@@ -13,7 +13,7 @@ from services.engine.container import Container
 from services.engine.names import random_name
 from services.engine.record import ContainerRecord
 from services.engine.unsupported import refuse_unsupported
-from shared.bus.context import asked_again, current
+from shared.bus.context import asked_again, job_id
 from shared.protocol import (
     ContainerConfig,
     ContainerCreated,
@@ -29,7 +29,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["create"]
+__all__ = ["create", "merge_environment"]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -59,7 +59,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
         created=time.time_ns(),
         image=image.id,
         requested_image=job.config.image,
-        created_by=_job_id(),
+        created_by=job_id(),
         args=args,
         config=config,
         host_config=host_config,
@@ -70,16 +70,11 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     return ContainerCreated(id=container_id, warnings=_warnings(job))
 
 
-def _job_id() -> str:
-    context = current.get()
-    return context.header.id if context else ""
-
-
 def _made_before(engine: Engine) -> str | None:
     """Return the id of the container that this job has made already, if it is asked again."""
     if not asked_again():
         return None
-    return next((c.id for c in engine.containers if c.record.created_by == _job_id()), None)
+    return next((c.id for c in engine.containers if c.record.created_by == job_id()), None)
 
 
 async def _add(engine: Engine, container: Container, image: Image) -> None:
@@ -143,7 +138,7 @@ def _merge(
         config.exposed_ports.setdefault(port, {})
     config.exposed_ports = config.exposed_ports or None
     config.volumes = {**(image.volumes or {}), **(config.volumes or {})} or None
-    config.env = _merge_environment(image.env or [], config.env or [])
+    config.env = merge_environment(image.env or [], config.env or [])
     config.entrypoint, config.cmd = _words(config.entrypoint), _words(config.cmd)
     if config.entrypoint is None:
         config.entrypoint = _words(image.entrypoint)
@@ -158,7 +153,7 @@ def _words(value: list[str] | str | None) -> list[str] | None:
     return [value] if isinstance(value, str) else value or None
 
 
-def _merge_environment(image: list[str], given: list[str]) -> list[str]:
+def merge_environment(image: list[str], given: list[str]) -> list[str]:
     """Merge by variable: the request's value wins; a name without ``=`` removes it."""
     merged = {entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}
     return [entry for entry in merged.values() if "=" in entry]

@@ -14,6 +14,7 @@ import zmq
 from services.engine import boot
 from services.engine.container import Container, Containers
 from services.engine.events import Events
+from services.engine.execs import Execs
 from services.engine.graph import Graph
 from services.engine.handlers import all_jobs
 from services.engine.images import Images
@@ -40,6 +41,7 @@ class Engine:
         self.journal = Journal(store, config.job_retention)
         self.router = Router(self, all_jobs(), self.journal.note)
         self.containers = Containers(store.containers())
+        self.execs = Execs(store)
         self.images = Images(store)
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
@@ -120,6 +122,7 @@ async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callab
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))
     engine.router.spawn(engine.journal.keep())
+    engine.router.spawn(engine.execs.keep())
     boot.begin(engine)
     await stopped.wait()
     await engine.shut_down()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from services.engine.execs import ExecRecord
 from services.engine.record import ContainerRecord
 from shared.protocol import Image
 
@@ -28,6 +29,7 @@ MIGRATIONS = ("DROP TABLE IF EXISTS jobs",)  # to version 1: the job journal tel
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT UNIQUE NOT NULL, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS execs (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tags (reference TEXT PRIMARY KEY, image TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -118,6 +120,15 @@ class Store:
 
     def containers(self) -> list[ContainerRecord]:
         return list(self._read("containers", ContainerRecord))
+
+    def put_exec(self, record: ExecRecord) -> None:
+        self.db.execute("INSERT OR REPLACE INTO execs VALUES (?,?)", (record.id, msgspec.json.encode(record)))
+
+    def delete_exec(self, exec_id: str) -> None:
+        self.db.execute("DELETE FROM execs WHERE id=?", (exec_id,))
+
+    def execs(self) -> list[ExecRecord]:
+        return list(self._read("execs", ExecRecord))
 
     def put_image(self, image: Image) -> None:
         self.db.execute("INSERT OR REPLACE INTO images VALUES (?,?)", (image.id, msgspec.json.encode(image)))

@@ -184,7 +184,7 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         mount_label="",
         process_label="",
         app_armor_profile="",
-        exec_ids=None,
+        exec_ids=engine.execs.of(record.id) or None,
         host_config=host_config,
         graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": {}},
         mounts=_mounts(record),

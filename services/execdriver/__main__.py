@@ -7,7 +7,9 @@ from collections.abc import Callable
 from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
+from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.reports import Reports
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.bus.tickets import TicketServer
@@ -20,8 +22,9 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     endpoint = engine_endpoint(config.run)
     complete_hierarchies()
     runtime = Crun(config.exec_driver, config.run / "crun")
-    containers = Containers(config, runtime, Client(endpoint, "execdriver"))
-    driver = ExecDriver(containers, TicketServer(config.run / "execdriver.tickets"))
+    reports = Reports(Client(endpoint, "execdriver"))
+    containers, execs = Containers(config, runtime, reports), Execs(config, runtime, reports)
+    driver = ExecDriver(containers, execs, TicketServer(config.run / "execdriver.tickets"))
     worker = Worker(endpoint, "execdriver", driver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)

@@ -7,10 +7,8 @@ import os
 import select
 import signal
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,13 +17,13 @@ import msgspec
 from services.execdriver import monitor, rootfs
 from services.execdriver.attach import Attachments
 from services.execdriver.bundle import Bundle, Process, Start
-from services.execdriver.cgroups import Cgroup
+from services.execdriver.cgroups import Cgroup, expect_moves
 from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import write_files
+from services.execdriver.reports import Reports
 from services.execdriver.spec import build_spec
 from services.execdriver.user import resolve_user
-from shared.bus.bus import Bus
 from shared.protocol import (
     Conflict,
     ContainerExited,
@@ -35,24 +33,21 @@ from shared.protocol import (
     Running,
     RuntimeStart,
     RuntimeStarted,
-    Unavailable,
 )
 from shared.runtime.config import Config
 
 __all__ = ["Containers"]
 
-RETRY_LIMIT = 5.0  # seconds between two reports of an exit, at most
 log = logging.getLogger("dockyard.execdriver")
 
 
 class Containers:
-    def __init__(self, config: Config, runtime: Runtime, bus: Bus) -> None:
-        self._config, self._runtime, self._bus = config, runtime, bus
+    def __init__(self, config: Config, runtime: Runtime, reports: Reports) -> None:
+        self._config, self._runtime, self._reports = config, runtime, reports
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
         self._ended: dict[str, threading.Event] = {}
-        self._reports = ThreadPoolExecutor(16, thread_name_prefix="report")
         self._exits = Exits(self._on_exit)
         for name in ("containers", "exits"):
             (config.run / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,6 +57,7 @@ class Containers:
 
     def start(self, job: RuntimeStart) -> RuntimeStarted:
         """Create and start; see `RuntimeStart`."""
+        expect_moves()
         bundle = self._bundle(job.container)
         with self._locks[job.container]:
             self._make_way(bundle, job.generation)
@@ -201,22 +197,7 @@ class Containers:
             exited_at=when,
             oom_killed=Cgroup(start.cgroup).oom_killed(),
         )
-        self._reports.submit(self._report, report)
-
-    def _report(self, report: ContainerExited) -> None:
-        """Tell the engine until it has acknowledged; an engine that is new asks by itself (`list`)."""
-        delay = 0.05
-        while True:
-            try:
-                self._bus.call(report)
-                return
-            except Unavailable as error:
-                log.info("exit not acknowledged yet container=%s error=%s", report.container, error)
-            except DockyardError as error:
-                log.error("exit refused container=%s error=%s", report.container, error)
-                return
-            time.sleep(delay)
-            delay = min(delay * 2, RETRY_LIMIT)
+        self._reports.submit(report)
 
     # -- after a restart
 

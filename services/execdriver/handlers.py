@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from services.execdriver.containers import Containers
+from services.execdriver.exec import Execs
 from services.execdriver.logs import stream_logs
 from shared.bus.handlers import Handlers
 from shared.bus.tickets import TicketServer
 from shared.protocol import (
     Running,
+    RunningExec,
     RuntimeAttach,
     RuntimeDelete,
+    RuntimeExec,
+    RuntimeExecList,
+    RuntimeExecResize,
+    RuntimeExecStarted,
     RuntimeKill,
     RuntimeList,
     RuntimeLogs,
@@ -30,6 +36,7 @@ __all__ = ["ExecDriver", "jobs"]
 @dataclass(frozen=True)
 class ExecDriver:
     containers: Containers
+    execs: Execs
     tickets: TicketServer
 
 
@@ -82,3 +89,18 @@ def attach(driver: ExecDriver, job: RuntimeAttach) -> Ticket:
 def logs(driver: ExecDriver, job: RuntimeLogs) -> Ticket:
     ended = driver.containers.ended(job.container)
     return driver.tickets.issue(lambda connection: stream_logs(job, connection, ended))
+
+
+@jobs.handles(RuntimeExec)
+def start_exec(driver: ExecDriver, job: RuntimeExec) -> RuntimeExecStarted:
+    return driver.execs.start(job, driver.tickets.issue)
+
+
+@jobs.handles(RuntimeExecResize)
+def resize_exec(driver: ExecDriver, job: RuntimeExecResize) -> None:
+    driver.execs.resize(job.exec, job.height, job.width)
+
+
+@jobs.handles(RuntimeExecList)
+def list_execs(driver: ExecDriver, job: RuntimeExecList) -> list[RunningExec]:
+    return driver.execs.known()

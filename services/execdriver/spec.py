@@ -12,7 +12,7 @@ from services.execdriver.seccomp import seccomp_profile
 from services.execdriver.user import User
 from shared.protocol import HostConfig, InvalidArgument, NotImplementedByUs, RuntimeStart
 
-__all__ = ["build_spec"]
+__all__ = ["build_spec", "environment", "identity"]
 
 OCI_VERSION = "1.0.2"
 ROOTFS_PROPAGATION = {"shared": "rshared", "slave": "rslave"}
@@ -61,19 +61,12 @@ def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any
 def _process(job: RuntimeStart, user: User, granted: list[str], *, no_new_privileges: bool) -> dict[str, Any]:
     config = job.config
     args = [INIT_TARGET, "--", *job.args] if job.host_config.init else job.args
-    # with a user other than root the kernel would drop the effective set; ambient stays empty as Docker has it
-    sets = {
-        "bounding": granted,
-        "effective": granted if user.uid == 0 else [],
-        "permitted": granted if user.uid == 0 else [],
-    }
     process = {
         "terminal": config.tty,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids},
+        **identity(user, granted),
         "args": args,
-        "env": _environment(job, user),
+        "env": environment(config.env or [], config.hostname, user, tty=config.tty),
         "cwd": config.working_dir or "/",
-        "capabilities": sets,
         "rlimits": rlimits(job.host_config),
         "noNewPrivileges": no_new_privileges,
     }
@@ -85,11 +78,20 @@ def _process(job: RuntimeStart, user: User, granted: list[str], *, no_new_privil
     return process
 
 
-def _environment(job: RuntimeStart, user: User) -> list[str]:
+def identity(user: User, granted: list[str]) -> dict[str, Any]:
+    """Return who a process is, and what it may. ``granted``: its capabilities, as far as its user lets it use them."""
+    # with a user other than root the kernel would drop the effective set; ambient stays empty as Docker has it
+    usable = granted if user.uid == 0 else []
+    return {
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids},
+        "capabilities": {"bounding": granted, "effective": usable, "permitted": usable},
+    }
+
+
+def environment(given: list[str], hostname: str, user: User, *, tty: bool) -> list[str]:
     """Add what Docker adds where it is not given: HOSTNAME, TERM with a terminal, HOME."""
-    given = list(job.config.env or [])
     names = {entry.partition("=")[0] for entry in given}
-    added = {"HOSTNAME": job.config.hostname, "TERM": "xterm" if job.config.tty else "", "HOME": user.home}
+    added = {"HOSTNAME": hostname, "TERM": "xterm" if tty else "", "HOME": user.home}
     return given + [f"{name}={value}" for name, value in added.items() if value and name not in names]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from shared.protocol import Cancelled, Header, Output
 
-__all__ = ["Context", "asked_again", "check_cancelled", "current", "emit", "waiting_for"]
+__all__ = ["Context", "asked_again", "check_cancelled", "current", "emit", "job_id", "waiting_for"]
 
 
 @dataclass
@@ -49,6 +49,12 @@ def asked_again() -> bool:
     """Say whether the present job was asked before, and its answer lost: what is done already is done then."""
     context = current.get()
     return context is not None and context.header.again
+
+
+def job_id() -> str:
+    """Return the id of the present job; empty where there is none."""
+    context = current.get()
+    return context.header.id if context is not None else ""
 
 
 @contextmanager

@@ -18,7 +18,9 @@ import pytest
 from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
+from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.reports import Reports
 from shared.bus.bus import FakeBus
 from shared.bus.tickets import TicketServer, redeem
 from shared.protocol import (
@@ -58,8 +60,9 @@ class Bench:
         self.ids: list[str] = []
 
     def new_driver(self) -> ExecDriver:
-        containers = Containers(self.config, Crun("crun", self.config.run / "crun"), self.bus)
-        return ExecDriver(containers, TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"))
+        runtime, reports = Crun("crun", self.config.run / "crun"), Reports(self.bus)
+        containers, execs = Containers(self.config, runtime, reports), Execs(self.config, runtime, reports)
+        return ExecDriver(containers, execs, TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"))
 
     def do(self, job: Any) -> Any:
         return jobs[job.__struct_config__.tag](self.driver, job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 
@@ -13,7 +12,7 @@ from services.apiserver import attach as attaching
 from services.apiserver import params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import bus, call, read, show
-from services.apiserver.stream import Client, content_type, flushed, take_over
+from services.apiserver.stream import Client, content_type, flushed, taken_over
 from services.apiserver.waiting import Waiting
 from shared.bus.client import RETRY_TIME
 from shared.bus.tickets import redeem
@@ -42,7 +41,6 @@ from shared.protocol import (
 )
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
-log = logging.getLogger("dockyard.apiserver")
 
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
@@ -202,13 +200,8 @@ def attach(ref: str) -> Response:
         tty=attachment.tty,
         detach_keys=keys,
     )
-    client = take_over(content_type(tty=attachment.tty))
-    try:
+    with taken_over(content_type(tty=attachment.tty)) as client:
         _serve_attachment(client, job, attachment, options)
-    except (BrokenPipeError, ConnectionResetError):
-        log.debug("the client of an attach went away")
-    finally:
-        client.finish()
     return Response(status=200)
 
 

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.engine.handlers import build, containers, control, images, networks, runtime, system
+from services.engine.handlers import (
+    build,
+    containers,
+    control,
+    exec,
+    images,
+    networks,
+    runtime,
+    system,
+)
 from shared.bus.handlers import Handlers
 
 __all__ = ["all_jobs"]
 
+NOUNS = (
+    build,
+    containers,
+    control,
+    exec,
+    images,
+    networks,
+    runtime,
+    system,
+)
+
 
 def all_jobs() -> Handlers[Any]:
-    return Handlers(build.jobs, containers.jobs, images.jobs, networks.jobs, runtime.jobs, system.jobs, control.jobs)
+    return Handlers(*(noun.jobs for noun in NOUNS))

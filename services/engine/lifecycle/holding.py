@@ -54,6 +54,7 @@ async def erase(engine: Engine, container: Container) -> None:
         engine.store.delete_container(record.id)
         engine.tell(container, "destroy")
     engine.containers.remove(container)
+    engine.execs.drop(record.id)
     container.tell_removal()
 
 

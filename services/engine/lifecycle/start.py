@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from services.engine.container import Container
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.record import Change, Status
-from shared.bus.context import current, waiting_for
+from shared.bus.context import asked_again, job_id, waiting_for
 from shared.protocol import (
     AllocateInterface,
     CommandNotExecutable,
@@ -34,8 +34,7 @@ OTHER_START_EXIT_CODE = 128
 
 def begun_by_us(container: Container) -> bool:
     """Say whether the container's last start was begun for the present job, before its answer was lost."""
-    context = current.get()
-    return context is not None and context.header.again and context.header.id == container.record.attempt
+    return asked_again() and container.record.attempt == job_id()
 
 
 async def start(engine: Engine, container: Container) -> None:
@@ -55,7 +54,7 @@ async def start(engine: Engine, container: Container) -> None:
 
 
 async def start_now(engine: Engine, container: Container) -> None:
-    record, context = container.record, current.get()
+    record = container.record
     async with container.lock:
         if record.paused:
             raise Conflict("cannot start a paused container, try unpause instead")
@@ -66,7 +65,7 @@ async def start_now(engine: Engine, container: Container) -> None:
         if record.unsettled:
             await give_back(engine, container)
         record.generation += 1
-        record.attempt = context.header.id if context else ""
+        record.attempt = job_id()
         record.unsettled = True
         record.error = ""
         record.started = time.time_ns()
