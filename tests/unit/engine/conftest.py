@@ -21,6 +21,7 @@ from shared.protocol import (
     ContainerConfig,
     ContainerExited,
     CreateLayer,
+    ExecExited,
     GraphCollect,
     GraphStatus,
     Image,
@@ -32,8 +33,12 @@ from shared.protocol import (
     ReleaseInterface,
     RemoveLayer,
     Running,
+    RunningExec,
     RuntimeAttach,
     RuntimeDelete,
+    RuntimeExec,
+    RuntimeExecList,
+    RuntimeExecStarted,
     RuntimeKill,
     RuntimeList,
     RuntimeStart,
@@ -66,6 +71,7 @@ class World:
         self.config = config
         self.calls: list[Job[Any]] = []
         self.running: dict[str, Running] = {}
+        self.execs: dict[str, RunningExec] = {}
         self.mounted: set[str] = set()
         self.layers: set[str] = set()
         self.interfaces: set[str] = set()
@@ -77,6 +83,10 @@ class World:
         self.client.call(
             ContainerExited(container=container, generation=entry.generation, exit_code=code, exited_at=1e9)
         )
+
+    def end_exec(self, exec_id: str, code: int) -> None:
+        entry = self.execs.pop(exec_id)
+        self.client.call(ExecExited(exec=exec_id, container=entry.container, exit_code=code, exited_at=1e9))
 
 
 jobs: Handlers[World] = Handlers()
@@ -102,6 +112,7 @@ answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
 answer(ReleaseInterface)(lambda world, job: world.interfaces.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
 answer(RuntimeList)(lambda world, job: list(world.running.values()))
+answer(RuntimeExecList)(lambda world, job: list(world.execs.values()))
 answer(RuntimeAttach)(lambda world, job: Ticket(path="/nowhere", token="t"))
 answer(InitNetworkDriver)(
     lambda world, job: Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
@@ -133,6 +144,12 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
         container=job.container, generation=job.generation, pid=4242, monitor_pid=4241
     )
     return RuntimeStarted(pid=4242, monitor_pid=4241)
+
+
+@answer(RuntimeExec)
+def start_exec(world: World, job: RuntimeExec) -> RuntimeExecStarted:
+    world.execs[job.exec] = RunningExec(exec=job.exec, container=job.container, pid=77)
+    return RuntimeExecStarted(pid=77)
 
 
 @answer(RuntimeKill)
