@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -39,6 +40,8 @@ __all__ = ["Execs"]
 
 HANDOVER_TIMEOUT = 10.0  # seconds that a ticket for a session is waited on
 PID_TIMEOUT = 10.0  # seconds that a start which an earlier driver began may take
+FREE_INTERVAL = 1.0  # seconds
+EXIT_CODE_WORD = 49  # of /proc/PID/stat, counted from the state
 log = logging.getLogger("dockyard.execdriver")
 
 Issue = Callable[[Callable[[socket.socket], None]], Ticket]
@@ -73,6 +76,7 @@ class Execs:
         self._exits: Exits[ExecBundle] = Exits(self._on_exit)
         (self._run / "execs").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._adopt()
+        threading.Thread(target=self._free_containers, name="free-containers", daemon=True).start()
 
     def start(self, job: RuntimeExec, issue: Issue) -> RuntimeExecStarted:
         """Run a command once; see `RuntimeExec`. ``issue`` makes a ticket of what serves it."""
@@ -140,6 +144,20 @@ class Execs:
             else:
                 self._exits.watch(bundle)
 
+    def _free_containers(self) -> None:
+        """End, for ever, monitors that keep a container from ending.
+
+        One whose client does not read does not reap its process either, and for that the container's init waits.
+        """
+        while True:
+            time.sleep(FREE_INTERVAL)
+            for bundle in ExecBundle.found(self._run):
+                status = _unreaped(bundle.init_pid())
+                if status is not None and not _executes(Bundle.of(self._run, bundle.container).init_pid()):
+                    log.warning("monitor ended, its client does not read exec=%s", bundle.exec)
+                    bundle.exit_file.write_text(str(_exit_code(status)))
+                    _end(Process.open(bundle.monitor_pid()))
+
     def _undo(self, bundle: ExecBundle) -> None:
         _kill(bundle)
         self._remove(bundle)
@@ -153,14 +171,40 @@ def _kill(bundle: ExecBundle) -> None:
     """End an exec's process and its monitor, if they live."""
     if bundle.exit() is not None:
         return  # its pid may be another's by now
-    for process in (bundle.init(), Process.open(bundle.monitor_pid())):
-        if process is not None:
-            try:
-                signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                log.debug("it has ended exec=%s", bundle.exec)
-            finally:
-                process.close()
+    _end(bundle.init())
+    _end(Process.open(bundle.monitor_pid()))
+
+
+def _end(process: Process | None) -> None:
+    if process is None:
+        return
+    try:
+        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        log.debug("it has ended pid=%d", process.pid)
+    finally:
+        process.close()
+
+
+def _unreaped(pid: int) -> int | None:
+    """Return the wait status of a process that has ended and nobody has waited for (proc_pid_stat(5)), else None."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return None
+    return int(words[EXIT_CODE_WORD]) if words[0] == "Z" else None
+
+
+def _exit_code(status: int) -> int:
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _executes(pid: int) -> bool:
+    """Say whether a process has a program still: one that is about to end, or is not there, has none."""
+    try:
+        return bool(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        return False
 
 
 def _await_pid(bundle: ExecBundle) -> int:

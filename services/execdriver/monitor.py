@@ -14,6 +14,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from services.execdriver.bundle import Bundle, ExecBundle
@@ -49,7 +50,10 @@ def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> Iterator
     message; DockyardError.
     """
     with ExitStack() as stack:
-        answers, sync = _pipe(stack)
+        answers, writer = _pipe(stack)
+        # the monitor can read its own end as well: it would die of a pipe that nobody reads, and with it the exec
+        sync = stack.enter_context(Path(f"/proc/self/fd/{writer.fileno()}").open("r+b", buffering=0))
+        writer.close()
         attachable, attach = _pipe(stack)
         gate = stack.enter_context(bundle.gate.open("r+b", buffering=0))
         gate.write(b"0")  # conmon reads a first word at once

@@ -30,7 +30,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["create_exec", "end_exec", "reconcile_execs", "start_exec"]
+__all__ = ["check_running", "create_exec", "end_exec", "reconcile_execs", "start_exec"]
 
 NOT_FOUND_EXIT_CODE, NOT_STARTED_EXIT_CODE = 127, 126
 
@@ -40,7 +40,7 @@ def create_exec(engine: Engine, job: CreateExec) -> ExecCreated:
     args = [job.config.cmd] if isinstance(job.config.cmd, str) else list(job.config.cmd or [])
     if not args:
         raise InvalidArgument("No exec command specified")
-    _check_running(container)
+    check_running(container)
     record = ExecRecord(
         id=secrets.token_hex(32), container=container.id, created=time.time_ns(), args=args, config=job.config
     )
@@ -51,7 +51,7 @@ def create_exec(engine: Engine, job: CreateExec) -> ExecCreated:
     return ExecCreated(id=record.id)
 
 
-def _check_running(container: Container) -> None:
+def check_running(container: Container) -> None:
     """Errors: Conflict, in the words that clients know."""
     record = container.record
     if record.status == "paused":
@@ -90,7 +90,7 @@ async def _run(engine: Engine, exec_: Exec, job: StartExec, *, announce: bool) -
     container = engine.containers.by_id(record.container)
     if container is None:
         raise NotFound(f"No such exec instance: {record.id}")
-    _check_running(container)
+    check_running(container)
     record.attempt = job_id()
     if announce:
         with engine.store.transaction():

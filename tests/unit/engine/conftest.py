@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
+import zmq
 
 from services.engine.engine import serve
 from shared.bus.client import Client
 from shared.bus.handlers import Handlers
-from shared.bus.sockets import engine_endpoint
+from shared.bus.sockets import dealer, engine_endpoint
 from shared.bus.worker import Worker, serve_in_thread
 from shared.protocol import (
     AllocateInterface,
@@ -22,20 +23,27 @@ from shared.protocol import (
     ContainerConfig,
     ContainerExited,
     CreateLayer,
+    ExecExited,
+    Frame,
     GraphCollect,
     GraphStatus,
+    Header,
     Image,
     InitNetworkDriver,
     Interface,
     Job,
+    Kind,
     ListInterfaces,
     MountLayer,
     ReleaseInterface,
     RemoveLayer,
     Running,
+    RunningExec,
     RuntimeAttach,
     RuntimeDelete,
+    RuntimeExec,
     RuntimeExecList,
+    RuntimeExecStarted,
     RuntimeKill,
     RuntimeList,
     RuntimePause,
@@ -45,6 +53,7 @@ from shared.protocol import (
     SetImage,
     Ticket,
     UnmountLayer,
+    encode_body,
 )
 from shared.runtime.config import Config
 
@@ -71,6 +80,7 @@ class World:
         self.calls: list[Job[Any]] = []
         self.running: dict[str, Running] = {}
         self.pending: dict[str, RuntimeKill] = {}  # signals to what is paused
+        self.execs: dict[str, RunningExec] = {}
         self.mounted: set[str] = set()
         self.layers: set[str] = set()
         self.interfaces: set[str] = set()
@@ -82,6 +92,10 @@ class World:
         self.client.call(
             ContainerExited(container=container, generation=entry.generation, exit_code=code, exited_at=1e9)
         )
+
+    def end_exec(self, exec_id: str, code: int) -> None:
+        entry = self.execs.pop(exec_id)
+        self.client.call(ExecExited(exec=exec_id, container=entry.container, exit_code=code, exited_at=1e9))
 
 
 jobs: Handlers[World] = Handlers()
@@ -107,7 +121,7 @@ answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
 answer(ReleaseInterface)(lambda world, job: world.interfaces.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
 answer(RuntimeList)(lambda world, job: list(world.running.values()))
-answer(RuntimeExecList)(lambda world, job: [])
+answer(RuntimeExecList)(lambda world, job: list(world.execs.values()))
 answer(RuntimeAttach)(lambda world, job: Ticket(path="/nowhere", token="t"))
 answer(InitNetworkDriver)(
     lambda world, job: Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
@@ -150,6 +164,12 @@ def freeze(world: World, container: str, paused: bool) -> None:
     world.running[container] = msgspec.structs.replace(world.running[container], paused=paused)
     if not paused and container in world.pending:
         kill(world, world.pending.pop(container))
+
+
+@answer(RuntimeExec)
+def start_exec(world: World, job: RuntimeExec) -> RuntimeExecStarted:
+    world.execs[job.exec] = RunningExec(exec=job.exec, container=job.container, pid=77)
+    return RuntimeExecStarted(pid=77)
 
 
 @answer(RuntimeKill)
@@ -217,6 +237,18 @@ class Stack:
             stop()
         self.stop_engine()
         self.client.close()
+
+
+def ask(stack: Stack, header: Header, job: Job[Any], until: Kind = Kind.RESULT) -> Frame:
+    """Send one JOB on a connection of its own, and return the first frame of that kind that comes back."""
+    socket = dealer(zmq.Context.instance(), engine_endpoint(stack.config.run))
+    with socket:
+        socket.send_multipart(Frame(Kind.JOB, header, encode_body(job)).parts())
+        while socket.poll(10_000):
+            frame = Frame.parse(socket.recv_multipart())
+            if frame.kind is until:
+                return frame
+    raise AssertionError(f"no {until} for {header.name}")
 
 
 @pytest.fixture

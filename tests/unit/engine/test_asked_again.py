@@ -8,13 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-import zmq
 
-from shared.bus.sockets import dealer, engine_endpoint
 from shared.protocol import (
     ContainerConfig,
     CreateContainer,
-    Frame,
     Header,
     HostConfig,
     InspectContainer,
@@ -34,10 +31,10 @@ from shared.protocol import (
     StopContainer,
     WaitContainer,
     decode_body,
-    encode_body,
     job_name,
     new_id,
 )
+from tests.unit.engine.conftest import ask
 
 
 def create(stack: Any, name: str = "web", **host: Any) -> str:
@@ -198,15 +195,3 @@ def test_a_removal_of_what_never_was_is_an_error_even_if_asked_again(stack: Any)
     header = Header(id=new_id(), name="rm", again=True)
     frame = ask(stack, header, RemoveContainer(container="nobody"))
     assert isinstance(frame.error(), NotFound)
-
-
-def ask(stack: Any, header: Header, job: Job[Any], until: Kind = Kind.RESULT) -> Frame:
-    """Send one JOB on a connection of its own, and return the first frame of that kind that comes back."""
-    socket = dealer(zmq.Context.instance(), engine_endpoint(stack.config.run))
-    with socket:
-        socket.send_multipart(Frame(Kind.JOB, header, encode_body(job)).parts())
-        while socket.poll(10_000):
-            frame = Frame.parse(socket.recv_multipart())
-            if frame.kind is until:
-                return frame
-    raise AssertionError(f"no {until} for {header.name}")
