@@ -111,10 +111,12 @@ async def _open_api(engine: Engine, driver: Driver) -> None:
 async def _init_network(engine: Engine) -> None:
     held = {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
     engine.bridge = await engine.call(InitNetworkDriver(containers=held))
+    engine.store.remember("bridge", engine.bridge)
 
 
 async def _collect_graph(engine: Engine) -> None:
     engine.graph.status = await engine.call(GraphStatus())
+    engine.store.remember("graph_status", engine.graph.status)
     freed = await engine.graph.collect()
     if freed:
         log.info("graph collected bytes=%d", freed)

@@ -13,6 +13,7 @@ from services.engine.container import Container
 from services.engine.names import random_name
 from services.engine.record import ContainerRecord
 from services.engine.unsupported import refuse_unsupported
+from shared.bus.context import asked_again, current
 from shared.protocol import (
     ContainerConfig,
     ContainerCreated,
@@ -41,6 +42,8 @@ SHORT_ID = 12
 
 async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     """Create a container: its layer on disk, then its record. Errors as `CreateContainer`."""
+    if (made := _made_before(engine)) is not None:
+        return ContainerCreated(id=made, warnings=_warnings(job))
     image = engine.images.find(job.config.image)
     refuse_unsupported(job.config, job.host_config)
     host_config = _complete_host_config(engine, job.host_config)
@@ -56,6 +59,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
         created=time.time_ns(),
         image=image.id,
         requested_image=job.config.image,
+        created_by=_job_id(),
         args=args,
         config=config,
         host_config=host_config,
@@ -64,6 +68,18 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     engine.containers.reserve(name, container_id)
     await engine.router.uninterrupted(_add(engine, Container(record), image))
     return ContainerCreated(id=container_id, warnings=_warnings(job))
+
+
+def _job_id() -> str:
+    context = current.get()
+    return context.header.id if context else ""
+
+
+def _made_before(engine: Engine) -> str | None:
+    """Return the id of the container that this job has made already, if it is asked again."""
+    if not asked_again():
+        return None
+    return next((c.id for c in engine.containers if c.record.created_by == _job_id()), None)
 
 
 async def _add(engine: Engine, container: Container, image: Image) -> None:

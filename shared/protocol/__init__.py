@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.protocol.build import *
 from shared.protocol.config import *
 from shared.protocol.containers import *
 from shared.protocol.errors import *
@@ -10,6 +11,7 @@ from shared.protocol.job import *
 from shared.protocol.layers import *
 from shared.protocol.networks import *
 from shared.protocol.reference import *
+from shared.protocol.registry import *
 from shared.protocol.runtime import *
 from shared.protocol.streams import *
 from shared.protocol.system import *

@@ -55,6 +55,7 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("name",)
+    REPEATABLE: ClassVar[bool] = True
 
     name: str = ""
     platform: str = ""
@@ -64,21 +65,18 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):
-    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict.
-
-    ``attempt``, an id that the caller makes, is put on record with the start. A start whose answer was lost with the
-    engine may be asked for again with the same one: it is not made twice.
-    """
+    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
-    attempt: str = ""
 
 
 class StopContainer(Job[None], frozen=True, tag="stop"):
     """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None  # seconds; None: the container's own, else 10; negative: for ever
     signal: str = ""
@@ -88,6 +86,7 @@ class RestartContainer(Job[None], frozen=True, tag="restart"):
     """Stop a container as `StopContainer` does, and start it; one that does not run is started."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None
     signal: str = ""
@@ -105,6 +104,7 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
     """Remove a container. Errors: Conflict (it runs, and not ``force``)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     force: bool = False
     volumes: bool = False
@@ -115,6 +115,7 @@ class RenameContainer(Job[None], frozen=True, tag="rename"):
     """Give a container another name. Errors: Conflict (name in use), InvalidArgument."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "name")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     name: str
 
@@ -123,6 +124,7 @@ class ResizeContainer(Job[None], frozen=True, tag="resize"):
     """Tell a container's terminal its size in characters. Errors: Conflict (not running)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "height", "width")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     height: int
     width: int
@@ -165,6 +167,7 @@ class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
     """Connect to a container's stdin, stdout and stderr; it may be asked for before the start."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stream: bool = True
     logs: bool = False
@@ -186,6 +189,7 @@ class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stdout: bool = True
     stderr: bool = True
@@ -268,6 +272,7 @@ class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspec
     """Tell all that there is to know of a container. ``size``: measure its layers too."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     size: bool = False
 
@@ -308,6 +313,7 @@ class ContainerSummary(Record):
 class ListContainers(Job[list[ContainerSummary]], frozen=True, tag="containers"):
     """List containers, newest first; only the running ones unless ``all``. ``limit`` 0 for no limit."""
 
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     limit: int = 0
     size: bool = False

@@ -93,6 +93,7 @@ class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
     """Export images as a docker archive that is an OCI layout too. ``images`` are references or ids."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("images",)
+    REPEATABLE: ClassVar[bool] = True
     images: list[str]
 
 
@@ -130,6 +131,7 @@ class ImageSummary(Record):
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
     """List images, newest first."""
 
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     digests: bool = False
     filters: Filters = field(default_factory=dict)
@@ -160,6 +162,7 @@ class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
     """Tell all that there is to know of an image. ``image``: a reference, or an id or its beginning."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -176,6 +179,7 @@ class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
     """List the steps that made an image, newest first."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -183,6 +187,7 @@ class TagImage(Job[None], frozen=True, tag="tag"):
     """Give an image one more reference. ``tag`` empty: ``latest``."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image", "repo", "tag")
+    REPEATABLE: ClassVar[bool] = True
     image: str
     repo: str
     tag: str = ""

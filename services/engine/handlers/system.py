@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.engine import host
+from services.engine.journal import UNRECORDED
 from services.engine.record import Status
 from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     AwaitService,
+    CountSubscribers,
     Event,
     ListCommands,
     ListJobs,
     ListServices,
+    LogEvent,
     PastJob,
     Ping,
     ReadEvents,
     ServiceStatus,
+    Subscribers,
     SystemInfo,
     SystemVersion,
 )
@@ -53,7 +57,7 @@ def commands(engine: Engine, job: ListCommands) -> list[str]:
 @jobs.handles(ListServices)
 def services(engine: Engine, job: ListServices) -> list[ServiceStatus]:
     now = time.monotonic()
-    own_jobs = sum(job.service == "engine" for job in engine.journal.running(engine.router.flights))
+    own_jobs = sum(flight.task is not None and flight.header.name not in UNRECORDED for flight in engine.router.flights)
     own = ServiceStatus(
         service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0, jobs=own_jobs
     )
@@ -79,15 +83,22 @@ async def await_service(engine: Engine, job: AwaitService) -> None:
 
 @jobs.handles(ListJobs)
 def list_jobs(engine: Engine, job: ListJobs) -> list[PastJob]:
-    if job.trace:
-        return engine.journal.trace(job.trace, engine.router.flights)
-    running = engine.journal.running(engine.router.flights)
-    return running if job.running else (running + engine.journal.latest(job.limit))[: job.limit]
+    return engine.journal.find(job, engine.router.flights)
 
 
 @jobs.handles(ReadEvents)
 async def events(engine: Engine, job: ReadEvents) -> list[Event]:
     return await engine.events.read(job)
+
+
+@jobs.handles(LogEvent)
+def log_event(engine: Engine, job: LogEvent) -> None:
+    engine.events.append("container", job.action, job.id, {"image": job.origin})
+
+
+@jobs.handles(CountSubscribers)
+def count_subscribers(engine: Engine, job: CountSubscribers) -> Subscribers:
+    return Subscribers(count=engine.events.readers)
 
 
 @jobs.handles(SystemVersion)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from services.engine.container import Container
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.record import Change, Status
+from shared.bus.context import current, waiting_for
 from shared.protocol import (
     AllocateInterface,
     CommandNotExecutable,
@@ -25,29 +26,36 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["note_start", "start", "start_now", "take_up"]
+__all__ = ["begun_by_us", "note_start", "start", "start_now"]
 
 START_EXIT_CODES: dict[type[DockyardError], int] = {CommandNotFound: 127, CommandNotExecutable: 126}
 OTHER_START_EXIT_CODE = 128
 
 
-async def start(engine: Engine, container: Container, attempt: str = "") -> None:
-    """Start a container; whoever called may go away meanwhile. Errors as `StartContainer`."""
+def begun_by_us(container: Container) -> bool:
+    """Say whether the container's last start was begun for the present job, before its answer was lost."""
+    context = current.get()
+    return context is not None and context.header.again and context.header.id == container.record.attempt
+
+
+async def start(engine: Engine, container: Container) -> None:
+    """Start a container; whoever called may go away meanwhile. Errors as `StartContainer`.
+
+    Asked again, it is done if its process runs or has ended, else made again.
+    """
+    with waiting_for("the end of the boot"):
+        await engine.booted.wait()  # until then a start that was interrupted may be taken for none
+    if begun_by_us(container):
+        async with container.lock:
+            record = container.record
+            if record.running or record.exited_generation == record.generation:
+                return
     container.stop_requested = False
-    await engine.router.uninterrupted(start_now(engine, container, attempt))
+    await engine.router.uninterrupted(start_now(engine, container))
 
 
-async def take_up(engine: Engine, container: Container) -> None:
-    """Go on with a start whose answer was lost: done if its process runs or has ended, else made again."""
-    record = container.record
-    async with container.lock:
-        if record.running or record.exited_generation == record.generation:
-            return
-    await start(engine, container, record.attempt)
-
-
-async def start_now(engine: Engine, container: Container, attempt: str = "") -> None:
-    record = container.record
+async def start_now(engine: Engine, container: Container) -> None:
+    record, context = container.record, current.get()
     async with container.lock:
         if record.running:
             raise NotModified(f"Container {record.id} is already running")
@@ -56,7 +64,7 @@ async def start_now(engine: Engine, container: Container, attempt: str = "") -> 
         if record.unsettled:
             await give_back(engine, container)
         record.generation += 1
-        record.attempt = attempt
+        record.attempt = context.header.id if context else ""
         record.unsettled = True
         record.error = ""
         record.started = time.time_ns()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.lifecycle.restarts import cancel_restart
-from services.engine.lifecycle.start import start
+from services.engine.lifecycle.start import begun_by_us, start
 from services.engine.record import Status
+from shared.bus.context import asked_again, waiting_for
 from shared.protocol import Conflict, DockyardError, InvalidArgument, NotFound, NotModified, RuntimeKill
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
         await _signal(engine, container, number)
         engine.tell(container, "kill", signal=str(number))
     if number == signal.SIGKILL:
-        await _wait_exit(exit_future, KILL_GRACE)
+        await _wait_exit(container, exit_future, KILL_GRACE)
 
 
 async def stop(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
@@ -73,13 +74,15 @@ async def _stop(engine: Engine, container: Container, timeout: float | None, sig
         return
     async with container.lock:
         if not record.running:
+            if asked_again() and record.stopped_by_user:
+                return
             raise NotModified(f"Container {record.id} is already stopped")
         record.stopped_by_user = True
         engine.store.put_container(record)
         exit_future = container.exit_future()
         await _signal(engine, container, number)
         engine.tell(container, "kill", signal=str(number))
-    if not await _wait_exit(exit_future, None if timeout < 0 else timeout):
+    if not await _wait_exit(container, exit_future, None if timeout < 0 else timeout):
         await force(engine, container)
     engine.tell(container, "stop")
 
@@ -92,15 +95,17 @@ async def force(engine: Engine, container: Container) -> None:
         exit_future = container.exit_future()
         await _signal(engine, container, signal.SIGKILL)
         engine.tell(container, "kill", signal=str(int(signal.SIGKILL)))
-    if not await _wait_exit(exit_future, KILL_GRACE):
+    if not await _wait_exit(container, exit_future, KILL_GRACE):
         raise DockyardError(f"tried to kill container {container.id}, but it did not exit")
 
 
 async def restart(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
-    try:
-        await stop(engine, container, timeout, signal_name)
-    except NotModified:
-        log.debug("restart of a stopped container container=%s", container.id)
+    """Stop and start. Asked again, it goes on where it was: what it has started already is not stopped."""
+    if not begun_by_us(container):
+        try:
+            await stop(engine, container, timeout, signal_name)
+        except NotModified:
+            log.debug("restart of a stopped container container=%s", container.id)
     await start(engine, container)
     engine.tell(container, "restart")
 
@@ -112,10 +117,11 @@ async def _signal(engine: Engine, container: Container, number: int) -> None:
         log.debug("the process is gone already container=%s", container.id)
 
 
-async def _wait_exit(exit_future: asyncio.Future[int], timeout: float | None) -> bool:
+async def _wait_exit(container: Container, exit_future: asyncio.Future[int], timeout: float | None) -> bool:
     try:
-        async with asyncio.timeout(timeout):
-            await exit_future
+        with waiting_for(f"the exit of container {container.record.name}"):
+            async with asyncio.timeout(timeout):
+                await exit_future
     except TimeoutError:
         return False
     return True
