@@ -28,8 +28,9 @@ def jobs(stack: Any, *options: str) -> list[dict[str, Any]]:
     return found
 
 
-def run_ids(stack: Any, name: str) -> list[str]:
-    return [job["id"] for job in jobs(stack, "--running") if job["name"] == name]
+def asked_by(stack: Any, pid: int) -> list[str]:
+    """Return the ids of the jobs under way that a `dockyard` has asked for."""
+    return [job["id"] for job in jobs(stack, "--running") if job["caller"] == f"ctl[{pid}]"]
 
 
 @pytest.fixture
@@ -39,12 +40,11 @@ def waiting(stack: Any) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     made: list[subprocess.Popen[str]] = []
 
     def start(*options: str) -> subprocess.Popen[str]:
-        before = len(run_ids(stack, "wait"))
         command = [DOCKYARD, "job", "wait", "web", *options]
         made.append(
             subprocess.Popen(command, env=stack.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         )
-        until(lambda: len(run_ids(stack, "wait")) > before)
+        until(lambda: asked_by(stack, made[-1].pid))
         return made[-1]
 
     yield start
@@ -71,14 +71,13 @@ def test_a_docker_run_is_a_tree_of_jobs_and_a_time_line(stack: Any) -> None:
 
 
 def test_an_id_that_is_unknown_or_ambiguous_is_one_line_and_1(stack: Any) -> None:
-    for _ in range(17):  # sixteen jobs cannot all begin with a digit of their own
-        stack.dockyard("job", "version")
-    count = {
-        digit: sum(job["id"].startswith(digit) for job in jobs(stack, "--limit", "1000"))
-        for digit in "0123456789abcdef"
-    }
-    several = max(count, key=lambda digit: count[digit])
-    for prefix, text in (("zebra", "no job zebra"), ("f" * 32, f"no job {'f' * 32}"), (several, "jobs begin with")):
+    def several() -> str | None:
+        first = [job["id"][0] for job in jobs(stack, "--limit", "1000")]
+        return next((digit for digit in first if first.count(digit) > 1), None)
+
+    stack.docker("run", "--rm", "busybox", "true")
+    shared = until(several)
+    for prefix, text in (("zebra", "no job zebra"), ("f" * 32, f"no job {'f' * 32}"), (shared, "jobs begin with")):
         result = stack.dockyard("trace", prefix, check=False)
         assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
         assert text in result.stderr
@@ -86,7 +85,7 @@ def test_an_id_that_is_unknown_or_ambiguous_is_one_line_and_1(stack: Any) -> Non
 
 def test_a_job_that_waits_is_seen_and_cancelled_by_id(stack: Any, waiting: Any) -> None:
     process = waiting()
-    (job_id,) = run_ids(stack, "wait")[:1]
+    (job_id,) = asked_by(stack, process.pid)
     assert stack.dockyard("trace", job_id).stdout.splitlines()[2].split()[-2] in ("running", "waiting")
     assert stack.dockyard("cancel", job_id[:12]).stdout == f"{job_id}\n"
     out, err = process.communicate(timeout=10)
@@ -102,7 +101,7 @@ def test_who_interrupts_a_job_cancels_it(stack: Any, waiting: Any, number: int, 
     process.send_signal(number)
     process.communicate(timeout=10)
     assert process.returncode == status
-    assert not [job for job in jobs(stack, "--running") if job["caller"] == f"ctl[{process.pid}]"]
+    assert asked_by(stack, process.pid) == []
 
 
 def test_exit_statuses(stack: Any) -> None:
@@ -117,10 +116,11 @@ def test_exit_statuses(stack: Any) -> None:
 
 
 def test_a_deadline_is_kept(stack: Any, waiting: Any) -> None:
+    first = waiting()
     late = stack.dockyard("job", "wait", "web", "--timeout", "0.3", check=False)
     assert (late.returncode, late.stdout) == (1, "")
     assert "deadline" in late.stderr
-    until(lambda: not run_ids(stack, "wait"))
+    until(lambda: [job["caller"] for job in jobs(stack, "--running", "--name", "wait")] == [f"ctl[{first.pid}]"])
 
 
 def test_an_archive_goes_in_by_stdin_and_out_by_stdout(stack: Any, tmp_path: Path) -> None:
@@ -128,7 +128,8 @@ def test_an_archive_goes_in_by_stdin_and_out_by_stdout(stack: Any, tmp_path: Pat
     stack.docker("tag", "busybox", "again:1")
     with archive.open("wb") as out:
         subprocess.run([DOCKYARD, "job", "image_export", "again:1"], env=stack.environ, stdout=out, check=True)
-    assert "manifest.json" in tarfile.open(archive).getnames()
+    with tarfile.open(archive) as written:
+        assert "manifest.json" in written.getnames()
     stack.docker("rmi", "again:1")
     with archive.open("rb") as source:
         loaded = stack.dockyard("job", "load", stdin=source)
@@ -157,7 +158,7 @@ def test_to_attach_by_hand(stack: Any) -> None:
 
 def test_help_says_who_holds_a_job(stack: Any) -> None:
     shown = stack.dockyard("job", "layer_mount", "--help").stdout
-    assert shown.startswith("Usage: dockyard job layer_mount CONTAINER [--timeout SECONDS] [--json]\n")
+    assert shown.startswith("Usage: dockyard job layer_mount [--env KEY=VALUE]… [--timeout SECONDS] [--json]\n")
     (pid,) = stack.pids("graphdriver")
     assert shown.endswith(f"Held by: graphdriver[{pid}]\n")
     assert stack.dockyard("job", "help", "layer_mount").stdout == shown
@@ -171,7 +172,7 @@ def test_jobs_that_are_followed_are_shown_as_they_end(stack: Any) -> None:
         reader = threading.Thread(target=lambda: seen.extend(map(json.loads, process.stdout or io.StringIO())))
         reader.start()
         stack.docker("create", "--name", "first", "busybox")
-        until(lambda: any("create" == job["name"] and job["status"] == 0 for job in seen))
+        until(lambda: any(job["name"] == "create" and job["status"] == 0 for job in seen))
         stack.docker("create", "--name", "first", "busybox", check=False)
         until(lambda: any(job["name"] == "create" and job["status"] == 1 for job in seen))
         process.send_signal(signal.SIGINT)
