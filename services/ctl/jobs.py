@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from services.ctl import completion, joblist, stacklog, timeline, usage
-from services.ctl.inject import build_job, inject, report
+from services.ctl.inject import build_body, build_job, inject, inject_foreign, report
 from services.ctl.options import Json, the_client, the_config
 from services.ctl.reading import Reading
 from services.ctl.units import parse_since
@@ -22,6 +22,7 @@ from shared.protocol import (
     ListJobs,
     ListServices,
     Unavailable,
+    catalogue,
 )
 
 __all__ = ["cancel", "commands", "job", "jobs", "trace"]
@@ -87,11 +88,14 @@ def job(
     try:
         if name is None or show_help or name == HELP:
             raise typer.Exit(_help(ctx, name, words))
-        made = build_job(name, words, env or [])
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        if name in catalogue():
+            made = build_job(name, words, env or [])
+            raise typer.Exit(inject(the_client(), made, as_json=as_json, timeout=timeout))
+        body = build_body(words, env or [])
+        raise typer.Exit(inject_foreign(the_client(), name, body, as_json=as_json, timeout=timeout))
     except DockyardError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    raise typer.Exit(inject(the_client(), made, as_json=as_json, timeout=timeout))
 
 
 def _help(ctx: typer.Context, name: str | None, words: list[str]) -> int:

@@ -199,6 +199,7 @@ def test_an_engine_that_hangs_hides_neither_processes_nor_containers(stack: Any,
     try:
         shown = stack.dockyard("ps")
         top = stack.dockyard("top", "--once")
+        past = stack.dockyard("jobs")
     finally:
         os.kill(engine, signal.SIGCONT)
     for text in (shown.stdout, top.stdout):
@@ -207,9 +208,28 @@ def test_an_engine_that_hangs_hides_neither_processes_nor_containers(stack: Any,
         ]
     assert "the engine does not answer" in shown.stderr
     assert "JOBS  not known" in top.stdout
-    assert container in top.stdout
+    assert top.stdout.splitlines()[-1].split()[:3] == [container, "web", "running"]  # by the records
+    assert past.stderr == "dockyard: the engine does not answer; this is what its records say\n"
+    assert " start(" in past.stdout
     assert "Traceback" not in shown.stderr + top.stderr
     until(lambda: "ready" in stack.dockyard("ps").stdout)
+
+
+def test_a_job_under_way_says_what_it_waits_for(stack: Any) -> None:
+    (execdriver,) = stack.pids("execdriver")
+    stack.docker("run", "-d", "--name", "web", "busybox", "sleep", "300")
+    os.kill(execdriver, signal.SIGSTOP)
+    try:
+        with subprocess.Popen([DOCKYARD, "job", "kill", "web"], env=stack.environ, stderr=subprocess.PIPE) as process:
+            (job_id,) = until(lambda: asked_by(stack, process.pid))
+            until(lambda: "waiting for runtime_kill at execdriver since" in stack.dockyard("jobs", "--running").stdout)
+            assert "… waiting for runtime_kill at execdriver" in stack.dockyard("trace", job_id).stdout
+            assert "waiting for runtime_kill at execdriver" in stack.dockyard("top", "--once").stdout
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=10)
+            assert process.returncode == 130
+    finally:
+        os.kill(execdriver, signal.SIGCONT)
 
 
 def test_a_process_that_was_killed_is_counted(stack: Any) -> None:

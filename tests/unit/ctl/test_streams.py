@@ -129,7 +129,9 @@ class Talking(FakeBus):
         super().__init__()
         self.said, self.then, self.timeout = said, then, 0.0
 
-    def call(self, job: Job[Any], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> Any:
+    def call(
+        self, job: Job[Any], *, timeout: float | None = 60.0, on_status: OnStatus | None = None, patience: float = 0.0
+    ) -> Any:
         self.timeout = timeout or 0.0
         for output in self.said:
             assert on_status is not None
@@ -184,6 +186,7 @@ def test_a_job_that_takes_no_more_input_has_the_last_word(tickets: TicketServer)
     ticket = Output(stream="ticket", text=encode_body(tickets.issue(refuse)).decode())
     assert program.run(Talking(ticket, then=fail), LoadImages()) == 1
     assert program.err == b"invalid archive\n"
+    os.close(program.stdin)
 
 
 def test_logs_are_demultiplexed(program: Program, tickets: TicketServer) -> None:
