@@ -144,7 +144,7 @@ class Screen:
     def _container(self, container: str, known: ContainerSummary | None) -> tuple[str, ...]:
         name = known.names[0].removeprefix("/") if known is not None and known.names else "-"
         state = known.state if known is not None else "?"
-        return (container[:12], name, state, *self._usage(container, self._cgroups.usage(container)))
+        return (container, name, state, *self._usage(container, self._cgroups.usage(container)))
 
     def _usage(self, container: str, usage: Usage | None) -> tuple[str, str, str]:
         if usage is None:

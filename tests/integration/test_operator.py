@@ -59,8 +59,8 @@ def test_a_docker_run_is_a_tree_of_jobs_and_a_time_line(stack: Any) -> None:
     start = next(job for job in jobs(stack) if job["name"] == "start")
     header, *lines = stack.dockyard("jobs").stdout.splitlines()
     assert header.split() == ["ID", "JOB", "BY", "IN", "START", "TOOK", "STATUS"]
-    index = next(n for n, line in enumerate(lines) if line.startswith(start["id"][:12]))
-    assert [line[14:16] for line in lines[index + 1 : index + 4]] == ["└ "] * 3
+    index = next(n for n, line in enumerate(lines) if line.startswith(start["id"]))
+    assert [line[34:36] for line in lines[index + 1 : index + 4]] == ["└ "] * 3
     about, header, first, *others = stack.dockyard("trace", start["id"][:10]).stdout.splitlines()
     assert about.startswith(f"{start['id']} at ")
     assert "apiserver[" in about
@@ -194,7 +194,7 @@ def test_top_shows_processes_jobs_and_containers(stack: Any, waiting: Any) -> No
 
 def test_an_engine_that_hangs_hides_neither_processes_nor_containers(stack: Any, waiting: Any) -> None:
     (engine,) = stack.pids("engine")
-    container = stack.out("ps", "-q")
+    container = stack.out("ps", "-q", "--no-trunc")
     os.kill(engine, signal.SIGSTOP)
     try:
         shown = stack.dockyard("ps")

@@ -136,4 +136,4 @@ def test_a_frame_without_anybody_shows_what_the_kernel_knows(
     assert "the arbiter does not answer" in out
     assert "the engine does not answer" in out
     assert "JOBS  not known" in out
-    assert out.splitlines()[-1].split() == [container[:12], "-", "?", "0.0%", "5.0M", "3"]
+    assert out.splitlines()[-1].split() == [container, "-", "?", "0.0%", "5.0M", "3"]
