@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from services.engine.container import Container
 from services.engine.drivers import Driver
 from services.engine.lifecycle.exits import note_exit, settle
+from services.engine.lifecycle.pause import note_paused
 from services.engine.lifecycle.removal import finish_removal
 from services.engine.lifecycle.restarts import resume_restarts
 from services.engine.lifecycle.start import note_start
@@ -168,7 +169,16 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
         note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False)
     elif entry.exit_code is not None:
         note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed)
-    elif record.pid != entry.pid:
+    else:
+        _correct(engine, container, entry)
+
+
+def _correct(engine: Engine, container: Container, entry: Running) -> None:
+    """Set right what a pause, or a start, that an engine did not live to record has changed."""
+    record = container.record
+    if record.paused != entry.paused:
+        note_paused(engine, container, paused=entry.paused)
+    if record.pid != entry.pid:
         record.pid = entry.pid
         engine.save(container)
 

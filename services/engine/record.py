@@ -14,6 +14,7 @@ __all__ = ["ContainerRecord", "Change", "Status", "next_status"]
 class Status(enum.StrEnum):
     CREATED = "created"
     RUNNING = "running"
+    PAUSED = "paused"
     RESTARTING = "restarting"
     EXITED = "exited"
     REMOVING = "removing"
@@ -23,6 +24,8 @@ class Change(enum.StrEnum):
     START = "start"
     START_FAILED = "start_failed"
     EXIT = "exit"
+    PAUSE = "pause"
+    UNPAUSE = "unpause"
     AWAIT_RESTART = "await_restart"
     GIVE_UP_RESTART = "give_up_restart"
     REMOVE = "remove"
@@ -33,6 +36,9 @@ TABLE: dict[tuple[Status, Change], Status] = {
     (Status.CREATED, Change.START_FAILED): Status.CREATED,
     (Status.CREATED, Change.REMOVE): Status.REMOVING,
     (Status.RUNNING, Change.EXIT): Status.EXITED,
+    (Status.RUNNING, Change.PAUSE): Status.PAUSED,
+    (Status.PAUSED, Change.UNPAUSE): Status.RUNNING,
+    (Status.PAUSED, Change.EXIT): Status.EXITED,
     (Status.EXITED, Change.START): Status.RUNNING,
     (Status.EXITED, Change.START_FAILED): Status.EXITED,
     (Status.EXITED, Change.AWAIT_RESTART): Status.RESTARTING,
@@ -86,7 +92,12 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
 
     @property
     def running(self) -> bool:
-        return self.status is Status.RUNNING
+        """Say whether it has a process, be it paused."""
+        return self.status in (Status.RUNNING, Status.PAUSED)
+
+    @property
+    def paused(self) -> bool:
+        return self.status is Status.PAUSED
 
     def change(self, change: Change) -> None:
         self.status = next_status(self.status, change)

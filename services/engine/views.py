@@ -67,8 +67,8 @@ def human_duration(seconds: float) -> str:
 
 def status_text(record: ContainerRecord) -> str:
     now = time.time()
-    if record.status is Status.RUNNING:
-        return f"Up {human_duration(now - record.started / 1e9)}"
+    if record.running:
+        return f"Up {human_duration(now - record.started / 1e9)}" + (" (Paused)" if record.paused else "")
     ago = f"({record.exit_code}) {human_duration(now - record.finished / 1e9)} ago"
     return {
         Status.CREATED: "Created",
@@ -81,7 +81,8 @@ def status_text(record: ContainerRecord) -> str:
 def state(record: ContainerRecord) -> ContainerState:
     return ContainerState(
         status=record.status,
-        running=record.status in (Status.RUNNING, Status.RESTARTING),
+        running=record.running or record.status is Status.RESTARTING,
+        paused=record.paused,
         restarting=record.status is Status.RESTARTING,
         oom_killed=record.oom_killed,
         pid=record.pid,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shared.protocol.build import *
 from shared.protocol.config import *
 from shared.protocol.containers import *
+from shared.protocol.control import *
 from shared.protocol.errors import *
 from shared.protocol.images import *
 from shared.protocol.job import *

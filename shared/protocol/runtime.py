@@ -97,7 +97,7 @@ class RuntimeLogs(Job[Ticket], frozen=True, tag="runtime_logs"):
 
 
 class Running(Data, frozen=True):
-    """A container that the runtime knows. ``exit_code`` None while it runs."""
+    """A container that the runtime knows. ``exit_code`` None while it runs; ``paused``: its cgroup is frozen."""
 
     container: str
     generation: int
@@ -106,6 +106,7 @@ class Running(Data, frozen=True):
     exit_code: int | None = None
     exited_at: float = 0.0  # seconds since the epoch
     oom_killed: bool = False
+    paused: bool = False
 
 
 class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):

@@ -151,6 +151,8 @@ def _exit_of_removed(engine: Engine, container_id: str) -> ContainerExit:
 async def attach(engine: Engine, job: AttachContainer) -> Attachment:
     container = engine.containers.find(job.container)
     record = container.record
+    if record.paused:
+        raise Conflict(f"container {job.container} is paused, unpause the container before attach")
     stream: Ticket | None = None
     earlier: Ticket | None = None
     if job.stream:
@@ -207,7 +209,8 @@ def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummar
     found = [
         container
         for container in engine.containers
-        if (everything or container.record.status in (Status.RUNNING, Status.RESTARTING)) and wanted(container)
+        if (everything or container.record.running or container.record.status is Status.RESTARTING)
+        and wanted(container)
     ]
     found.sort(key=lambda container: container.record.created, reverse=True)
     return [views.summary(engine, container) for container in found[: job.limit or None]]

@@ -138,13 +138,13 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
     for container in engine.containers:
         count[container.record.status] += 1
     runtime = engine.config.exec_driver
-    running = count[Status.RUNNING] + count[Status.RESTARTING]
+    running, paused = count[Status.RUNNING] + count[Status.RESTARTING], count[Status.PAUSED]
     return {
         "ID": engine.store.fact("id", host.new_engine_id()),
         "Containers": len(engine.containers),
         "ContainersRunning": running,
-        "ContainersPaused": 0,
-        "ContainersStopped": len(engine.containers) - running,
+        "ContainersPaused": paused,
+        "ContainersStopped": len(engine.containers) - running - paused,
         "Images": len(engine.images),
         "Driver": engine.graph.status.get("Driver", ""),
         "DriverStatus": [[key, value] for key, value in engine.graph.status.items() if key != "Driver"],

@@ -24,10 +24,10 @@ async def remove(engine: Engine, container: Container, *, force: bool) -> None:
 async def _remove_checked(engine: Engine, container: Container, force: bool) -> None:
     record = container.record
     if record.running and not force:
-        raise Conflict(
-            f'cannot remove container "{record.name}": container is running: stop the container before removing or '
-            "force remove"
-        )
+        why = "container is running: stop the container before removing or force remove"
+        if record.paused:
+            why = "container is paused and must be unpaused first"
+        raise Conflict(f'cannot remove container "{record.name}": {why}')
     record.stopped_by_user = record.stopped_by_user or force
     cancel_restart(engine, container)
     while record.running:

@@ -57,6 +57,8 @@ async def start(engine: Engine, container: Container) -> None:
 async def start_now(engine: Engine, container: Container) -> None:
     record, context = container.record, current.get()
     async with container.lock:
+        if record.paused:
+            raise Conflict("cannot start a paused container, try unpause instead")
         if record.running:
             raise NotModified(f"Container {record.id} is already running")
         if record.status is Status.REMOVING:

@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.lifecycle.pause import thaw
 from services.engine.lifecycle.restarts import cancel_restart
 from services.engine.lifecycle.start import begun_by_us, start
 from services.engine.record import Status
@@ -52,7 +53,7 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
         exit_future = container.exit_future()
         if number == signal.SIGKILL:
             record.stopped_by_user = True
-        await _signal(engine, container, number)
+        await _signal(engine, container, number, thawing=_ends(container, number))
         engine.tell(container, "kill", signal=str(number))
     if number == signal.SIGKILL:
         await _wait_exit(container, exit_future, KILL_GRACE)
@@ -110,11 +111,20 @@ async def restart(engine: Engine, container: Container, timeout: float | None, s
     engine.tell(container, "restart")
 
 
-async def _signal(engine: Engine, container: Container, number: int) -> None:
+async def _signal(engine: Engine, container: Container, number: int, *, thawing: bool = True) -> None:
+    """Send a signal; with ``thawing`` a paused container runs on to receive it."""
     try:
         await engine.call(RuntimeKill(container=container.id, signal=number))
+        if thawing and container.record.paused:
+            await thaw(engine, container)
     except NotFound:
         log.debug("the process is gone already container=%s", container.id)
+
+
+def _ends(container: Container, number: int) -> bool:
+    """Say whether a signal is meant to end the container; without a stop signal of its own, any is (as moby has it)."""
+    own = container.record.config.stop_signal
+    return not own or number in (signal.SIGKILL, parse_signal(own))
 
 
 async def _wait_exit(container: Container, exit_future: asyncio.Future[int], timeout: float | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.engine.engine import serve
@@ -36,8 +37,10 @@ from shared.protocol import (
     RuntimeDelete,
     RuntimeKill,
     RuntimeList,
+    RuntimePause,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeUnpause,
     SetImage,
     Ticket,
     UnmountLayer,
@@ -66,6 +69,7 @@ class World:
         self.config = config
         self.calls: list[Job[Any]] = []
         self.running: dict[str, Running] = {}
+        self.pending: dict[str, RuntimeKill] = {}  # signals to what is paused
         self.mounted: set[str] = set()
         self.layers: set[str] = set()
         self.interfaces: set[str] = set()
@@ -135,9 +139,26 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
     return RuntimeStarted(pid=4242, monitor_pid=4241)
 
 
+answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
+answer(RuntimeUnpause)(lambda world, job: freeze(world, job.container, False))
+
+
+def freeze(world: World, container: str, paused: bool) -> None:
+    """What is thawed receives the signal that it was sent before."""
+    world.running[container] = msgspec.structs.replace(world.running[container], paused=paused)
+    if not paused and container in world.pending:
+        kill(world, world.pending.pop(container))
+
+
 @answer(RuntimeKill)
+def deliver(world: World, job: RuntimeKill) -> None:
+    kill(world, job)
+
+
 def kill(world: World, job: RuntimeKill) -> None:
-    if job.signal in (9, 15):
+    if world.running[job.container].paused:
+        world.pending[job.container] = job
+    elif job.signal in (9, 15):
         threading.Thread(target=world.exit, args=(job.container, 128 + job.signal)).start()
 
 
