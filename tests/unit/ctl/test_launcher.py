@@ -182,7 +182,7 @@ def test_the_watchdog_is_not_fed_for_a_stack_that_does_not_answer(stack: StandIn
 def test_a_killed_process_comes_back(stack: StandInStack) -> None:
     stack.launch(*PARTS, "api")
     stack.until(lambda: "READY=1" in stack.notifications())
-    stack.until(lambda: stack.pids("third"))
+    stack.until(lambda: all(stack.pids(name) for name in PARTS))
     os.kill(stack.pids("second")[0], signal.SIGKILL)
     stack.until(lambda: len(stack.pids("second")) == 2)
     assert len(stack.pids("first")) == len(stack.pids("third")) == 1
@@ -206,7 +206,7 @@ def test_what_the_operator_asks_for_is_no_failure(stack: StandInStack) -> None:
 def test_only_what_ended_unasked_is_counted_as_a_restart(stack: StandInStack) -> None:
     stack.launch(*PARTS, "api")
     stack.until(lambda: "READY=1" in stack.notifications())
-    stack.until(lambda: stack.pids("third"))
+    stack.until(lambda: all(stack.pids(name) for name in PARTS))
     with contextlib.closing(Stack(stack.directory)) as operator:
         os.kill(stack.pids("second")[0], signal.SIGKILL)
         stack.until(lambda: len(stack.pids("second")) == 2)
