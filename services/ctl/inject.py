@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ from msgspec.inspect import Field
 
 from services.ctl.shapes import fields_of, normal, settings_of, takes_list, takes_text
 from services.ctl.streams import Streams, has_stream
-from shared.bus.bus import Bus
+from shared.bus.bus import Bus, OnStatus
+from shared.bus.client import Client
 from shared.protocol import (
     ContainerCreated,
     ContainerExit,
@@ -28,7 +30,7 @@ from shared.protocol import (
     result_type,
 )
 
-__all__ = ["build_job", "inject", "report"]
+__all__ = ["build_body", "build_job", "inject", "inject_foreign", "report"]
 
 FLUSH_TIMEOUT = 1.0  # seconds
 
@@ -45,10 +47,7 @@ def build_job(name: str, arguments: list[str], environment: list[str]) -> Job[An
         body[kind.ARGS[-1]] = arguments[len(kind.ARGS) - 1 :]
     elif len(arguments) > len(kind.ARGS):
         raise InvalidArgument(f"usage: {name} {' '.join(word.upper() for word in kind.ARGS)}".rstrip())
-    for pair in environment:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise InvalidArgument(f"--env wants K=V, not {pair!r}")
+    for key, value in map(_split, environment):
         if not _place(kind, body, key, value):
             raise InvalidArgument(f"{name} has no setting {key!r}")
     try:
@@ -71,14 +70,35 @@ def _place(kind: type[Any], body: dict[str, Any], key: str, value: str) -> bool:
     return False
 
 
+def _split(pair: str) -> tuple[str, str]:
+    key, separator, value = pair.partition("=")
+    if not separator:
+        raise InvalidArgument(f"--env wants K=V, not {pair!r}")
+    return key, value
+
+
 def _value(field: Field, text: str) -> Any:
     """A text stays one where a text is wanted; elsewhere it is JSON if it parses."""
-    if takes_text(field.type, text):
-        return text
+    return text if takes_text(field.type, text) else _json(text)
+
+
+def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def build_body(arguments: list[str], environment: list[str]) -> bytes:
+    """Make the body of a job whose type we do not have, of a driver of one's own: JSON of the ``K=V`` pairs.
+
+    Errors: InvalidArgument.
+    """
+    if arguments:
+        raise InvalidArgument(
+            f"what {arguments[0]!r} means to a job that is not ours is not known: use --env KEY=VALUE"
+        )
+    return encode_body({key: _json(value) for key, value in map(_split, environment)})
 
 
 def inject(
@@ -88,13 +108,28 @@ def inject(
 
     ``timeout``: seconds until the job's deadline. SIGINT (KeyboardInterrupt) and SIGTERM (SystemExit) cancel the job.
     """
-    streams = streams or Streams()
-    try:
-        if result_type(type(job)) is Ticket and not as_json:
+    streams, kind = streams or Streams(), result_type(type(job))
+
+    def call(on_status: OnStatus) -> Any:
+        if kind is Ticket and not as_json:
             streams.refuse_terminal()
-        on_status = partial(_show_status, streams, as_json)
-        result = client.call(job, timeout=timeout, on_status=on_status)
-        _show_result(streams, result, result_type(type(job)), as_json=as_json)
+        return client.call(job, timeout=timeout, on_status=on_status)
+
+    return _run(client, call, kind, as_json=as_json, streams=streams)
+
+
+def inject_foreign(client: Client, name: str, body: bytes, *, as_json: bool, timeout: float | None = None) -> int:
+    """Send a job whose type we do not have; else as `inject`."""
+
+    def call(on_status: OnStatus) -> Any:
+        return msgspec.json.decode(client.call_raw(name, body, timeout=timeout, on_status=on_status))
+
+    return _run(client, call, Any, as_json=as_json, streams=Streams())
+
+
+def _run(client: Bus, call: Callable[[OnStatus], Any], kind: Any, *, as_json: bool, streams: Streams) -> int:
+    try:
+        _show_result(streams, call(partial(_show_status, streams, as_json)), kind, as_json=as_json)
     except DockyardError as error:
         return report(error, as_json=as_json, streams=streams)
     except (KeyboardInterrupt, SystemExit) as stop:

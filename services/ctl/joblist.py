@@ -15,7 +15,6 @@ from shared.bus.bus import Bus
 from shared.protocol import Conflict, ListJobs, NotFound, PastJob, Unavailable
 
 __all__ = [
-    "ID_LENGTH",
     "batches",
     "call_text",
     "follow",
@@ -30,8 +29,7 @@ __all__ = [
 
 HEADER = ("ID", "JOB", "BY", "IN", "START", "TOOK", "STATUS")
 LAYOUT = table.Layout(gives_way=1, spill=True)
-FOLLOW_LAYOUT = table.Layout(gives_way=1, spill=True, least=(12, 32, 18, 11, 8, 7, 0))
-ID_LENGTH = 12
+FOLLOW_LAYOUT = table.Layout(gives_way=1, spill=True, least=(32, 32, 18, 11, 8, 7, 0))
 FOLLOW_INTERVAL = 0.5  # seconds
 OVERLAP = 2.0  # seconds that two looks of `follow` have in common: a start and its record are not one moment
 PAGE = 1000  # jobs
@@ -73,7 +71,7 @@ def the_one(prefix: str, jobs: Iterable[PastJob]) -> PastJob:
     if not meant:
         raise NotFound(f"no job {table.plain(prefix)}")
     if len(meant) > 1:
-        some = ", ".join(job.id[:ID_LENGTH] for job in meant[:4]) + (", …" if len(meant) > 4 else "")
+        some = ", ".join(table.short(job.id) for job in meant[:4]) + (", …" if len(meant) > 4 else "")
         raise Conflict(f"{len(meant)} jobs begin with {prefix}: {some}")
     return meant[0]
 
@@ -100,7 +98,7 @@ def _row(job: PastJob, depth: int, now: float) -> tuple[str, ...]:
     name = "  " * (depth - 1) + ("└ " if depth else "") + call_text(job)
     by = f"{job.caller} uid={job.uid}" if job.uid else job.caller
     took = units.duration((job.ended or now) - job.started)
-    return job.id[:ID_LENGTH], name, by, job.service, units.clock(job.started, now), took, state_text(job, now)
+    return job.id, name, by, job.service, units.clock(job.started, now), took, state_text(job, now)
 
 
 def show(jobs: list[PastJob], *, as_json: bool) -> None:

@@ -11,8 +11,9 @@ import msgspec
 import typer
 
 from services.ctl import completion, joblist, stacklog, timeline, usage
-from services.ctl.inject import build_job, inject, report
+from services.ctl.inject import build_body, build_job, inject, inject_foreign, report
 from services.ctl.options import Json, the_client, the_config
+from services.ctl.reading import Reading
 from services.ctl.units import parse_since
 from shared.protocol import (
     Conflict,
@@ -21,6 +22,7 @@ from shared.protocol import (
     ListJobs,
     ListServices,
     Unavailable,
+    catalogue,
 )
 
 __all__ = ["cancel", "commands", "job", "jobs", "trace"]
@@ -47,7 +49,7 @@ def jobs(
         raise typer.BadParameter(str(error), param_hint="--since") from None
     asked = ListJobs(running=running, failed=failed, name=name, since=begin, limit=limit)
     if not follow:
-        found = the_client().call(asked)
+        found = Reading(the_config().run).call(asked)
         joblist.show([job for job in found if not joblist.is_ours(job)], as_json=as_json)
         return
     try:
@@ -58,11 +60,12 @@ def jobs(
 
 def trace(job_id: JobId, as_json: Json = False) -> None:
     """Show a job and all it caused, over all processes, as a time line; with its lines of the stack's log."""
-    found = timeline.find(the_client(), job_id)
+    run = the_config().run
+    found = timeline.find(Reading(run), job_id)
     if as_json:
         print(msgspec.json.encode(found).decode())
         return
-    log = stacklog.search(stacklog.log_file(the_config().run), {job.id for job in found})
+    log = stacklog.search(stacklog.log_file(run), {job.id for job in found})
     timeline.show(found, log)
 
 
@@ -85,11 +88,14 @@ def job(
     try:
         if name is None or show_help or name == HELP:
             raise typer.Exit(_help(ctx, name, words))
-        made = build_job(name, words, env or [])
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        if name in catalogue():
+            made = build_job(name, words, env or [])
+            raise typer.Exit(inject(the_client(), made, as_json=as_json, timeout=timeout))
+        body = build_body(words, env or [])
+        raise typer.Exit(inject_foreign(the_client(), name, body, as_json=as_json, timeout=timeout))
     except DockyardError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    raise typer.Exit(inject(the_client(), made, as_json=as_json, timeout=timeout))
 
 
 def _help(ctx: typer.Context, name: str | None, words: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,8 +55,11 @@ class Overview:
         return inside + sum(job.caller in callers and job.service != process.service for job in self.jobs)
 
 
-def look(stack: Stack, bus: Bus, *, timeout: float = PATIENCE, containers: bool = False) -> Overview:
-    """Ask everybody; blocks for the arbiter's timeout and three times ``timeout`` seconds at most."""
+def look(stack: Stack, bus: Bus, *, reader: Bus | None = None, timeout: float = PATIENCE) -> Overview:
+    """Ask everybody; blocks for the arbiter's timeout and four times ``timeout`` seconds at most.
+
+    ``reader``, given if the containers are wanted, is asked for them if the engine does not answer.
+    """
     processes: list[Process] = []
     services: list[ServiceStatus] = []
     jobs: list[PastJob] = []
@@ -68,9 +72,11 @@ def look(stack: Stack, bus: Bus, *, timeout: float = PATIENCE, containers: bool 
     try:
         services = bus.call(ListServices(), timeout=timeout)
         jobs = running_jobs(bus, timeout=timeout)
-        running = bus.call(ListContainers(), timeout=timeout) if containers else []
     except DockyardError as error:
         engine_trouble = f"the engine does not answer ({error.message})"
+    with contextlib.suppress(DockyardError):
+        if reader is not None:
+            running = (reader if engine_trouble else bus).call(ListContainers(), timeout=timeout)
     if arbiter_trouble:
         processes = [found for s in services if (found := describe(s.service, UNKNOWN, s.pid, None)) is not None]
     return Overview(processes, arbiter_trouble, engine_trouble, services, jobs, running)

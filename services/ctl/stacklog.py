@@ -11,6 +11,7 @@ from pathlib import Path
 __all__ = ["LogLine", "log_file", "search"]
 
 HEAD = re.compile(r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) (?P<level>[A-Z]+) dockyard\.(?P<service>\S+) ")
+JOURNAL = "jobs"  # whose lines say that a job began and ended: nothing that is not known of it
 JOB = re.compile(r"\bjob=([0-9a-f]{32})\b")
 FOLLOWING = 60  # lines of a traceback that are taken along
 
@@ -54,7 +55,7 @@ def search(path: Path, jobs: Collection[str]) -> Iterator[LogLine]:
 
 def _about(head: re.Match[str], line: str, jobs: Collection[str]) -> LogLine | None:
     job = next((match[1] for match in JOB.finditer(line) if match[1] in jobs), None)
-    if job is None:
+    if job is None or head["service"] == JOURNAL:
         return None
     at = datetime.strptime(head["at"], "%Y-%m-%d %H:%M:%S,%f").timestamp()
     text = " ".join(JOB.sub("", line[head.end() :]).split())

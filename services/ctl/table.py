@@ -1,7 +1,10 @@
-"""Table: columns of text. A terminal's lines are cut to its width; elsewhere nothing is cut, wrapped or padded."""
+"""Table: columns of text. A terminal's lines are cut to its width, and ids to their beginnings; elsewhere nothing is
+cut, wrapped or padded.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,10 +12,12 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["Layout", "cut", "fit", "lines", "plain", "show", "terminal_width"]
+__all__ = ["Layout", "cut", "fit", "lines", "plain", "short", "show", "terminal_width"]
 
 GAP = "  "
 MINIMUM = 16  # cells that a column which gives way keeps
+ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b")
+ID_LENGTH = 12
 LAST = 10  # cells that it gives way to have for the last one
 
 
@@ -55,7 +60,7 @@ def show(header: Row, rows: Sequence[Row], layout: Layout | None = None) -> None
 def lines(header: Row, rows: Sequence[Row], layout: Layout | None = None) -> list[str]:
     """Lay out rows in columns, each as wide as its widest cell."""
     layout = layout or Layout()
-    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
+    cells = [[_shown(cell, layout.width) for cell in row] for row in (header, *rows)]
     widths = layout.widths(cells)
     return [line for row in cells for line in _row(row, widths, layout)]
 
@@ -75,7 +80,16 @@ def _row(row: Row, widths: list[int], layout: Layout) -> Iterator[str]:
 
 def fit(text: str, width: int | None) -> str:
     """Make a text one line of at most ``width`` cells (None: as long as it is)."""
-    return plain(text) if width is None else cut(plain(text), width)
+    return _shown(text, width) if width is None else cut(_shown(text, width), width)
+
+
+def _shown(text: str, width: int | None) -> str:
+    return plain(text) if width is None else short(plain(text))
+
+
+def short(text: str) -> str:
+    """Return a text with the beginnings of the ids in it: a person needs no more."""
+    return ID.sub(lambda match: match[0][:ID_LENGTH], text)
 
 
 def cut(text: str, width: int) -> str:

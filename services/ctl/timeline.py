@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.ctl import table, units
-from services.ctl.joblist import ID_LENGTH, call_text, in_trees, state_text, the_one
+from services.ctl.joblist import call_text, in_trees, state_text, the_one
 from services.ctl.stacklog import LogLine
 from shared.bus.bus import Bus
 from shared.protocol import ListJobs, PastJob
@@ -70,18 +70,19 @@ def render(jobs: list[PastJob], log: Iterable[LogLine], *, now: float, width: in
     scale = _Scale(begin, end, BAR_WIDTH if width is None else max(width - taken, BAR_LEAST))
     rows = [(*row, scale.bar(job.started, job.ended, now)) for row, (_, job) in zip(rows, tree, strict=True)]
     header, *drawn = table.lines(HEADER, rows, table.Layout(width, gives_way=JOB_COLUMN))
-    made = [_about(tree[0][1], now), header]
+    made = [_about(tree[0][1], now, width), header]
     for (depth, job), line_drawn in zip(tree, drawn, strict=True):
         details = list(_details(job, lines_of[job.id], begin, now))
         made += [line_drawn, *(table.fit(f"{offset:>10}  {'  ' * depth}{text}", width) for offset, text in details)]
     return made
 
 
-def _about(top: PastJob, now: float) -> str:
-    """Say what is traced, and what it is a part of."""
+def _about(top: PastJob, now: float, width: int | None) -> str:
+    """Say what is traced, by its whole id, and what it is a part of."""
     by = f", asked for by {top.caller}" if top.caller else ""
-    part = f", part of {top.parent[:ID_LENGTH]}" if top.parent else ""
-    return f"{top.id} at {units.clock(top.started, now)}{by}{part}"
+    part = f", part of {top.parent}" if top.parent else ""
+    more = f" at {units.clock(top.started, now)}{by}{part}"
+    return top.id + table.fit(more, None if width is None else width - len(top.id))
 
 
 def _row(job: PastJob, depth: int, begin: float, now: float) -> tuple[str, ...]:

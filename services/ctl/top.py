@@ -22,7 +22,7 @@ from services.ctl.cgroups import Cgroups, Usage
 from services.ctl.overview import Overview
 from services.ctl.stack import Process, Stack
 from shared.bus.client import Client
-from shared.bus.sockets import engine_endpoint
+from shared.bus.sockets import engine_endpoint, reader_endpoint
 from shared.protocol import ContainerSummary
 
 __all__ = ["Screen"]
@@ -56,13 +56,12 @@ class _Meter:
 
 
 class Screen:
-    """Frames of one stack. What was known of a container is remembered while the engine does not answer."""
+    """Frames of one stack."""
 
     def __init__(self, run: Path, cgroups: Cgroups) -> None:
         self._run, self._cgroups = run, cgroups
-        self._client = Client(engine_endpoint(run), "ctl")
+        self._engine, self._reader = Client(engine_endpoint(run), "ctl"), Client(reader_endpoint(run), "ctl")
         self._meter = _Meter()
-        self._known: dict[str, ContainerSummary] = {}
         self._answered = time.monotonic()
 
     def once(self) -> int:
@@ -104,12 +103,11 @@ class Screen:
     def _look(self) -> Overview:
         stack = Stack(self._run, timeout=TIMEOUT)
         with contextlib.closing(stack):
-            seen = overview.look(stack, self._client, timeout=TIMEOUT, containers=True)
-        if seen.engine_trouble:
-            self._client.close()  # what it has not taken is not sent: a queue that is full would hold us up
-        else:
+            seen = overview.look(stack, self._engine, reader=self._reader, timeout=TIMEOUT)
+        for client in (self._engine, self._reader):
+            client.close()  # what was not taken is not sent: a queue that is full would hold us up
+        if not seen.engine_trouble:
             self._answered = time.monotonic()
-            self._known = {container.id: container for container in seen.containers}
         return seen
 
     def _head(self, seen: Overview) -> list[str]:
@@ -139,15 +137,14 @@ class Screen:
         return table.lines(JOB_HEADER, rows, table.Layout(width, gives_way=1, spill=True))
 
     def _containers(self, seen: Overview, width: int | None) -> list[str]:
-        ids = sorted(self._cgroups.containers() | {container.id for container in seen.containers})
-        rows = [self._container(seen, container) for container in ids]
+        known = {container.id: container for container in seen.containers}
+        rows = [self._container(each, known.get(each)) for each in self._cgroups.containers() | set(known)]
         return table.lines(CONTAINER_HEADER, sorted(rows, key=lambda row: row[1]), table.Layout(width, gives_way=1))
 
-    def _container(self, seen: Overview, container: str) -> tuple[str, ...]:
-        known, usage = self._known.get(container), self._cgroups.usage(container)
+    def _container(self, container: str, known: ContainerSummary | None) -> tuple[str, ...]:
         name = known.names[0].removeprefix("/") if known is not None and known.names else "-"
-        state = known.state if known is not None and not seen.engine_trouble else "?"
-        return (container[:12], name, state, *self._usage(container, usage))
+        state = known.state if known is not None else "?"
+        return (container, name, state, *self._usage(container, self._cgroups.usage(container)))
 
     def _usage(self, container: str, usage: Usage | None) -> tuple[str, str, str]:
         if usage is None:

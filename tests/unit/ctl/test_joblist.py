@@ -28,7 +28,7 @@ def test_each_job_is_above_those_it_called_and_roots_keep_their_order() -> None:
 def test_a_row_says_who_asked_where_it_runs_and_what_came_of_it() -> None:
     job = past("ab", "kill", args="web, SIGTERM", uid=1000, status=1, message="No such container: web")
     (row,) = joblist.rows([job], now=1010.0)
-    assert row[:4] == ("ab0000000000", "kill(web, SIGTERM)", "apiserver[7] uid=1000", "engine")
+    assert row[:4] == (job.id, "kill(web, SIGTERM)", "apiserver[7] uid=1000", "engine")
     assert row[5:] == ("10.0ms", "1 No such container: web")
 
 

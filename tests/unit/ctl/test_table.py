@@ -33,3 +33,12 @@ def test_control_characters_are_shown_and_not_obeyed() -> None:
 
 def test_wide_characters_take_two_cells() -> None:
     assert lines(("A", "B"), [("漢字", "x"), ("abcde", "y")]) == ["A      B", "漢字   x", "abcde  y"]
+
+
+def test_ids_are_whole_but_on_a_terminal() -> None:
+    job, container = "1f" * 16, "2e" * 32
+    row = (job, f"start({container})", f"No such container: {container}")
+    assert lines(HEADER, [row])[1].split() == [job, f"start({container})", "No", "such", "container:", container]
+    assert lines(HEADER, [row], Layout(120))[1].split() == [
+        job[:12], f"start({container[:12]})", "No", "such", "container:", container[:12],
+    ]  # fmt: skip

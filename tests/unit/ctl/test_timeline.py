@@ -46,6 +46,7 @@ def test_a_tree_is_drawn_to_scale_with_errors_and_log() -> None:
 
 def test_what_is_under_way_goes_on_and_says_what_it_waits_for() -> None:
     assert_golden("trace-under-way.txt", drawn(UNDER_WAY, [], None))
+    assert_golden("trace-under-way-80.txt", drawn(UNDER_WAY, [], 80))
 
 
 @pytest.mark.parametrize("prefix", ["zz", "%", "", "a" * 33, "5E0C"])
