@@ -22,6 +22,8 @@ MASKED_PATHS = [
 ]  # fmt: skip
 READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 TMPFS = ("noexec", "nosuid", "nodev")
+CONTRARY = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
+INHERITED = {os.ST_RDONLY: "ro", os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
 MOUNT_SETATTR = (5, 12)  # the Linux that has it
 INIT_TARGET = "/sbin/docker-init"
 
@@ -72,33 +74,46 @@ def _files(job: RuntimeStart) -> list[Mount]:
 
 def _tmpfs(host_config: HostConfig) -> list[Mount]:
     return [
-        _mount("tmpfs", "tmpfs", str(PurePosixPath(target)), [*TMPFS, *filter(None, options.split(","))])
+        _mount("tmpfs", "tmpfs", str(PurePosixPath(target)), _tmpfs_options(options.split(",")))
         for target, options in (host_config.tmpfs or {}).items()
     ]
 
 
+def _tmpfs_options(given: list[str]) -> list[str]:
+    """Lay options over the defaults; the last of two that contradict each other holds (crun would keep noexec)."""
+    made: dict[str, str] = {}
+    for option in (*TMPFS, *filter(None, given)):
+        made[CONTRARY.get(option, option.partition("=")[0])] = option
+    return list(made.values())
+
+
 def _of_point(point: MountPoint) -> Mount:
     if point.type == "tmpfs":
-        options = [*TMPFS, "rw" if point.writable else "ro", *point.options]
+        options = _tmpfs_options(["rw" if point.writable else "ro", *point.options])
         return _mount("tmpfs", "tmpfs", point.destination, options)
     if point.type == "bind":
         _find_source(point)
         _check_propagation(point)
-    made = _bind(point.source, point.destination, [point.propagation or "rprivate", _access(point)])
-    if not point.recursive:
-        made["options"][0] = "bind"
-    return made
+    propagation = point.propagation or "rprivate"
+    options = [propagation, *_access(point), *_inherited(point.source)]
+    if point.recursive:
+        return _bind(point.source, point.destination, options)
+    options[0] = propagation.removeprefix("r")  # crun takes that r to mean all that is mounted below
+    return _mount("bind", point.source, point.destination, ["bind", *options])
 
 
 def _find_source(point: MountPoint) -> None:
     """Make a directory where a bind's source is missing, if it may be made."""
     source = Path(point.source)
-    if os.path.lexists(source):
+    if os.access(source, os.F_OK):
         return
     if not point.create_source:
         raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {source}')
     try:
-        source.mkdir(parents=True, exist_ok=True)
+        for directory in (*reversed(source.parents), source):
+            if not os.access(directory, os.F_OK):
+                directory.mkdir()
+                directory.chmod(0o755)  # whatever our umask
     except OSError as error:
         raise InvalidArgument(f"error while creating mount source path '{source}': {error.strerror}") from error
 
@@ -114,17 +129,23 @@ def _check_propagation(point: MountPoint) -> None:
         raise InvalidArgument(f"path {point.source} is mounted on {mount.point} but it is not a {wanted} mount")
 
 
-def _access(point: MountPoint) -> str:
-    """Return rw, ro, or rro: read-only with all that is mounted below, which the kernel can since 5.12."""
+def _access(point: MountPoint) -> list[str]:
+    """Return ro; or rro, with all that is mounted below, which the kernel can since 5.12."""
     if point.writable:
-        return "rw"
+        return []
     if not point.recursive or point.recursive_read_only is False:
-        return "ro"
+        return ["ro"]
     if kernel_version() >= MOUNT_SETATTR:
-        return "rro"
+        return ["rro"]
     if point.recursive_read_only:
         raise InvalidArgument("recursively read-only mounts need Linux 5.12")
-    return "ro"
+    return ["ro"]
+
+
+def _inherited(source: str) -> list[str]:
+    """Return the flags of the mount that a source is on: crun 1.8 would drop them."""
+    flags = os.statvfs(source).f_flag
+    return [name for flag, name in INHERITED.items() if flags & flag]
 
 
 def kernel_version() -> tuple[int, int]:

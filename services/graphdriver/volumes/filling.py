@@ -57,7 +57,9 @@ def settle(volume: Path) -> None:
 def _move_up(top: int) -> None:
     """Move the entries of the complete copy up, then take over its attributes; a name that is taken stays."""
     with opened(FILLED, DIRECTORY, top) as filled:
+        status = os.fstat(filled)
         for name in {entry.name for entry in os.scandir(filled)} - {entry.name for entry in os.scandir(top)}:
             os.rename(name, name, src_dir_fd=filled, dst_dir_fd=top)
         copy_attributes(filled, top)
     shutil.rmtree(FILLED, dir_fd=top)
+    os.utime(top, ns=(status.st_atime_ns, status.st_mtime_ns))
