@@ -413,5 +413,5 @@ def test_a_volume_can_be_made_anew_while_an_old_removal_has_failed(stack: Any) -
         stack.client.call(DeleteVolume(volume="data"))
     del stack.world.script["volumedriver_remove"]
     volume(stack, labels={"new": ""})
-    assert len(calls(stack, UnmakeVolume)) == 2
+    assert len(calls(stack, UnmakeVolume)) >= 2
     assert stack.client.call(InspectVolume(volume="data")).labels == {"new": ""}
