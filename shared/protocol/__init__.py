@@ -11,10 +11,12 @@ from shared.protocol.exec import *
 from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *
+from shared.protocol.mounts import *
 from shared.protocol.networks import *
 from shared.protocol.reference import *
 from shared.protocol.registry import *
 from shared.protocol.runtime import *
 from shared.protocol.streams import *
 from shared.protocol.system import *
+from shared.protocol.volumes import *
 from shared.protocol.wire import *

@@ -219,7 +219,7 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
             stack.tidy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_stack() -> Iterator[Stack]:
     stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
     stack.start()
@@ -230,7 +230,7 @@ def shared_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The stack that most tests share; each leaves it without containers."""
+    """The stack that the tests of a module share; each leaves it without containers."""
     yield shared_stack
     ids = shared_stack.out("ps", "-aq").split()
     if ids:

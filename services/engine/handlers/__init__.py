@@ -13,6 +13,7 @@ from services.engine.handlers import (
     networks,
     runtime,
     system,
+    volumes,
 )
 from shared.bus.handlers import Handlers
 
@@ -27,6 +28,7 @@ NOUNS = (
     networks,
     runtime,
     system,
+    volumes,
 )
 
 

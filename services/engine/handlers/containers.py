@@ -84,7 +84,8 @@ async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
         raise InvalidArgument(f"Cannot get parent / for name /{job.container}: links are not implemented")
     if not _went_meanwhile(engine, job.container):
-        await removal.remove(engine, engine.containers.find(job.container), force=job.force)
+        container = engine.containers.find(job.container)
+        await removal.remove(engine, container, force=job.force, volumes=job.volumes)
 
 
 def _went_meanwhile(engine: Engine, ref: str) -> bool:
