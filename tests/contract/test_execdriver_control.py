@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.protocol import (
-    HostConfig,
+    MountPoint,
     NotFound,
     RuntimeDelete,
     RuntimeKill,
@@ -30,8 +30,8 @@ def counter(bench: Bench) -> tuple[RuntimeStart, Path]:
     """Start a container that makes a file longer and longer; returns the file too."""
     shared = bench.config.run / "shared"
     shared.mkdir()
-    host = HostConfig(shm_size=1 << 20, binds=[f"{shared}:/tmp"])
-    job = bench.job("sh", "-c", "while :; do echo x >> /tmp/count; usleep 1000; done", host=host)
+    mounts = [MountPoint(type="bind", source=str(shared), destination="/tmp")]
+    job = bench.job("sh", "-c", "while :; do echo x >> /tmp/count; usleep 1000; done", mounts=mounts)
     bench.do(job)
     until((shared / "count").exists)
     return job, shared / "count"
