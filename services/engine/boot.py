@@ -134,8 +134,8 @@ async def _reconcile_runtime(engine: Engine) -> None:
             await _remove_stray(engine, entry)
     for container in engine.containers:
         async with container.lock:
-            if container.record.running != _runs(container, known.get(container.id)):
-                known = await _runtime_list(engine)  # older than this start or exit, maybe; under the lock it is not
+            if _differs(container, known.get(container.id)):
+                known = await _runtime_list(engine)  # older than this change, maybe; under the lock it is not
             await _reconcile(engine, container, known.get(container.id))
         if container.record.unsettled and not container.record.running:
             engine.router.spawn(settle(engine, container))
@@ -155,6 +155,12 @@ def _runs(container: Container, entry: Running | None) -> bool:
         and entry.generation == record.generation
         and record.exited_generation < record.generation
     )
+
+
+def _differs(container: Container, entry: Running | None) -> bool:
+    runs = _runs(container, entry)
+    paused = runs and entry is not None and entry.paused
+    return (container.record.running, container.record.paused) != (runs, paused)
 
 
 async def _reconcile(engine: Engine, container: Container, entry: Running | None) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 from services.engine.container import Container, Containers
 from services.engine.events import Events
+from services.engine.execs import Execs
 from services.engine.handlers import containers, images, networks, system
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.router import Router
 from services.engine.store import Store
+from services.engine.volumes import Volumes
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     Bridge,
@@ -67,6 +69,8 @@ class Replica:
         self.events = Events(self.store, self.config.event_retention)
         self.journal = Journal(self.store, self.config.job_retention)
         self.containers = Containers(self.store.containers())
+        self.execs = Execs(self.store)
+        self.volumes = Volumes(self.store, self.containers)
         self.images = Images(self.store)
         self.networks = Networks(self.store)
         self.graph = _Graph(self.store.recall("graph_status", dict[str, str]) or {})
