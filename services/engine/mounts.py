@@ -50,7 +50,8 @@ async def plan_mounts(engine: Engine, config: ContainerConfig, host_config: Host
     """Resolve all that is asked for; nothing is made yet. Errors: InvalidArgument, NotImplementedByUs."""
     asked = [plan_bind(text, host_config.volume_driver) for text in host_config.binds or []]
     asked += [plan_mount(mount) for mount in host_config.mounts or []]
-    await asyncio.to_thread(_check_sources, host_config.mounts or [])
+    if host_config.mounts:
+        await asyncio.to_thread(_check_sources, host_config.mounts)
     for target in host_config.tmpfs or {}:
         check_destination(target)
     taken = {clean(target) for target in host_config.tmpfs or {}}

@@ -133,8 +133,9 @@ def _access(point: MountPoint) -> list[str]:
     """Return ro; or rro, with all that is mounted below, which the kernel can since 5.12."""
     if point.writable:
         return []
-    if not point.recursive or point.recursive_read_only is False or not Path(point.source).is_dir():
-        return ["ro"]  # nothing is mounted below a file, and crun 1.8 knows rro of directories only
+    below = point.recursive and Path(point.source).is_dir()  # at a file crun refuses rro
+    if not below or point.recursive_read_only is False:
+        return ["ro"]
     if kernel_version() >= MOUNT_SETATTR:
         return ["rro"]
     if point.recursive_read_only:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from services.graphdriver import syscalls
-from services.graphdriver.layers import Layers
 from services.graphdriver.volumes import filling
 from services.graphdriver.volumes.copying import DIRECTORY, copy_tree, opened
 from services.graphdriver.volumes.driver import Options, VolumeDriver
@@ -404,7 +403,3 @@ def test_two_containers_hold_the_same_volume_apart(bench: Bench) -> None:
     bench.mount("a", container="two")
     bench.volumes.unmount("local", "data", "one", last=False)
     assert [held.containers for held in bench.volumes.held()] == [["two"]]
-
-
-def test_the_real_layers_fit(tmp_path: Path) -> None:
-    assert set(dir(StandInLayers)) - set(dir(object)) <= {*dir(Layers), "rootfs", "mounted"}

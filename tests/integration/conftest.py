@@ -169,7 +169,7 @@ class Stack:
     def leftovers(self) -> list[str]:
         left = self._mounts()
         left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}/*") if path.is_dir()]
-        for name in ("netns", "containers", "exits", "leases"):
+        for name in ("netns", "containers", "exits", "leases", "volumes"):
             left += [str(path) for path in (self.run / name).glob("*")]
         left += [f"process {pid}" for pid in processes() if str(self.directory) in command_line(pid)]
         return left

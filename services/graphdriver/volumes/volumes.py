@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from collections import defaultdict
 from pathlib import Path
@@ -23,6 +24,8 @@ from shared.runtime.openat2 import open_beneath, open_inside
 
 __all__ = ["Volumes"]
 
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
 
 class Volumes:
     def __init__(self, drivers: list[VolumeDriver], run: Path, layers: Layers) -> None:
@@ -31,6 +34,9 @@ class Volumes:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def _driver(self, name: str, volume: str) -> VolumeDriver:
+        """Errors: NotFound, InvalidArgument (a name that is no name of a directory)."""
+        if not NAME.fullmatch(volume):
+            raise InvalidArgument(f"invalid volume name: {volume[:100]!r}")
         try:
             return self._drivers[name]
         except KeyError:
@@ -48,7 +54,7 @@ class Volumes:
         with self._locks[volume]:
             data = driver.mount(volume, options)
             settle(data)
-            held = self._run / container / volume
+            held = self._held(container, volume)
             self._let_go(held)
             paths = {"": data}
             for number, subpath in enumerate(filter(None, subpaths)):
@@ -60,7 +66,7 @@ class Volumes:
         driver = self._driver(name, volume)
         with self._locks[volume]:
             if container:
-                self._let_go(self._run / container / volume)
+                self._let_go(self._held(container, volume))
             if last:
                 driver.unmount(volume)
 
@@ -109,6 +115,11 @@ class Volumes:
         for directory in sorted(self._run.glob("*/*")):
             found[directory.name].append(directory.parent.name)
         return [HeldVolume(name=volume, containers=containers) for volume, containers in found.items()]
+
+    def _held(self, container: str, volume: str) -> Path:
+        if not container.isalnum():
+            raise InvalidArgument(f"invalid container id: {container[:100]!r}")
+        return self._run / container / volume
 
     def _let_go(self, held: Path) -> None:
         """Unmount a container's subpaths of one volume. Only mount points and empty places for them are removed."""
