@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 from flask import Flask
 
@@ -17,10 +18,10 @@ __all__ = ["create_app"]
 LATCH_TIMEOUT = 60.0  # seconds that a request waits for the boot to be complete
 
 
-def create_app(bus: Bus, reader: Bus, latch: threading.Event) -> Flask:
+def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collection[str] = ()) -> Flask:
     """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused.
 
-    ``reader`` answers jobs that only read while the engine does not.
+    ``reader`` answers jobs that only read while the engine does not. ``origins``: of web pages that may use the API.
     """
     app = Flask("dockyard", static_folder=None)
     app.url_map.strict_slashes = False
@@ -36,5 +37,5 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event) -> Flask:
 
     for noun in (system, build, containers, events, images, networks, control, exec, volumes):
         app.register_blueprint(noun.routes)
-    app.wsgi_app = Versions(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,13 @@ from gunicorn.app.base import BaseApplication
 
 from services.apiserver.activation import Latch, jobs
 from services.apiserver.app import create_app
+from services.apiserver.tls import TlsListener
 from services.apiserver.versions import SERVER
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint, reader_endpoint
 from shared.bus.worker import Worker, serve_in_thread
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.tls import server_context
 
 __all__ = ["serve"]
 
@@ -58,6 +61,7 @@ class _Server(BaseApplication):
             "loglevel": "warning",
             "when_ready": _sockets_are_not_ours,
             "post_fork": _die_with_parent,
+            "post_worker_init": _speak_tls,
             "control_socket_disable": True,
         }
         for name, value in settings.items():
@@ -69,7 +73,7 @@ class _Server(BaseApplication):
         latch = Latch()
         serve_in_thread(Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
         reader = Client(reader_endpoint(self.dockyard.run), "apiserver")
-        return create_app(Client(endpoint, "apiserver"), reader, latch)
+        return create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
 
 
 def _sockets_are_not_ours(arbiter: Any) -> None:
@@ -81,3 +85,14 @@ def _die_with_parent(_arbiter: Any, _worker: Any) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:
         os._exit(0)
+
+
+def _speak_tls(worker: Any) -> None:
+    """Have the worker accept on TCP what is decrypted; unix sockets stay plain."""
+    config: Config = worker.app.dockyard
+    if config.serves_tls:
+        context = server_context(config)
+        worker.sockets = [
+            listener if listener.family == socket.AF_UNIX else TlsListener(listener, context)
+            for listener in worker.sockets
+        ]

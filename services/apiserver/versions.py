@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib.metadata import version as distribution_version
 from typing import Any
 
 from flask import request
+
+from services.apiserver.cors import cors_headers
 
 __all__ = ["MAX_VERSION", "MIN_VERSION", "Versions", "api_version"]
 
@@ -34,12 +36,19 @@ def text(version: tuple[int, int]) -> str:
 
 
 class Versions:
-    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
-        self._app = app
+    """``origins``: of the web pages that may use the API; with some, OPTIONS is answered here, for any path."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], origins: Collection[str] = ()) -> None:
+        self._app, self._origins = app, origins
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            return start_response(status, headers + COMMON_HEADERS, exc_info)
+            return start_response(status, headers + COMMON_HEADERS + cors, exc_info)
+
+        cors = cors_headers(self._origins, environ)
+        if self._origins and environ["REQUEST_METHOD"] == "OPTIONS":
+            start("200 OK", [("Content-Length", "0")])
+            return []
 
         # gunicorn's Response, which can send the head of an answer before there is a body
         environ["dockyard.response"] = getattr(start_response, "__self__", None)

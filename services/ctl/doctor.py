@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "examine", "first_problem"]
+__all__ = ["RUNTIMES", "Finding", "examine", "first_problem"]
 
-PROGRAMS = {"crun": "crun", "conmon": "conmon", "nft": "nftables"}  # program → Debian package
+RUNTIMES = ("crun", "runc")
+PROGRAMS = {"conmon": "conmon", "nft": "nftables"}  # program → Debian package
 LIBRARIES = {"libnftables.so.1": "libnftables1"}
 FILE_SYSTEMS = {"overlay": "layers are copied instead (storage driver vfs)"}
 
@@ -31,6 +32,7 @@ def examine() -> Iterator[Finding]:
     version = sys.version_info
     yield Finding(f"Python {version.major}.{version.minor}", version >= (3, 11), "Python 3.11 or newer is needed")
     yield Finding("root", os.geteuid() == 0, "run it as root: containers need it")
+    yield Finding("OCI runtime (crun or runc)", _has(*RUNTIMES), "apt-get install crun")
     for program, package in PROGRAMS.items():
         yield Finding(f"program {program}", shutil.which(program) is not None, f"apt-get install {package}")
     for library, package in LIBRARIES.items():

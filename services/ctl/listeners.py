@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import grp
 import ipaddress
+import logging
 import os
 import socket
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from circus.sockets import CircusSocket
 
+from services.ctl.startup import StartError
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.tls import server_context
 
 __all__ = ["Listener", "make_listeners"]
 
 BACKLOG = 4096
-MODE = 0o660
+FIRST_FD = 3  # of those that are handed over: sd_listen_fds(3)
+WARNING = "/!\\ DON'T BIND ON ANY IP ADDRESS WITHOUT setting tlsverify IF YOU DON'T KNOW WHAT YOU'RE DOING /!\\ host=%s"
+log = logging.getLogger("dockyard.arbiter")
 
 
 class Listener(CircusSocket):
-    """A CircusSocket that is bound from the start; a unix one has mode 0660 and a group."""
+    """A CircusSocket that is bound from the start; a unix one has a mode and a group.
 
-    def __init__(self, name: str, group: int = -1, **address: Any) -> None:
+    ``is_encrypted``: the API's workers speak TLS on it.
+    """
+
+    def __init__(
+        self, name: str, *, group: int = -1, mode: int = 0o660, is_encrypted: bool = False, **address: Any
+    ) -> None:
         super().__init__(name, backlog=BACKLOG, umask=None, replace=True, **address)
-        self.group = group
+        self.group, self.mode, self.is_encrypted = group, mode, is_encrypted
         self.listening = False
 
     def bind_and_listen(self) -> None:
         """Circus calls this again at its start."""
         if self.listening:
             return
-        mask = os.umask(0o777 & ~MODE)
+        mask = os.umask(0o777 & ~self.mode)
         try:
             super().bind_and_listen()
         finally:
@@ -41,43 +52,126 @@ class Listener(CircusSocket):
         self.listening = True
 
 
-def make_listeners(config: Config) -> list[Listener]:
-    """Make the sockets of ``config.api_hosts``. Errors: ConfigError (not an address we serve), OSError.
+class InheritedListener(Listener):
+    """A socket that systemd made, and listens on; its path stays when it is closed."""
 
-    A stale path of an earlier stack is replaced: the caller holds the root's lock.
+    def __init__(self, name: str, descriptor: int) -> None:
+        socket.socket.__init__(self, fileno=descriptor)
+        self.name, self.is_encrypted = name, False
+        self.path = self.interface = None
+        self.is_unix = self.so_reuseport = False  # as circus is to treat it
+        self.host, self.port = "descriptor", descriptor
+        self.listening = True
+        self.set_inheritable(True)
+        self.setblocking(False)
+
+
+def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]:
+    """Make the sockets of ``config.api_hosts``. Errors: ConfigError (not an address we serve), StartError.
+
+    A stale path of an earlier stack is replaced: the caller holds the root's lock. Where clients must have a
+    certificate on every socket, there is one more, for root: the arbiter asks on it whether the API answers.
     """
-    made = []
-    for index, host in enumerate(config.api_hosts):
-        listener = _make(f"api{index}", host, config)
-        listener.bind_and_listen()
-        made.append(listener)
+    handed_over = _handed_over(environ)
+    made: list[Listener] = []
+    try:
+        for host in config.api_hosts:
+            _listen(made, host, _make(host, config, handed_over, len(made)))
+        if all(listener.is_encrypted for listener in made):
+            path = str(config.run / "ready.sock")
+            _listen(made, path, [Listener("ready", mode=0o600, path=path)])
+        if any(listener.is_encrypted for listener in made):
+            server_context(config)
+    except (ConfigError, StartError):
+        for listener in made:
+            listener.close()
+        raise
     return made
 
 
-def _make(name: str, host: str, config: Config) -> Listener:
-    scheme, separator, address = host.partition("://")
-    if scheme == "unix" and separator and address.startswith("/"):
+def _listen(made: list[Listener], host: str, listeners: Iterable[Listener]) -> None:
+    """Bind what is made of one address, and add it to ``made``."""
+    try:
+        for listener in listeners:
+            made.append(listener)
+            listener.bind_and_listen()
+    except OSError as error:
+        raise StartError(f"the API cannot listen on {host}: {error.strerror or error}") from None
+
+
+def _make(host: str, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:
+    scheme, separator, address = host.rpartition("://")
+    if scheme == "unix" and address.startswith("/"):
         Path(address).parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        return Listener(name, _group(config.group), path=address)
-    if scheme == "tcp" and separator:
-        where, _, port = address.rpartition(":")
-        try:
-            is_local = ipaddress.ip_address(where.strip("[]")).is_loopback
-            number = int(port)
-            if not 0 < number < 1 << 16:  # getaddrinfo(3) would take it modulo 65536
-                raise ValueError(port)
-        except ValueError:
-            raise ConfigError(f"hosts: {host!r} is not tcp://ADDRESS:PORT") from None
-        if not is_local:
-            raise ConfigError(f"hosts: {host!r} is not a loopback address, and there is no TLS to protect it")
-        family = socket.AF_INET6 if ":" in where else socket.AF_INET
-        return Listener(name, host=where.strip("[]"), port=number, family=family)
-    raise ConfigError(f"hosts: {host!r} is neither unix:///PATH nor tcp://ADDRESS:PORT")
+        if Path(address).exists() and not Path(address).is_socket():
+            raise ConfigError(f"hosts: {address} is there, and is not a socket")
+        yield Listener(f"api{number}", group=_group(config.group), path=address)
+    elif scheme == "fd":
+        yield from _inherit(host, address, config, handed_over)
+    elif scheme == "tcp" or not separator:
+        yield _tcp(f"api{number}", host, address, config)
+    else:
+        raise ConfigError(f"hosts: {host!r} is none of unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]")
+
+
+def _tcp(name: str, host: str, address: str, config: Config) -> Listener:
+    """ADDRESS:PORT; no address, or localhost, is 127.0.0.1. Names are not looked up: who knows what they lead to."""
+    where, _, port = address.rpartition(":")
+    where = "127.0.0.1" if where in ("", "localhost") else where.strip("[]")
+    try:
+        if not 0 < int(port) < 1 << 16:  # getaddrinfo(3) would take it modulo 65536
+            raise ValueError(port)
+        family = socket.AF_INET6 if ipaddress.ip_address(where).version == 6 else socket.AF_INET
+    except ValueError:
+        raise ConfigError(f"hosts: {host!r} is not [tcp://]ADDRESS:PORT") from None
+    _guard(host, where, config)
+    return Listener(name, host=where, port=int(port), family=family, is_encrypted=config.serves_tls)
+
+
+def _guard(host: str, address: str, config: Config) -> None:
+    """Whoever may use the API is root here."""
+    if ipaddress.ip_address(address.partition("%")[0]).is_loopback or config.tlsverify:
+        return
+    if not config.insecure_tcp:
+        raise ConfigError(
+            f"hosts: {host!r} is not a loopback address, and whoever reaches it would be root on this host; "
+            "set tlsverify, or insecure-tcp"
+        )
+    log.warning(WARNING, host)
+
+
+def _inherit(host: str, name: str, config: Config, handed_over: dict[int, str]) -> Iterator[Listener]:
+    """Yield the sockets of that name or number, or all; each is given once."""
+    wanted = [fd for fd, known_as in handed_over.items() if name in ("", "*", known_as, str(fd))]
+    if not wanted:
+        raise ConfigError(f"hosts: {host!r}: no such socket was handed over in LISTEN_FDS")
+    for descriptor in wanted:
+        del handed_over[descriptor]
+        listener = InheritedListener(f"fd{descriptor}", descriptor)
+        yield listener
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ConfigError(f"hosts: {host!r}: descriptor {descriptor} is not a listening socket")
+        if listener.family in (socket.AF_INET, socket.AF_INET6):
+            _guard(host, listener.getsockname()[0], config)
+            listener.is_encrypted = config.serves_tls
+
+
+def _handed_over(environ: Mapping[str, str]) -> dict[int, str]:
+    """Return descriptor → name of what was given to this process, and to no other: sd_listen_fds(3)."""
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+        return {}
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    return {FIRST_FD + index: names[index] if index < len(names) else "" for index in range(int(count))}
 
 
 def _group(name: str) -> int:
-    """Return the group's id; root's where there is no such group (the default one need not exist)."""
-    try:
-        return grp.getgrnam(name).gr_gid if name else 0
-    except KeyError:
+    """Return the group's id: root's for none, and where the default one does not exist. Errors: ConfigError."""
+    if not name:
         return 0
+    try:
+        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        if name == "docker":
+            return 0
+        raise ConfigError(f"group: no such group: {name}") from None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from services.ctl import jobs, processes, system
-from services.ctl.options import File, Root, Run, common, settings, the_config
+from services.ctl.flags import UpCommand, up_command
+from services.ctl.options import common, settings
 from services.ctl.stack import StackError
-from services.ctl.up import fail, find_ini, up, up_detached
+from services.ctl.up import fail
 from shared.protocol import DockyardError
 
 app = typer.Typer(
@@ -21,24 +20,7 @@ app = typer.Typer(
 app.callback()(common)
 
 
-@app.command("up")
-def up_command(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the stack is ready.")] = False,
-    root: Root = None,
-    run: Run = None,
-    config: File = None,
-    host: Annotated[list[str] | None, typer.Option("--host", "-H", help="API listener; repeat for more.")] = None,
-    bridge: Annotated[str | None, typer.Option(help="Default bridge; none: no networking.")] = None,
-    bip: Annotated[str | None, typer.Option(help="The bridge's address, as 172.30.0.1/16.")] = None,
-    storage_driver: Annotated[str | None, typer.Option(help="overlay or vfs.")] = None,
-    debug: Annotated[bool | None, typer.Option("--debug", help="Log more.")] = None,
-    circus_ini: Annotated[Path | None, typer.Option(help="Which processes run.")] = None,
-) -> None:
-    """Start the stack."""
-    common(root or settings.get("root"), run or settings.get("run"), config)
-    flags = {"hosts": host or None, "bridge": bridge, "bip": bip, "storage_driver": storage_driver, "debug": debug}
-    start = up_detached if detach else up
-    raise typer.Exit(start(the_config(**flags), (circus_ini or find_ini()).absolute()))
+app.command("up", cls=UpCommand)(up_command(settings))
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (

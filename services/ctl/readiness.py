@@ -77,7 +77,7 @@ class Readiness:
             connection.close()
 
     def _connect(self) -> socket.socket:
-        listener = self._listeners[0]
+        listener = next(listener for listener in self._listeners if not listener.is_encrypted)
         made = socket.socket(listener.family, socket.SOCK_STREAM)
         made.settimeout(TRY_TIMEOUT)
         made.connect(listener.getsockname())

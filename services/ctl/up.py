@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import configparser
-import fcntl
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from services.ctl.doctor import first_problem
 from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, make_listeners
+from services.ctl.startup import StartError, check, take_lock
 from shared.runtime.config import Config, ConfigError, to_environ
 from shared.runtime.log import set_up_logging
 
@@ -25,7 +25,6 @@ EX_CONFIG = 78
 DETACH_TIMEOUT = 90.0  # seconds
 # Who starts the arbiter again where there is no systemd: only if it was killed or crashed, not if it ended by itself.
 GUARD = 'while :; do "$@"; s=$?; case $s in 134|137|139) sleep 1 ;; *) exit $s ;; esac; done'
-log = logging.getLogger("dockyard.arbiter")
 
 
 def fail(message: str, status: int = 1) -> int:
@@ -40,35 +39,35 @@ def find_ini() -> Path:
     return next((path for path in candidates if path.exists()), candidates[0])
 
 
-def take_lock(root: Path) -> int | None:
-    """Take the root's lock, held as long as the process lives; None if another stack has it."""
-    root.mkdir(mode=0o710, parents=True, exist_ok=True)
-    descriptor = os.open(root / "dockyard.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
 def up(config: Config, ini: Path) -> int:
     """Run the stack; returns the exit status."""
-    problem = first_problem()
-    if problem is not None:
-        return fail(f"{problem}; `dockyard doctor` prints the whole list")
-    if take_lock(config.root) is None:
-        return fail(f"another dockyard stack runs on {config.root}")
     set_up_logging(debug=config.debug)
-    config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
-    config.run.chmod(0o711)
     try:
-        listeners = make_listeners(config)
+        config = check(config)
+        config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+        config.run.chmod(0o711)
+        with pidfile(config.pid_path):
+            return run_stack(config, ini, make_listeners(config, os.environ))
     except ConfigError as error:
         return fail(str(error), EX_CONFIG)
+    except StartError as error:
+        return fail(str(error))
+
+
+@contextmanager
+def pidfile(path: Path) -> Iterator[None]:
+    """Tell our pid in a file, for as long as the block lasts. Errors: ConfigError."""
+    own = str(os.getpid())
+    try:
+        path.write_text(own)
     except OSError as error:
-        return fail(f"the API's socket cannot be made: {error}")
-    return run_stack(config, ini, listeners)
+        raise ConfigError(f"pidfile: {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if path.read_text() == own:  # not of a stack that was given the same name
+                path.unlink()
 
 
 def run_stack(config: Config, ini: Path, listeners: list[Listener]) -> int:
@@ -76,7 +75,8 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener]) -> int:
 
     async def run() -> int:
         try:
-            launcher = Launcher(ini, config.run, to_environ(config), listeners)
+            environ = {**to_environ(config), "TMPDIR": str(config.temporary)}
+            launcher = Launcher(ini, config.run, environ, listeners)
         except (OSError, ValueError, configparser.Error) as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
         return await launcher.run()

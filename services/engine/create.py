@@ -111,7 +111,7 @@ def _complete_host_config(engine: Engine, given: HostConfig) -> HostConfig:
     host_config = msgspec.structs.replace(given)
     if host_config.network_mode in ("", "default"):
         host_config.network_mode = "bridge"
-    host_config.runtime = host_config.runtime or engine.config.exec_driver
+    host_config.runtime = host_config.runtime or engine.config.runtime
     host_config.ipc_mode = host_config.ipc_mode or "private"
     host_config.cgroupns_mode = host_config.cgroupns_mode or "private"
     host_config.shm_size = host_config.shm_size or SHM_SIZE

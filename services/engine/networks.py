@@ -60,14 +60,16 @@ class Networks:
             created=rfc3339(self._created),
             scope="local",
             driver=DRIVERS[name],
-            ipam={"Driver": "default", "Options": None, "Config": _ipam(bridge)},
+            ipam={"Driver": "default", "Options": None, "Config": _ipam(bridge, engine.config.fixed_cidr)},
             containers=containers,
             options=_options(engine, bridge),
         )
 
 
-def _ipam(bridge: Bridge | None) -> list[dict[str, str]]:
-    return [{"Subnet": bridge.subnet, "Gateway": bridge.address.split("/")[0]}] if bridge else []
+def _ipam(bridge: Bridge | None, part: str) -> list[dict[str, str]]:
+    if bridge is None:
+        return []
+    return [{"Subnet": bridge.subnet, **({"IPRange": part} if part else {}), "Gateway": bridge.address.split("/")[0]}]
 
 
 def _options(engine: Engine, bridge: Bridge | None) -> dict[str, str]:

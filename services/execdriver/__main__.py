@@ -10,6 +10,7 @@ from services.execdriver.crun import Crun
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
 from services.execdriver.reports import Reports
+from services.execdriver.runc import Runc
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.bus.tickets import TicketServer
@@ -17,11 +18,13 @@ from shared.bus.worker import Worker
 from shared.runtime.config import Config
 from shared.runtime.process import run
 
+RUNTIMES: dict[str, type[Crun]] = {"crun": Crun, "runc": Runc}
+
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
     endpoint = engine_endpoint(config.run)
     complete_hierarchies()
-    runtime = Crun(config.exec_driver, config.run / "crun")
+    runtime = RUNTIMES[config.runtime](config.exec_driver, config.run / "oci")
     reports = Reports(Client(endpoint, "execdriver"))
     containers, execs = Containers(config, runtime, reports), Execs(config, runtime, reports)
     driver = ExecDriver(containers, execs, TicketServer(config.run / "execdriver.tickets"))

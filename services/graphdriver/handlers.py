@@ -55,7 +55,7 @@ class GraphDriver:
         self.temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
         root.chmod(0o710)
         self.blobs = Blobs(root)
-        self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary), self.blobs)
+        self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary, config.storage_opt), self.blobs)
         self.volumes = Volumes([Local(config.root / "volumes")], config.run / "volumes", self.layers)
         self.tickets = TicketServer(config.run / "graphdriver.tickets")
         self.bus = bus

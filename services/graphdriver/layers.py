@@ -12,6 +12,7 @@ import secrets
 import shutil
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,10 +30,14 @@ __all__ = ["Layers", "choose_driver"]
 SHORT = 12  # hex digits of a chain id in a directory's name
 
 
-def choose_driver(name: str, directory: Path) -> StorageDriver:
-    """Return the driver of that name, or the best that works in ``directory``. Errors: DockyardError."""
-    if name != "vfs" and Overlay.works(directory):
-        return Overlay()
+def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> StorageDriver:
+    """Return the driver of that name, or the best that works in ``directory``. Errors: DockyardError.
+
+    ``options``: those of overlay, as ``overlay.xino=on``.
+    """
+    overlay = Overlay([option.removeprefix("overlay.") for option in options])
+    if name != "vfs" and overlay.works(directory):
+        return overlay
     if name == "overlay":
         raise DockyardError(f"storage driver overlay does not work in {directory}")
     return Vfs()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.graphdriver import syscalls
@@ -21,10 +22,14 @@ MAX_OPTIONS = 4095  # bytes that mount(2) takes
 
 
 class Overlay:
+    """``options``: further ones of mount(8), as ``xino=on``."""
+
     name = "overlay"
 
-    @staticmethod
-    def works(directory: Path) -> bool:
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        self._options = "".join(f",{option}" for option in options)
+
+    def works(self, directory: Path) -> bool:
         """Try a real mount in ``directory``."""
         with tempfile.TemporaryDirectory(dir=directory) as trial:
             top = Path(trial)
@@ -35,7 +40,7 @@ class Overlay:
                     "overlay",
                     top / "merged",
                     "overlay",
-                    f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work",
+                    f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work{self._options}",
                 )
             except OSError:
                 return False
@@ -63,7 +68,7 @@ class Overlay:
             return merged
         # overlayfs wants a lower directory; an image without layers gets an empty one
         lower = ":".join(str(self.diff_path(Path(layer.name))) for layer in reversed(layers)) or EMPTY
-        options = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work"
+        options = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work{self._options}"
         if len(options) > MAX_OPTIONS:
             raise OSError(errno.ENAMETOOLONG, f"{len(layers)} layers are too many for one mount")
         with syscalls.working_directory(layers[0].parent if layers else container):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from services.netdriver.firewall import Firewall
 from services.netdriver.handlers import drivers, jobs
 from services.netdriver.netdriver import NetDriver
-from services.netdriver.nft import Nft
 from shared.bus.sockets import engine_endpoint
 from shared.bus.worker import Worker
 from shared.runtime.config import Config
@@ -22,7 +21,7 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a descriptor for each published port
     firewall = None
     if config.bridge != "none":
-        firewall = Firewall(Nft(), config.bridge, ip_masq=config.ip_masq)
+        firewall = Firewall.of(config)
         threading.Thread(target=firewall.watch, args=(stop,), name="firewall", daemon=True).start()
     netdriver = NetDriver(config, drivers(config, firewall))
     worker = Worker(engine_endpoint(config.run), "netdriver", netdriver, jobs)

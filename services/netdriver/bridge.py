@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import ENODEV
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from services.netdriver.defaultbridge import ensure_bridge, ports_of
 from services.netdriver.firewall import Firewall
@@ -77,7 +77,7 @@ class BridgeDriver:
                 for interface in held:
                     self._hold_again(interface)
             if self._pool is None or self._pool.gateway != gateway:
-                self._pool = Pool(gateway)
+                self._pool = Pool(gateway, IPv4Network(self._config.fixed_cidr) if self._config.fixed_cidr else None)
                 for interface in held:
                     self._pool.claim(IPv4Address(interface.address))
             self._mtu = bridge.mtu
@@ -96,7 +96,7 @@ class BridgeDriver:
         if job.mac_address and not UNICAST_MAC.fullmatch(job.mac_address):
             raise InvalidArgument(f"invalid MAC address: {job.mac_address}")
         pool = self._addresses()
-        ports = self._ports.hold(parse(job.ports, self._config.ip))
+        ports = self._hold(parse(job.ports, self._config.ip))
         try:
             address = pool.allocate()
         except Unavailable:
@@ -114,8 +114,13 @@ class BridgeDriver:
         )
 
     def reserve_port(self, wanted: Request) -> AllocatedPort:
-        (port,) = self._ports.hold([wanted])
+        (port,) = self._hold([wanted])
         return port
+
+    def _hold(self, wanted: Sequence[Request]) -> list[AllocatedPort]:
+        if wanted and not self._firewall.enabled:
+            raise InvalidArgument("a port cannot be published without rules: firewall = false")
+        return self._ports.hold(wanted)
 
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         self.publish(lease)

@@ -9,7 +9,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from services.netdriver.ipam import choose_subnet
+from services.netdriver.ipam import POOLS, choose_subnet
 from services.netdriver.netlink import (
     IFF_UP,
     Rtnl,
@@ -65,7 +65,8 @@ def ensure_bridge(config: Config, known: IPv4Interface | None) -> Bridge:
     """Make the bridge with address and MTU, up, with the sysctls it needs; keep what an existing one has.
 
     ``known`` is the address that leases rely on, for a bridge that vanished under them. Raises Conflict (the name is
-    another kind of link's, or ``bip`` is not the bridge's address), Unavailable (no free pool), OSError.
+    another kind of link's, ``bip`` is not the bridge's address, ``fixed_cidr`` not in its network), Unavailable (no
+    free pool), OSError.
     """
     name = config.bridge
     with Rtnl() as rtnl:
@@ -79,15 +80,24 @@ def ensure_bridge(config: Config, known: IPv4Interface | None) -> Bridge:
             raise Conflict(f"{name} exists and is not a bridge")
         address = host.address_of(link["index"])
         if address is None:
-            address = (IPv4Interface(config.bip) if config.bip else known) or choose_subnet(host.taken())
+            address = IPv4Interface(config.bip) if config.bip else known or choose_subnet(host.taken(), _pools(config))
         elif config.bip and address != IPv4Interface(config.bip):
             raise Conflict(f"bridge ip ({config.bip}) does not match existing bridge configuration {address}")
+        if config.fixed_cidr and not IPv4Network(config.fixed_cidr).subnet_of(address.network):
+            raise Conflict(f"fixed-cidr {config.fixed_cidr} is not inside the bridge's network {address.network}")
         # an MTU that is set, even to what it is, no longer follows the ports'
         rtnl.run(add_address(link["index"], address), set_link(name, up=True, mtu=mtu))
-    _write(SYSCTL / "conf" / name / "route_localnet")  # 127.0.0.1:PORT leads to a container
+    # 127.0.0.1:PORT leads to a container; the firewall keeps containers away from the host's 127.0.0.1
+    _write(SYSCTL / "conf" / name / "route_localnet", "1" if config.firewall else "0")
     if config.ip_forward:
-        _write(SYSCTL / "ip_forward")
+        _write(SYSCTL / "ip_forward", "1")
     return Bridge(name=name, address=str(address), subnet=str(address.network), mtu=mtu)
+
+
+def _pools(config: Config) -> list[IPv4Interface]:
+    """Return the pools to choose from: those that contain what containers get addresses from."""
+    part = IPv4Network(config.fixed_cidr) if config.fixed_cidr else None
+    return [pool for pool in POOLS if part is None or part.subnet_of(pool.network)]
 
 
 def ports_of(bridge: str, prefix: str) -> list[str]:
@@ -117,7 +127,7 @@ def _random_mac() -> str:
     return "02:42:" + secrets.token_bytes(4).hex(":")
 
 
-def _write(sysctl: Path) -> None:
-    """Set a switch to 1, unless it is: /proc/sys may be read-only where an administrator has set it already."""
-    if sysctl.read_text().strip() != "1":
-        sysctl.write_text("1")
+def _write(sysctl: Path, value: str) -> None:
+    """Set a switch, unless it is set: /proc/sys may be read-only where an administrator has done so already."""
+    if sysctl.read_text().strip() != value:
+        sysctl.write_text(value)

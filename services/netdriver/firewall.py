@@ -11,10 +11,12 @@ import socket
 import threading
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
+from typing import Self
 
 from services.netdriver.netlink import messages
 from services.netdriver.nft import Nft, NftError
 from shared.protocol import AllocatedPort
+from shared.runtime.config import Config
 
 __all__ = ["Firewall", "render"]
 
@@ -56,8 +58,7 @@ table ip {table} {{
 \tchain forward {{ # from elsewhere only what is published, and answers
 \t\ttype filter hook forward priority filter; policy accept;
 \t\toifname != "{bridge}" accept
-\t\tiifname "{bridge}" accept
-\t\tct state established,related accept
+{icc}\t\tct state established,related accept
 \t\tct status dnat accept
 \t\tdrop
 \t}}
@@ -65,8 +66,13 @@ table ip {table} {{
 """
 
 
-def render(table: str, bridge: str, subnet: IPv4Network, published: Published, *, ip_masq: bool) -> str:
-    """Return the nft(8) commands that replace the table, in one transaction."""
+def render(
+    table: str, bridge: str, subnet: IPv4Network, published: Published, *, ip_masq: bool, icc: bool = True
+) -> str:
+    """Return the nft(8) commands that replace the table, in one transaction.
+
+    Without ``icc`` the bridge's ports are isolated; then containers may not reach each other by way of the host either.
+    """
     elements: dict[str, list[str]] = {"published": [], "published_at": []}
     for port, address in sorted(published.items(), key=lambda item: (item[0].host_ip, item[0].host_port)):
         elements[map_of(port)].append(element(port, address))
@@ -76,9 +82,15 @@ def render(table: str, bridge: str, subnet: IPv4Network, published: Published, *
         bridge=bridge,
         subnet=subnet,
         masquerade=masquerade,
+        icc=f'\t\tiifname "{bridge}" accept\n' if icc else "",
         **{name: _elements(found) for name, found in elements.items()},
     )
-    return f"add table ip {table}\ndelete table ip {table}\n{text}"
+    return _without(table) + text
+
+
+def _without(table: str) -> str:
+    """Added first, for ``delete`` of what is not there fails."""
+    return f"add table ip {table}\ndelete table ip {table}\n"
 
 
 def map_of(port: AllocatedPort) -> str:
@@ -97,21 +109,34 @@ def _elements(found: list[str]) -> str:
 
 
 class Firewall:
-    """Thread-safe. All methods may be called again; where a change is refused, the whole table is made anew."""
+    """Thread-safe. All methods may be called again; where a change is refused, the whole table is made anew.
 
-    def __init__(self, nft: Nft, bridge: str, *, ip_masq: bool) -> None:
+    One that is not ``enabled`` has no table, and removes an earlier one: somebody else makes the rules.
+    """
+
+    def __init__(self, nft: Nft, bridge: str, *, ip_masq: bool, icc: bool = True, enabled: bool = True) -> None:
         self.table = f"dockyard_{bridge}"
         self.subnet: IPv4Network | None = None  # until `rebuild`, changes are only noted
-        self._nft, self._bridge, self._ip_masq = nft, bridge, ip_masq
+        self.enabled = enabled
+        self._nft, self._bridge, self._ip_masq, self._icc = nft, bridge, ip_masq, icc
         self._published: dict[AllocatedPort, str] = {}
         self._lock = threading.RLock()
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        options = {"ip_masq": config.ip_masq, "icc": config.icc, "enabled": config.firewall}
+        return cls(Nft(), config.bridge, **options)
 
     def rebuild(self, subnet: IPv4Network | None = None) -> None:
         """Replace the table by what is wanted. Raises NftError."""
         with self._lock:
+            if not self.enabled:
+                self._nft.run(_without(self.table))
+                return
             self.subnet = subnet or self.subnet
             if self.subnet is not None:
-                self._nft.run(render(self.table, self._bridge, self.subnet, self._published, ip_masq=self._ip_masq))
+                options = {"ip_masq": self._ip_masq, "icc": self._icc}
+                self._nft.run(render(self.table, self._bridge, self.subnet, self._published, **options))
 
     def publish(self, ports: Iterable[AllocatedPort], address: str) -> None:
         """Lead each host port to its container port at ``address``. Raises NftError."""

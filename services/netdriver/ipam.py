@@ -34,13 +34,17 @@ def choose_subnet(taken: Iterable[IPv4Network], pools: Iterable[IPv4Interface] =
 class Pool:
     """The addresses of a subnet without its network, broadcast and gateway addresses. Thread-safe.
 
-    The search goes on where it stopped (next free), so that an address just released rests as long as possible.
+    ``part``: what to allocate from, a network inside it; else all of it. The search goes on where it stopped (next
+    free), so that an address just released rests as long as possible.
     """
 
-    def __init__(self, gateway: IPv4Interface) -> None:
+    def __init__(self, gateway: IPv4Interface, part: IPv4Network | None = None) -> None:
         self.gateway = gateway
-        self._first = int(gateway.network.network_address) + 1
-        self._size = max(0, gateway.network.num_addresses - 2)
+        whole = gateway.network
+        self._part = part or whole
+        self._first = max(int(whole.network_address) + 1, int(self._part.network_address))
+        last = min(int(whole.broadcast_address) - 1, int(self._part.broadcast_address))
+        self._size = max(0, last - self._first + 1)
         self._taken = {int(gateway.ip)}
         self._next = 0  # offset from the first
         self._lock = threading.Lock()
@@ -53,7 +57,7 @@ class Pool:
                 if self._first + offset not in self._taken:
                     self._take(offset)
                     return IPv4Address(self._first + offset)
-        raise Unavailable(f"no available IPv4 addresses in {self.gateway.network}")
+        raise Unavailable(f"no available IPv4 addresses in {self._part}")
 
     def claim(self, address: IPv4Address) -> None:
         """Take this address, as a lease says; one of another subnet (the bridge was changed) needs no place here."""
@@ -69,4 +73,5 @@ class Pool:
 
     def _take(self, offset: int) -> None:
         self._taken.add(self._first + offset)
-        self._next = offset + 1
+        if 0 <= offset < self._size:
+            self._next = offset + 1

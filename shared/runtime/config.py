@@ -1,20 +1,27 @@
-"""Config: every setting of dockyard, from flags, environment, ``dockyard.toml`` and defaults, in that order."""
+"""Config: every setting of dockyard, from flags, environment, ``dockyard.toml`` and defaults, in that order.
+
+The names are those of the 2014 daemon's flags, and of today's dockerd where it has more.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
+
+from shared.runtime import values
+from shared.runtime.settings import convert, setting, settings_of, to_text
 
 __all__ = ["Config", "ConfigError", "load_config", "to_environ"]
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
+NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS")
+TLS = Path("/etc/dockyard/tls")
 
 
 class ConfigError(Exception):
@@ -23,33 +30,182 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Times in seconds. List settings are comma-separated in the environment."""
+    """Times in seconds. A comma separates the items of a list."""
 
-    root: Path = Path("/var/lib/dockyard")  # what must survive a reboot
-    run: Path = Path("/run/dockyard")  # what must not
-    hosts: tuple[str, ...] = ()  # API listeners; empty: unix://RUN/docker.sock
-    group: str = "docker"  # group of the API's unix socket; empty: none
-    debug: bool = False
-    storage_driver: str = ""  # empty: overlay where the kernel can, else vfs
-    exec_driver: str = "crun"  # the OCI runtime's program
-    bridge: str = "dockyard0"  # default bridge; none: no networking
-    bip: str = ""  # its address, as 172.30.0.1/16; empty: the first pool that no route overlaps
-    mtu: int = 0  # 0: that of the default route, else 1500
-    icc: bool = True  # containers on the default bridge may talk to each other
-    ip_forward: bool = True
-    ip_masq: bool = True
-    ip: str = "0.0.0.0"  # address that published ports bind to by default
-    dns: tuple[str, ...] = ()  # empty: the host's
-    dns_search: tuple[str, ...] = ()
-    cgroup_parent: str = "/dockyard"
-    shutdown_timeout: float = 5.0
-    job_retention: float = 7 * 24 * 3600.0  # how long the job journal remembers
-    event_retention: float = 7 * 24 * 3600.0  # how long the event journal remembers; the newest 100,000 in any case
+    root: Path = setting(
+        Path("/var/lib/dockyard"),
+        "what must survive a reboot: records, images, logs",
+        section="The stack",
+        also=("graph",),
+        letter="g",
+    )
+    run: Path = setting(Path("/run/dockyard"), "what must not: sockets, leases, what runs")
+    pidfile: Path | None = setting(
+        None,
+        "the stack's pid, for others to read; empty: RUN/dockyard.pid. What keeps a second stack away is ROOT's lock",
+        letter="p",
+    )
+    tmpdir: Path | None = setting(None, "TMPDIR of all processes; empty: ROOT/tmp, which is cleared at each start")
+    debug: bool = setting(False, "log more", letter="D")
+    restart: bool = setting(
+        True,
+        "honour restart policies at the start; what runs is never stopped by one (live-restore is always on)",
+        letter="r",
+    )
+    cgroup_parent: str = setting("/dockyard", "the cgroup above all containers")
+    shutdown_timeout: float = setting(5.0, "seconds that jobs under way are given at a stop", check=values.is_amount)
+    job_retention: float = setting(7 * 24 * 3600.0, "seconds that the job journal remembers", check=values.is_amount)
+    event_retention: float = setting(
+        7 * 24 * 3600.0,
+        "seconds that the event journal remembers; the newest 100,000 in any case",
+        check=values.is_amount,
+    )
+    nowarn_kernel_version: bool = setting(False, "say nothing of an old kernel")
+
+    hosts: tuple[str, ...] = setting(
+        (),
+        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock",
+        section="The API",
+        also=("host",),
+        letter="H",
+    )
+    group: str = setting(
+        "docker", 'group of the API\'s unix socket; "": root alone. Only "docker" need not exist', letter="G"
+    )
+    tls: bool = setting(False, "speak TLS on tcp://; unix:// stays plain")
+    tlsverify: bool = setting(False, "the same, and demand a client certificate that tlscacert vouches for")
+    tlscacert: Path = setting(TLS / "ca.pem", "who vouches for clients")
+    tlscert: Path = setting(TLS / "cert.pem", "the API's certificate, with what leads to its CA")
+    tlskey: Path = setting(TLS / "key.pem", "its private key")
+    insecure_tcp: bool = setting(
+        False, "allow tcp:// beyond loopback without tlsverify: whoever reaches the port is root on this host"
+    )
+    cors: tuple[str, ...] = setting(
+        (), "origins whose pages may use the API, as https://example.com; *: any", check=values.is_origin
+    )
+    api_enable_cors: bool = setting(False, 'as cors = ["*"]')
+
+    storage_driver: str = setting(
+        "",
+        "overlay or vfs; empty: overlay where the kernel can, else vfs",
+        section="Drivers",
+        letter="s",
+        check=values.is_storage_driver,
+    )
+    storage_opt: tuple[str, ...] = setting(
+        (), "options of the storage driver; there is overlay.xino=on|off|auto", check=values.is_storage_option
+    )
+    exec_driver: str = setting("crun", "the OCI runtime: crun or runc, or the path of one", letter="e")
+    selinux_enabled: bool = setting(False, "refused: containers get no labels, and nobody shall believe they have")
+    context: tuple[str, ...] = setting(
+        (), "label options of all containers, as type:container_t; refused with selinux-enabled", check=values.is_label
+    )
+
+    bridge: str = setting(
+        "dockyard0", "the default bridge, made if it is not there; none: no networking", section="Network", letter="b"
+    )
+    bip: str = setting(
+        "", "its address, as 172.30.0.1/16; empty: one whose network overlaps no route", check=values.is_bridge_address
+    )
+    fixed_cidr: str = setting(
+        "",
+        "the part of the bridge's network that containers get addresses from; empty: all of it",
+        check=values.is_network,
+    )
+    icc: bool = setting(True, "containers on the default bridge may talk to each other")
+    ip: str = setting("0.0.0.0", "address that published ports bind to by default", check=values.is_ipv4)
+    ip_forward: bool = setting(True, "turn on net.ipv4.ip_forward")
+    ip_masq: bool = setting(True, "masquerade what leaves the bridge's network; off without firewall")
+    firewall: bool = setting(
+        True, "have nftables rules of our own; without them no port is published", also=("iptables",)
+    )
+    mtu: int = setting(
+        0, "of the bridge and its containers, in bytes; 0: that of the default route, else 1500", check=values.is_mtu
+    )
+    dns: tuple[str, ...] = setting((), "name servers of containers; empty: the host's", check=values.is_address)
+    dns_search: tuple[str, ...] = setting(
+        (), "domains that containers search; empty: the host's; .: none", check=values.is_domain
+    )
+
+    registry_mirrors: tuple[str, ...] = setting(
+        (),
+        "where to ask for Docker Hub's images first, as https://host[:port]",
+        section="Registries",
+        also=("registry_mirror",),
+        check=values.is_mirror,
+    )
+    insecure_registries: tuple[str, ...] = setting(
+        (),
+        "host[:port] or network of registries without a proper certificate; 127.0.0.0/8 always is",
+        also=("insecure_registry",),
+        check=values.is_registry,
+    )
+
     listen_fds: tuple[int, ...] = ()  # set by the launcher for the apiserver: descriptors of its listeners
 
     @property
     def api_hosts(self) -> tuple[str, ...]:
         return self.hosts or (f"unix://{self.run}/docker.sock",)
+
+    @property
+    def runtime(self) -> str:
+        """Name the OCI runtime."""
+        return Path(self.exec_driver).name
+
+    @property
+    def temporary(self) -> Path:
+        return self.tmpdir or self.root / "tmp"
+
+    @property
+    def pid_path(self) -> Path:
+        return self.pidfile or self.run / "dockyard.pid"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return ("*",) if self.api_enable_cors else self.cors
+
+    @property
+    def serves_tls(self) -> bool:
+        return self.tls or self.tlsverify
+
+
+SETTINGS = {one.name: one for one in settings_of(Config)}
+NAMES = {name: one.name for one in SETTINGS.values() for name in (one.name, *one.also)}
+
+
+def _outside(config: Config) -> bool:
+    """Say whether fixed-cidr is not a part of the network that bip names."""
+    if not (config.bip and config.fixed_cidr):
+        return False
+    return not IPv4Network(config.fixed_cidr).subnet_of(IPv4Interface(config.bip).network)
+
+
+# what cannot be had together, in the order of the 2014 daemon
+CONTRADICTIONS: tuple[tuple[Callable[[Config], bool], str], ...] = (
+    (
+        lambda c: c.bridge == "none" and bool(c.bip),
+        "You specified --bridge=none & --bip, mutually exclusive options. Please specify only one.",
+    ),
+    (
+        lambda c: not c.firewall and not c.icc,
+        "You specified --firewall=false with --icc=false. ICC uses the firewall to function. "
+        "Please set --icc or --firewall to true.",
+    ),
+    (
+        lambda c: not c.firewall and c.ip_masq,
+        "You specified --firewall=false with --ip-masq=true. IP masquerading uses the firewall to function. "
+        "Please set --ip-masq to false or --firewall to true.",
+    ),
+    (
+        lambda c: c.bridge == "none" and bool(c.fixed_cidr),
+        "You specified --bridge=none & --fixed-cidr, mutually exclusive options. Please specify only one.",
+    ),
+    (_outside, "You specified a --fixed-cidr that is not inside the network of --bip."),
+    (
+        lambda c: c.storage_driver == "vfs" and bool(c.storage_opt),
+        "You specified --storage-driver=vfs with a --storage-opt of overlay. Please specify only one.",
+    ),
+)
 
 
 def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Config:
@@ -58,33 +214,48 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
     ``DOCKYARD_CONFIG`` names another file than `DEFAULT_FILE`; a file that was named must exist.
     """
     named = file or (Path(environ["DOCKYARD_CONFIG"]) if environ.get("DOCKYARD_CONFIG") else None)
-    values = _read_file(named or DEFAULT_FILE, must_exist=named is not None)
-    hints = get_type_hints(Config)
-    for name in hints:
-        if PREFIX + name.upper() in environ:
-            values[name] = environ[PREFIX + name.upper()]
-    values |= {name: value for name, value in flags.items() if value is not None}
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ConfigError(f"unknown key: {unknown[0]}")
-    return _check(Config(**{name: _convert(name, hints[name], value) for name, value in values.items()}))
+    given = _own_names(_read_file(named or DEFAULT_FILE, must_exist=named is not None).items())
+    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    given |= _own_names((name, variables[name]) for name in sorted(variables) if name not in NOT_SETTINGS)
+    given |= _own_names((name, value) for name, value in flags.items() if value is not None)
+    made = {name: _value(name, value) for name, value in given.items()}
+    if not made.get("firewall", True):
+        made.setdefault("ip_masq", False)
+    if made.get("storage_opt"):
+        made.setdefault("storage_driver", "overlay")
+    descriptors = convert(tuple[int, ...], environ.get("DOCKYARD_LISTEN_FDS", ""))
+    config = Config(**made, listen_fds=descriptors)
+    for contradicts, message in CONTRADICTIONS:
+        if contradicts(config):
+            raise ConfigError(message)
+    return config
 
 
 def to_environ(config: Config) -> dict[str, str]:
-    """Return the settings that differ from the defaults as ``DOCKYARD_*`` variables, for child processes."""
-    default = Config()
-    result = {}
-    for field in dataclasses.fields(Config):
-        value = getattr(config, field.name)
-        if value != getattr(default, field.name):
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            result[PREFIX + field.name.upper()] = text
-    return result
+    """Return all settings as variables for child processes, which read no file: it may have changed meanwhile."""
+    variables = {PREFIX + name.upper(): to_text(getattr(config, name)) for name in SETTINGS}
+    if config.listen_fds:
+        variables["DOCKYARD_LISTEN_FDS"] = to_text(config.listen_fds)
+    return {**variables, "DOCKYARD_CONFIG": os.devnull}
+
+
+def _own_names(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return setting → value of one source. Raises ConfigError for a name that is none, and for two of one setting."""
+    spelt: dict[str, str] = {}
+    found = {}
+    for key, value in given:
+        name = NAMES.get(key.removeprefix(PREFIX).lower() if key.startswith(PREFIX) else key.replace("-", "_"))
+        if name is None:
+            raise ConfigError(f"unknown key: {key}")
+        if name in spelt:
+            raise ConfigError(f"{spelt[name]} and {key} are one setting")
+        spelt[name], found[name] = key, value
+    return found
 
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
-        return {key.replace("-", "_"): value for key, value in tomllib.loads(path.read_text()).items()}
+        return tomllib.loads(path.read_text())
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"{path}: no such file") from None
@@ -93,54 +264,13 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _convert(name: str, kind: Any, value: Any) -> Any:
+def _value(name: str, given: Any) -> Any:
+    one = SETTINGS[name]
     try:
-        if kind is bool:
-            return _boolean(value)
-        if kind is Path:
-            return Path(_only(str, os.fspath(value))).absolute()
-        if kind is str:
-            return _only(str, value)
-        if kind in (int, float):
-            if isinstance(value, bool):
-                raise ValueError("a number is wanted")
-            return kind(value)
-        item = int if kind == tuple[int, ...] else str
-        items = [part for part in value.split(",") if part] if isinstance(value, str) else list(value)
-        return tuple(item(part) for part in items)
+        value = convert(one.kind, given)
+        if one.check is not None:
+            for item in value if one.is_list else filter(None, [value]):
+                one.check(item)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {error}") from None
-
-
-def _only(kind: type[str], value: Any) -> str:
-    if not isinstance(value, kind):
-        raise ValueError(f"a string is wanted, not {type(value).__name__}")
+        raise ConfigError(f"{one.key}: {error}") from None
     return value
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = _only(str, value).strip().lower()
-    if text in ("1", "true", "yes", "on"):
-        return True
-    if text in ("", "0", "false", "no", "off"):
-        return False
-    raise ValueError(f"true or false is wanted, not {value!r}")
-
-
-def _check(config: Config) -> Config:
-    try:
-        if config.bip:
-            ipaddress.ip_interface(config.bip)
-    except ValueError as error:
-        raise ConfigError(f"bip: {error}") from None
-    for name in ("ip", *(["dns"] if config.dns else [])):
-        for address in config.dns if name == "dns" else (config.ip,):
-            try:
-                ipaddress.ip_address(address)
-            except ValueError as error:
-                raise ConfigError(f"{name}: {error}") from None
-    if config.storage_driver not in ("", "overlay", "vfs"):
-        raise ConfigError(f"storage_driver: {config.storage_driver!r} is none of overlay, vfs")
-    return config

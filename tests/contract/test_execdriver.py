@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
+from services.execdriver.driver import Runtime
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
 from services.execdriver.reports import Reports
@@ -61,9 +63,12 @@ class Bench:
         self.ids: list[str] = []
 
     def new_driver(self) -> ExecDriver:
-        runtime, reports = Crun("crun", self.config.run / "crun"), Reports(self.bus)
+        runtime, reports = self.new_runtime(), Reports(self.bus)
         containers, execs = Containers(self.config, runtime, reports), Execs(self.config, runtime, reports)
         return ExecDriver(containers, execs, TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"))
+
+    def new_runtime(self) -> Runtime:
+        return Crun("crun", self.config.run / "oci")
 
     def do(self, job: Any) -> Any:
         return jobs[job.__struct_config__.tag](self.driver, job)
@@ -167,8 +172,14 @@ def shared_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(tmp_path: Path, shared_rootfs: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    bench.rootfs = shared_rootfs
+    with bench_at(Bench(tmp_path), shared_rootfs) as made:
+        yield made
+
+
+@contextmanager
+def bench_at(bench: Bench, rootfs: Path) -> Iterator[Bench]:
+    """Give the bench a network, and see that nothing is left of what it ran."""
+    bench.rootfs = rootfs
     holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
     try:
         own = Path("/proc/self/ns/net").stat().st_ino
@@ -185,7 +196,7 @@ def bench(tmp_path: Path, shared_rootfs: Path) -> Iterator[Bench]:
             directory.rmdir()
         assert not list((bench.config.run / "containers").iterdir())
         assert not list((bench.config.run / "exits").iterdir())
-        assert not list((bench.config.run / "crun").iterdir())
+        assert not list((bench.config.run / "oci").iterdir())
 
 
 def test_output_and_exit_code(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from services.engine import host
 from services.engine.journal import UNRECORDED
 from services.engine.record import Status
+from services.engine.registries import registry_config
 from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -120,7 +121,7 @@ def version(engine: Engine, job: SystemVersion) -> dict[str, Any]:
     programs = (engine.config.exec_driver, "conmon")
     components = [
         {"Name": "Engine", "Version": VERSION, "Details": details},
-        *({"Name": name, "Version": host.program_version(name), "Details": {}} for name in programs),
+        *({"Name": Path(name).name, "Version": host.program_version(name), "Details": {}} for name in programs),
     ]
     return {
         "Platform": {"Name": "dockyard"},
@@ -138,7 +139,7 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
     count = dict.fromkeys(Status, 0)
     for container in engine.containers:
         count[container.record.status] += 1
-    runtime = engine.config.exec_driver
+    runtime = engine.config.runtime
     running, paused = count[Status.RUNNING] + count[Status.RESTARTING], count[Status.PAUSED]
     return {
         "ID": engine.store.fact("id", host.new_engine_id()),
@@ -173,13 +174,13 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "NCPU": facts.cpus,
         "MemTotal": facts.memory,
         "IndexServerAddress": INDEX_SERVER,
-        "RegistryConfig": {"IndexConfigs": {}, "InsecureRegistryCIDRs": ["127.0.0.0/8"], "Mirrors": []},
+        "RegistryConfig": registry_config(engine.config),
         "HttpProxy": "", "HttpsProxy": "", "NoProxy": "",
         "Name": facts.hostname,
         "Labels": [],
         "ExperimentalBuild": False,
         "ServerVersion": VERSION,
-        "Runtimes": {runtime: {"path": runtime}},
+        "Runtimes": {runtime: {"path": engine.config.exec_driver}},
         "DefaultRuntime": runtime,
         "Swarm": {
             "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
@@ -188,7 +189,8 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "LiveRestoreEnabled": True,
         "Isolation": "",
         "InitBinary": "tini",
-        "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": host.program_version(runtime)}, "InitCommit": {"ID": ""},
+        "ContainerdCommit": {"ID": ""}, "InitCommit": {"ID": ""},
+        "RuncCommit": {"ID": host.program_version(engine.config.exec_driver)},
         "SecurityOptions": ["name=seccomp,profile=builtin"],
         "Warnings": engine.warnings_now(),
     }  # fmt: skip

@@ -57,12 +57,14 @@ async def _restart_later(engine: Engine, container: Container) -> None:
 
 
 def resume_restarts(engine: Engine) -> None:
-    """At boot: start what its policy wants running."""
+    """At boot: start what its policy wants running; nothing with ``restart = false``."""
     for container in engine.containers:
         record = container.record
         if record.status is Status.RESTARTING:
             record.change(Change.GIVE_UP_RESTART)
-        if record.status is Status.EXITED and record.host_config.restart_policy.name != "on-failure":
+            engine.save(container)
+        wanted = record.status is Status.EXITED and record.host_config.restart_policy.name != "on-failure"
+        if wanted and engine.config.restart:
             consider_restart(engine, container)
 
 

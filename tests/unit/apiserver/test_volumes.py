@@ -39,7 +39,7 @@ def api(**answers: Any) -> tuple[HttpClient, FakeBus]:
     latch = threading.Event()
     latch.set()
     bus = FakeBus(answers)
-    return HttpClient(create_app(bus, latch), Response), bus
+    return HttpClient(create_app(bus, bus, latch), Response), bus
 
 
 def test_create_takes_dockers_body_and_shows_dockers_volume() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from services.ctl import up
-from services.ctl.listeners import make_listeners
 from shared.runtime.config import Config, ConfigError
 
 
@@ -22,28 +21,24 @@ def config() -> Iterator[Config]:
         yield Config(root=Path(directory, "root"), run=Path(directory, "run"))
 
 
-def test_a_root_has_one_stack(config: Config) -> None:
-    lock = up.take_lock(config.root)
-    assert lock is not None
-    assert up.take_lock(config.root) is None
+def test_the_pid_file_is_there_while_the_stack_is_and_a_stale_one_is_replaced(config: Config) -> None:
+    config.run.mkdir()
+    config.pid_path.write_text("1")  # which runs: the lock decides, not this
+    with up.pidfile(config.pid_path):
+        assert config.pid_path.read_text() == str(os.getpid())
+    assert not config.pid_path.exists()
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["tcp://0.0.0.0:2375", "tcp://[::]:2375", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:-1", "tcp://127.0.0.1:0",
-     "tcp://localhost", "unix://relative", "fd://", "nonsense"],
-)  # fmt: skip
-def test_an_address_that_is_not_served_names_its_key(host: str) -> None:
-    with pytest.raises(ConfigError, match="hosts: "):
-        make_listeners(Config(hosts=(host,)))
+def test_a_pid_file_that_another_stack_has_taken_stays(config: Config) -> None:
+    config.run.mkdir()
+    with up.pidfile(config.pid_path):
+        config.pid_path.write_text("77")
+    assert config.pid_path.read_text() == "77"
 
 
-def test_a_stale_socket_is_replaced(config: Config) -> None:
-    for _ in range(2):
-        (listener,) = make_listeners(config)
-        path = config.run / "docker.sock"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o660
-        listener.close()
+def test_a_pid_file_that_cannot_be_written_names_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pidfile: "), up.pidfile(tmp_path / "none" / "pid"):
+        pytest.fail("it went on")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from services.netdriver.firewall import Firewall
 from services.netdriver.handlers import drivers
 from services.netdriver.netdriver import NetDriver
 from services.netdriver.netns import CLONE_NEWNET, remove
-from services.netdriver.nft import Nft
 from shared.protocol import AllocateInterface, Interface, PortBinding
 from shared.runtime.config import Config
 
@@ -56,7 +55,7 @@ def own_netns(run: Path) -> Iterator[None]:
 def make(run: Path, **settings: object) -> NetDriver:
     """Return a NetDriver as a new process would have it."""
     config = Config(run=run, **settings)  # type: ignore[arg-type]
-    firewall = None if config.bridge == "none" else Firewall(Nft(), config.bridge, ip_masq=config.ip_masq)
+    firewall = None if config.bridge == "none" else Firewall.of(config)
     netdriver = NetDriver(config, drivers(config, firewall))
     alive.append(netdriver)
     return netdriver

@@ -1,0 +1,160 @@
+"""Start-up checks: what must be right before anything runs, in the order of the 2014 daemon.
+
+Its first, the contradictions between settings, are `Config`'s own. Each check returns, or raises with one line:
+StartError (the host, exit status 1) or ConfigError (a setting, named; exit status 78).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from services.ctl.doctor import RUNTIMES, first_problem
+from shared.runtime.config import Config, ConfigError
+
+__all__ = ["CHECKS", "StartError", "check", "take_lock"]
+
+MIN_KERNEL = (5, 6)  # openat2(2)
+MACHINES = ("x86_64", "aarch64")  # those that the seccomp profile knows
+MUST_BE_ROOT = "dockyard needs to be run as root"
+log = logging.getLogger("dockyard.arbiter")
+
+
+class StartError(Exception):
+    """This host, as it is, cannot run the stack; the message is one line."""
+
+
+def take_lock(root: Path) -> int | None:
+    """Take the root's lock, held as long as the process lives; None if another stack has it."""
+    root.mkdir(mode=0o710, parents=True, exist_ok=True)
+    descriptor = os.open(root / "dockyard.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _claim_root(config: Config) -> None:
+    """The root is a directory that no other stack runs on: its lock decides, for a pid may be another program's."""
+    try:
+        descriptor = take_lock(config.root)
+    except PermissionError as error:
+        raise StartError(MUST_BE_ROOT if os.geteuid() else f"{error.filename}: {error.strerror}") from None
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"root: {config.root} is not a directory") from None
+    except OSError as error:
+        raise ConfigError(f"root: {error.filename}: {error.strerror}") from None
+    if descriptor is None:
+        raise StartError(f"another dockyard stack runs on {config.root}")
+
+
+def _system(config: Config) -> None:
+    """The system is Linux."""
+    if sys.platform != "linux":
+        raise StartError("dockyard is only supported on linux")
+
+
+def _user(config: Config) -> None:
+    """The user is root."""
+    if os.geteuid() != 0:
+        raise StartError(MUST_BE_ROOT)
+
+
+def _architecture(config: Config) -> None:
+    """The processor is one that the seccomp profile knows."""
+    if platform.machine() not in MACHINES:
+        raise StartError(f"dockyard supports {' and '.join(MACHINES)}, not {platform.machine()}")
+
+
+def _kernel(config: Config) -> None:
+    """The kernel is new enough; else there is a warning, for a distribution's old kernel may have what is needed."""
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    if found and (int(found[1]), int(found[2])) < MIN_KERNEL and not config.nowarn_kernel_version:
+        wanted = ".".join(map(str, MIN_KERNEL))
+        log.warning("kernel older than %s, things may fail kernel=%s", wanted, platform.release())
+
+
+def _host(config: Config) -> None:
+    """The host has the programs, libraries and kernel parts that `dockyard doctor` lists."""
+    problem = first_problem()
+    if problem is not None:
+        raise StartError(f"{problem}; `dockyard doctor` prints the whole list")
+
+
+def _temporary(config: Config) -> None:
+    """The directory for temporary files can be made."""
+    if config.tmpdir is None:
+        shutil.rmtree(config.temporary, ignore_errors=True)
+    try:
+        config.temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"tmpdir: {config.temporary}: {error.strerror}") from None
+
+
+def _selinux(config: Config) -> None:
+    """Nobody demands SELinux labels: who does must not run without them unawares."""
+    if config.selinux_enabled and not Path("/sys/fs/selinux/enforce").exists():
+        raise ConfigError("selinux-enabled: this host has no SELinux")
+    if config.selinux_enabled or config.context:
+        name = "selinux-enabled" if config.selinux_enabled else "context"
+        raise ConfigError(f"{name}: SELinux labels of containers are not implemented")
+
+
+def _storage(config: Config) -> None:
+    """A storage driver that was named works; without a name it is overlay, or else vfs."""
+    if config.storage_driver != "overlay":
+        return
+    options = [option.removeprefix("overlay.") for option in config.storage_opt]
+    with tempfile.TemporaryDirectory(dir=config.root, prefix="trial") as trial:
+        paths = {name: Path(trial, name) for name in ("lowerdir", "upperdir", "workdir")}
+        for path in paths.values():
+            path.mkdir()
+        layers = ",".join([*(f"{name}={path}" for name, path in paths.items()), *options])
+        # in a mount namespace of its own, so that nothing stays
+        command = ["unshare", "--mount", "mount", "-t", "overlay", "-o", layers, "overlay", trial]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        why = (answer.stderr.strip().splitlines() or ["mount failed"])[0].removeprefix(f"mount: {trial}: ")
+        raise ConfigError(f"storage-driver: overlay does not work in {config.root}: {why}")
+
+
+def _exec_driver(config: Config) -> None:
+    """The exec driver is known, and installed."""
+    if Path(config.exec_driver).name not in RUNTIMES:
+        raise ConfigError(f"exec-driver: unknown exec driver {config.exec_driver}")
+    if shutil.which(config.exec_driver) is None:
+        raise ConfigError(f"exec-driver: {config.exec_driver} is not installed")
+
+
+CHECKS: tuple[Callable[[Config], None], ...] = (
+    _claim_root,
+    _system,
+    _user,
+    _architecture,
+    _kernel,
+    _host,
+    _temporary,
+    _selinux,
+    _storage,
+    _exec_driver,
+)
+
+
+def check(config: Config, checks: Iterable[Callable[[Config], None]] = CHECKS) -> Config:
+    """Carry out all checks; returns the configuration with its root's real path. Errors: StartError, ConfigError."""
+    config = replace(config, root=Path(os.path.realpath(config.root)))
+    for one in checks:
+        one(config)
+    return config

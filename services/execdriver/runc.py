@@ -1,0 +1,38 @@
+"""runc as the OCI runtime: it keeps its state as crun does, starts by its own program, and says what clients expect."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from services.execdriver.crun import RUNC_PHRASE, Crun
+from shared.protocol import CommandNotExecutable, CommandNotFound, DockyardError, InvalidArgument
+
+__all__ = ["Runc"]
+
+log = logging.getLogger("dockyard.execdriver")
+
+# of its log, as logrus writes it: level=error msg="…"
+MESSAGE = re.compile(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"')
+REASONS: tuple[tuple[str, type[DockyardError]], ...] = (
+    (r'exec: ".*": .*(not found in \$PATH|no such file or directory)', CommandNotFound),
+    (r'exec: ".*": .*(permission denied|is a directory|operation not permitted)', CommandNotExecutable),
+    (r"exec format error", InvalidArgument),
+)
+
+
+class Runc(Crun):
+    def __init__(self, program: str, root: Path) -> None:
+        super().__init__(program, root)
+        self.arguments = [f"--root={root}"]
+
+    def start(self, container: str) -> None:
+        self._start_by_program(container)
+
+    def create_error(self, message: str, args: list[str]) -> DockyardError:
+        found = MESSAGE.search(message)
+        text = re.sub(r"\\(.)", r"\1", found[1]) if found else message.strip()
+        log.info("create failed command=%s runtime=%s", args[0], text)
+        kind = next((kind for pattern, kind in REASONS if re.search(pattern, text)), DockyardError)
+        return kind(f"{RUNC_PHRASE}{text}: unknown")

@@ -1,0 +1,114 @@
+"""Values: what a single setting may hold. Each check raises ValueError; `Config` says where it applies."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address, ip_network
+from urllib.parse import urlsplit
+
+__all__ = [
+    "is_address",
+    "is_amount",
+    "is_bridge_address",
+    "is_domain",
+    "is_ipv4",
+    "is_label",
+    "is_mirror",
+    "is_mtu",
+    "is_network",
+    "is_origin",
+    "is_registry",
+    "is_storage_driver",
+    "is_storage_option",
+]
+
+STORAGE_DRIVERS = ("overlay", "vfs")
+STORAGE_OPTIONS = {"overlay.xino": ("on", "off", "auto")}
+LABELS = ("user", "role", "type", "level")  # the parts of an SELinux context
+DOMAIN = re.compile(
+    r"(?=.*[a-zA-Z])[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?"
+)
+MIN_MTU, MAX_MTU = 68, 65535  # bytes: IPv4's least, a veth's most
+
+
+def is_ipv4(text: str) -> None:
+    IPv4Address(text)
+
+
+def is_address(text: str) -> None:
+    ip_address(text)
+
+
+def is_bridge_address(text: str) -> None:
+    """An address with the length of its network: 172.30.0.1/16."""
+    interface = IPv4Interface(text)
+    if interface.ip == interface.network.network_address or interface.network.prefixlen > 30:
+        raise ValueError(f"{text!r} is not the address of a bridge, as 172.30.0.1/16")
+
+
+def is_network(text: str) -> None:
+    if "/" not in text:
+        raise ValueError(f"{text!r} is not a network, as 172.30.8.0/24")
+    IPv4Network(text)
+
+
+def is_domain(text: str) -> None:
+    """A domain to search; "." for none."""
+    if text != "." and not (len(text) <= 255 and DOMAIN.fullmatch(text)):
+        raise ValueError(f"{text} is not a valid domain")
+
+
+def is_mirror(text: str) -> None:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https"):
+        raise ValueError(f"{text!r}: unsupported scheme {url.scheme!r}, http or https is wanted")
+    if not url.hostname or url.username is not None:
+        raise ValueError(f"{text!r} is not scheme://host[:port]")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError(f"{text!r}: unsupported path/query/fragment at end of the URI")
+    _ = url.port  # raises for what is none
+
+
+def is_registry(text: str) -> None:
+    """A host with or without a port, or a network of them."""
+    if "://" in text:
+        raise ValueError(f"insecure registry {text} should not contain '://'")
+    if "/" in text:
+        ip_network(text)
+    elif not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9][a-zA-Z0-9.-]*)(:\d{1,5})?", text):
+        raise ValueError(f"{text!r} is not host[:port] and not a network")
+
+
+def is_origin(text: str) -> None:
+    """What a browser sends as Origin; "*" is any."""
+    url = urlsplit(text)
+    if text != "*" and (not url.scheme or not url.netloc or text != f"{url.scheme}://{url.netloc}"):
+        raise ValueError(f"{text!r} is not an origin, as https://example.com:8443, or *")
+
+
+def is_storage_driver(text: str) -> None:
+    if text not in STORAGE_DRIVERS:
+        raise ValueError(f"{text!r} is none of {', '.join(STORAGE_DRIVERS)}")
+
+
+def is_storage_option(text: str) -> None:
+    name, _, value = text.partition("=")
+    if name not in STORAGE_OPTIONS:
+        raise ValueError(f"unknown option {name}")
+    if value not in STORAGE_OPTIONS[name]:
+        raise ValueError(f"{name} is one of {', '.join(STORAGE_OPTIONS[name])}, not {value!r}")
+
+
+def is_label(text: str) -> None:
+    if text.partition(":")[0] not in LABELS:
+        raise ValueError(f"{text!r} is not an SELinux label option, as type:container_t")
+
+
+def is_mtu(size: int) -> None:
+    if not MIN_MTU <= size <= MAX_MTU:
+        raise ValueError(f"{size} is not from {MIN_MTU} to {MAX_MTU} bytes")
+
+
+def is_amount(seconds: float) -> None:
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{seconds} is not an amount of seconds")

@@ -1,0 +1,157 @@
+"""The start-up checks: their order, and what each says."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.ctl import startup
+from services.ctl.startup import CHECKS, StartError, check
+from shared.runtime.config import Config, ConfigError
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(root=tmp_path / "root", run=tmp_path / "run")
+
+
+def refusal(config: Config, *names: str) -> str:
+    """Carry out the named checks; returns what one of them says."""
+    with pytest.raises((StartError, ConfigError)) as caught:
+        for one in CHECKS:
+            if one.__name__ in names:
+                one(config)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_the_order_is_that_of_the_2014_daemon() -> None:
+    assert [one.__name__.removeprefix("_") for one in CHECKS] == [
+        "claim_root", "system", "user", "architecture", "kernel", "host", "temporary", "selinux", "storage",
+        "exec_driver",
+    ]  # fmt: skip
+
+
+def test_the_first_that_fails_is_the_answer(config: Config) -> None:
+    done: list[str] = []
+
+    def step(name: str, fails: bool = False) -> Callable[[Config], None]:
+        def one(_: Config) -> None:
+            done.append(name)
+            if fails:
+                raise StartError(name)
+
+        return one
+
+    with pytest.raises(StartError, match="b"):
+        check(config, [step("a"), step("b", fails=True), step("c")])
+    assert done == ["a", "b"]
+
+
+def test_the_real_path_of_the_root_is_used(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "root").symlink_to("real")
+    assert check(config, []).root == tmp_path / "real"
+
+
+def test_a_root_has_one_stack(config: Config) -> None:
+    lock = startup.take_lock(config.root)
+    assert lock is not None
+    assert config.root.stat().st_mode & 0o777 == 0o710
+    assert refusal(config, "_claim_root") == f"another dockyard stack runs on {config.root}"
+    os.close(lock)
+    startup._claim_root(config)
+
+
+def test_a_root_that_is_no_directory_is_named(config: Config) -> None:
+    config.root.write_text("")
+    assert refusal(config, "_claim_root") == f"root: {config.root} is not a directory"
+    below = dataclasses.replace(config, root=config.root / "below")
+    assert refusal(below, "_claim_root") == f"root: {below.root} is not a directory"
+
+
+@ROOT_ONLY
+def test_who_is_not_root_is_told_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    script = (
+        "from services.ctl.up import up; from shared.runtime.config import Config; from pathlib import Path; import sys"
+    )
+    script += f"; sys.exit(up(Config(root=Path('{tmp_path}/root'), run=Path('{tmp_path}/run')), Path('none')))"
+    become = "import os; os.setgid(65534); os.setuid(65534); "
+    result = subprocess.run(
+        [sys.executable, "-c", script.replace("; sys.exit", f"; {become}sys.exit")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (1, "dockyard: dockyard needs to be run as root\n")
+
+
+def test_what_the_host_is(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert refusal(config, "_user") == "dockyard needs to be run as root"
+    monkeypatch.setattr(platform, "machine", lambda: "mips")
+    assert refusal(config, "_architecture") == "dockyard supports x86_64 and aarch64, not mips"
+    monkeypatch.setattr(sys, "platform", "freebsd14")
+    assert refusal(config, "_system") == "dockyard is only supported on linux"
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "is missing: apt-get install crun; `dockyard doctor` prints" in refusal(config, "_host")
+
+
+def test_an_old_kernel_only_warns(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(platform, "release", lambda: "4.19.0-18-amd64")
+    startup._kernel(dataclasses.replace(config, nowarn_kernel_version=True))
+    assert not caplog.records
+    startup._kernel(config)
+    assert caplog.messages == ["kernel older than 5.6, things may fail kernel=4.19.0-18-amd64"]
+
+
+def test_the_temporary_directory_is_cleared_if_it_is_ours(config: Config, tmp_path: Path) -> None:
+    (config.root / "tmp").mkdir(parents=True)
+    (config.root / "tmp" / "left").touch()
+    startup._temporary(config)
+    assert not list((config.root / "tmp").iterdir())
+    assert config.temporary.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "kept").touch()
+    startup._temporary(dataclasses.replace(config, tmpdir=tmp_path / "theirs"))
+    assert (tmp_path / "theirs" / "kept").exists()
+    bad = dataclasses.replace(config, tmpdir=tmp_path / "theirs" / "kept")
+    assert refusal(bad, "_temporary") == f"tmpdir: {bad.tmpdir}: File exists"
+
+
+def test_labels_that_nobody_would_set_are_refused(config: Config) -> None:
+    demanded = dataclasses.replace(config, selinux_enabled=True)
+    assert refusal(demanded, "_selinux").startswith("selinux-enabled: ")
+    labelled = dataclasses.replace(config, context=("type:container_t",))
+    assert refusal(labelled, "_selinux") == "context: SELinux labels of containers are not implemented"
+
+
+@ROOT_ONLY
+def test_a_named_storage_driver_that_cannot_work_says_why(config: Config) -> None:
+    config.root.mkdir()
+    startup._storage(dataclasses.replace(config, storage_driver="overlay", storage_opt=("overlay.xino=on",)))
+    startup._storage(dataclasses.replace(config, storage_driver="vfs"))
+    bad = dataclasses.replace(config, storage_driver="overlay", storage_opt=("overlay.nonesuch=1",))
+    message = refusal(bad, "_storage")
+    assert message.startswith(f"storage-driver: overlay does not work in {config.root}: ")
+    assert not list(config.root.iterdir())
+
+
+def test_an_unknown_exec_driver_and_one_that_is_not_there(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = dataclasses.replace(config, exec_driver="lxc")
+    assert refusal(unknown, "_exec_driver") == "exec-driver: unknown exec driver lxc"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert refusal(config, "_exec_driver") == "exec-driver: crun is not installed"
