@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.drivers import Driver
+from services.engine.health import note_health
 from services.engine.lifecycle.execs import reconcile_execs
 from services.engine.lifecycle.exits import note_exit, settle
 from services.engine.lifecycle.removal import finish_removal
@@ -168,9 +169,12 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
         note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False)
     elif entry.exit_code is not None:
         note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed)
-    elif record.pid != entry.pid:
-        record.pid = entry.pid
-        engine.save(container)
+    else:
+        if record.pid != entry.pid:
+            record.pid = entry.pid
+            engine.save(container)
+        if entry.health is not None:
+            note_health(engine, container, entry.generation, entry.health)
 
 
 def _was_interrupted(record: ContainerRecord) -> bool:

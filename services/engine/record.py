@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from shared.protocol import ContainerConfig, EndpointSettings, HostConfig, Interface
+from shared.protocol import ContainerConfig, EndpointSettings, Health, HostConfig, Interface
 
 __all__ = ["ContainerRecord", "Change", "Status", "next_status"]
 
@@ -82,6 +82,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     stopped_by_user: bool = False
     unsettled: bool = False  # what the last start took has not all been given back
     interface: Interface | None = None
+    health: Health | None = None  # of the last start; None without a health check
 
     @property
     def running(self) -> bool:

@@ -9,6 +9,7 @@ from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.health import Checks
 from services.execdriver.reports import Reports
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
@@ -22,9 +23,10 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     endpoint = engine_endpoint(config.run)
     complete_hierarchies()
     runtime = Crun(config.exec_driver, config.run / "crun")
-    reports = Reports(Client(endpoint, "execdriver"))
-    containers, execs = Containers(config, runtime, reports), Execs(config, runtime, reports)
-    driver = ExecDriver(containers, execs, TicketServer(config.run / "execdriver.tickets"))
+    bus = Client(endpoint, "execdriver")
+    reports = Reports(bus)
+    containers = Containers(config, runtime, reports, Checks(bus))
+    driver = ExecDriver(containers, Execs(config, runtime, reports), TicketServer(config.run / "execdriver.tickets"))
     worker = Worker(endpoint, "execdriver", driver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shared.protocol import DockyardError
 
-__all__ = ["complete_hierarchies", "expect_moves", "kill_all", "oom_killed", "remove"]
+__all__ = ["complete_hierarchies", "expect_moves", "kill_all", "frozen", "oom_killed", "process_files", "remove"]
 
 ROOT = Path("/sys/fs/cgroup")
 KILL_TIMEOUT = 10.0  # seconds
@@ -76,6 +76,25 @@ def _directories(path: str) -> Iterator[Path]:
     else:
         candidates = [entry / relative for entry in ROOT.iterdir() if entry.is_dir() and not entry.is_symlink()]
     yield from (directory for directory in candidates if directory.is_dir())
+
+
+def process_files(path: str) -> list[Path]:
+    """Return the files that take a process into the cgroup, one in each hierarchy."""
+    return [directory / "cgroup.procs" for directory in _directories(path)]
+
+
+def frozen(path: str) -> bool:
+    """Say whether the cgroup's processes are kept from running (a container that is paused)."""
+    relative = path.lstrip("/")
+    for file, state in (
+        (ROOT / "freezer" / relative / "freezer.state", "FROZEN"),
+        (ROOT / relative / "cgroup.freeze", "1"),
+    ):
+        try:
+            return file.read_text().strip() == state
+        except OSError:
+            continue
+    return False
 
 
 def _processes(path: str) -> set[int]:

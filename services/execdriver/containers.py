@@ -19,6 +19,7 @@ from services.execdriver.bundle import Bundle, Process, Start
 from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import write_files
+from services.execdriver.health import Checks
 from services.execdriver.reports import Reports
 from services.execdriver.spec import build_spec
 from services.execdriver.user import resolve_user
@@ -40,8 +41,8 @@ log = logging.getLogger("dockyard.execdriver")
 
 
 class Containers:
-    def __init__(self, config: Config, runtime: Runtime, reports: Reports) -> None:
-        self._config, self._runtime, self._reports = config, runtime, reports
+    def __init__(self, config: Config, runtime: Runtime, reports: Reports, checks: Checks) -> None:
+        self._config, self._runtime, self._reports, self.checks = config, runtime, reports, checks
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
@@ -70,6 +71,7 @@ class Containers:
             except BaseException:
                 self._remove(bundle)
                 raise
+            self.checks.begin(bundle, job, self._inits[job.container])
             self._exits.watch(bundle)
         return RuntimeStarted(pid=pid, monitor_pid=bundle.monitor_pid())
 
@@ -150,6 +152,7 @@ class Containers:
             cgroups.remove(start.cgroup)
         self._runtime.delete(bundle.container)
         self.attachments.end(bundle.container)
+        self.checks.end(bundle.container)
         process = self._inits.pop(bundle.container, None)
         if process is not None:
             process.close()
@@ -174,6 +177,7 @@ class Containers:
     def _on_exit(self, bundle: Bundle, code: int, when: float) -> None:
         start = bundle.start()
         self.attachments.end(bundle.container)
+        self.checks.end(bundle.container)
         if event := self._ended.get(bundle.container):
             event.set()
         if start is None:  # deleted meanwhile
@@ -201,6 +205,7 @@ class Containers:
                 self._inits[bundle.container] = process
                 self._ended[bundle.container] = threading.Event()
                 self.attachments.release(bundle)
+                self.checks.resume(bundle, process)
             self._exits.watch(bundle)
 
     def _running(self, bundle: Bundle) -> Running | None:
@@ -217,6 +222,7 @@ class Containers:
             exit_code=code,
             exited_at=when,
             oom_killed=exited is not None and cgroups.oom_killed(start.cgroup),
+            health=self.checks.health(bundle.container),
         )
 
     def _bundle(self, container: str) -> Bundle:

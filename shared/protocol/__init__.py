@@ -6,6 +6,7 @@ from shared.protocol.config import *
 from shared.protocol.containers import *
 from shared.protocol.errors import *
 from shared.protocol.exec import *
+from shared.protocol.health import *
 from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *

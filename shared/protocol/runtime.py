@@ -7,6 +7,7 @@ generation is left alone or cleaned up, never mistaken for the present one.
 from __future__ import annotations
 
 from shared.protocol.config import ContainerConfig, HostConfig
+from shared.protocol.health import Health
 from shared.protocol.job import Data, Job
 from shared.protocol.networks import Interface
 from shared.protocol.streams import Ticket
@@ -106,6 +107,7 @@ class Running(Data, frozen=True):
     exit_code: int | None = None
     exited_at: float = 0.0  # seconds since the epoch
     oom_killed: bool = False
+    health: Health | None = None  # None without a health check, and of one that has ended
 
 
 class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):

@@ -20,6 +20,7 @@ from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.health import Checks
 from services.execdriver.reports import Reports
 from shared.bus.bus import FakeBus
 from shared.bus.tickets import TicketServer, redeem
@@ -61,8 +62,12 @@ class Bench:
 
     def new_driver(self) -> ExecDriver:
         runtime, reports = Crun("crun", self.config.run / "crun"), Reports(self.bus)
-        containers, execs = Containers(self.config, runtime, reports), Execs(self.config, runtime, reports)
-        return ExecDriver(containers, execs, TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"))
+        containers = Containers(self.config, runtime, reports, Checks(self.bus))
+        return ExecDriver(
+            containers,
+            Execs(self.config, runtime, reports),
+            TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"),
+        )
 
     def do(self, job: Any) -> Any:
         return jobs[job.__struct_config__.tag](self.driver, job)
