@@ -37,7 +37,8 @@ CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
-CAPABILITIES = 64  # numbers that a kernel may know
+
+LAST_CAPABILITY = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -177,8 +178,8 @@ def drop_privileges(probe: Probe, seccomp: bytes) -> None:
     """Without no-new-privileges, a filter can only be set before capabilities are dropped; with it, best at the end."""
     if seccomp and not probe["no_new_privileges"]:
         set_filter(seccomp)
-    for number in set(range(CAPABILITIES)) - set(probe["capabilities"]):
-        libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)  # EINVAL where the kernel knows no such capability
+    for number in set(range(LAST_CAPABILITY + 1)) - set(probe["capabilities"]):
+        check(libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0), "capbset_drop")
     os.setgroups(probe["groups"])
     os.setresgid(probe["gid"], probe["gid"], probe["gid"])
     os.setresuid(probe["uid"], probe["uid"], probe["uid"])
