@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -11,9 +12,10 @@ from typing import Any, BinaryIO, Union, get_args, get_origin
 import msgspec
 
 from shared.bus.client import Client
-from shared.bus.tickets import redeem
+from shared.bus.tickets import redeem, redeem_descriptor
 from shared.protocol import (
     DockyardError,
+    ExecCreated,
     InvalidArgument,
     Job,
     Output,
@@ -26,6 +28,8 @@ from shared.protocol import (
 __all__ = ["build_job", "inject"]
 
 CHUNK = 1 << 18
+STDERR = 3  # as the monitor numbers the streams
+STDIN_CHUNK = 8192  # bytes that the monitor takes at once
 
 
 def build_job(name: str, arguments: list[str], environment: list[str]) -> Job[Any]:
@@ -100,13 +104,56 @@ def _value(kind: Any, text: str) -> Any:
 
 def inject(client: Client, job: Job[Any], *, as_json: bool) -> int:
     """Send a job as a program runs: its output to ours, our input to it, its status is returned."""
+    sessions: list[threading.Thread] = []
+
+    def note(output: Output) -> None:
+        if output.stream == "session":
+            sessions.append(_begin_session(msgspec.json.decode(output.text, type=Ticket)))
+        else:
+            _show_status(output)
+
     try:
-        result = client.call(job, timeout=None, on_status=_show_status)
+        result = client.call(job, timeout=None, on_status=note)
     except DockyardError as error:
         print(error.message, file=sys.stderr)
         return error.status
-    _show_result(result, result_type(type(job)), as_json=as_json)
+    for session in sessions:
+        session.join()
+    if not sessions or as_json:
+        _show_result(result, result_type(type(job)), as_json=as_json)
     return 0
+
+
+def _begin_session(ticket: Ticket) -> threading.Thread:
+    """Talk to a process through its monitor (`RuntimeAttach` tells how); the thread ends when its output does."""
+    monitor = redeem_descriptor(ticket)
+    threading.Thread(target=_type, args=(monitor,), daemon=True).start()
+    reader = threading.Thread(target=_listen, args=(monitor,))
+    reader.start()
+    return reader
+
+
+def _type(monitor: socket.socket) -> None:
+    try:
+        while chunk := os.read(sys.stdin.fileno(), STDIN_CHUNK):
+            monitor.send(chunk)
+        monitor.shutdown(socket.SHUT_WR)
+    except OSError:
+        return  # it takes no more
+
+
+def _listen(monitor: socket.socket) -> None:
+    with monitor:
+        while True:
+            try:
+                packet = monitor.recv(CHUNK)
+            except ConnectionResetError:
+                continue  # closed with input unread: the output before that is still to come
+            if not packet:
+                return
+            target = sys.stderr if packet[0] == STDERR else sys.stdout
+            target.buffer.write(packet[1:])
+            target.buffer.flush()
 
 
 def _show_status(output: Output) -> None:
@@ -137,6 +184,8 @@ def _show_result(result: Any, kind: Any, *, as_json: bool) -> None:
         print(result)
     elif kind == list[str] and not as_json:
         print("\n".join(result))
+    elif isinstance(result, ExecCreated) and not as_json:  # the id, as in 2014
+        print(result.id)
     elif hasattr(result, "id") and hasattr(result, "warnings") and not as_json:  # create: the id, as in 2014
         print("\n".join(result.warnings), file=sys.stderr, end="\n" if result.warnings else "")
         print(result.id)
