@@ -26,6 +26,7 @@ class Driver:
     pid: int
     names: list[str]
     pool: bool
+    catchall: bool
     pidfd: int
     heard: float = field(default_factory=time.monotonic)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,11 +60,14 @@ class Drivers:
             elif not (registration.pool and other.pool and other.service == service):
                 for name in set(registration.names) & set(other.names):
                     raise Conflict(f"Can't overwrite handler for command {name}")
+                if registration.catchall and other.catchall:
+                    raise Conflict(f"{other.service} catches all other jobs already")
         try:
             pidfd = os.pidfd_open(registration.pid)
         except OSError as error:
             raise InvalidArgument(f"no process {registration.pid}: {error.strerror}") from error
-        driver = Driver(peer, service, registration.pid, registration.names, registration.pool, pidfd)
+        names, pool, catchall = registration.names, registration.pool, registration.catchall
+        driver = Driver(peer, service, registration.pid, names, pool, catchall, pidfd)
         self._drivers[peer] = driver
         asyncio.get_running_loop().add_reader(pidfd, self.lose, driver, "died")
 
@@ -102,8 +106,10 @@ class Drivers:
                 self._on_lost(driver, "does not answer")
 
     def choose(self, name: str) -> Driver | None:
-        """Return the holder of a job name with the fewest jobs under way, if any is ready."""
-        holders = [driver for driver in self._drivers.values() if driver.usable and name in driver.names]
+        """Return the holder of a job name with the fewest jobs under way, if any is ready; else a catch-all."""
+        usable = [driver for driver in self._drivers.values() if driver.usable]
+        holders = [driver for driver in usable if name in driver.names]
+        holders = holders or [driver for driver in usable if driver.catchall]
         return min(holders, key=lambda driver: len(driver.jobs), default=None)
 
     def of(self, service: str) -> list[Driver]:

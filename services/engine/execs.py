@@ -31,7 +31,7 @@ class ExecRecord(msgspec.Struct, kw_only=True):
     created: int
     args: list[str]
     config: ExecConfig
-    attempt: str = ""  # the id that the caller gave to the start
+    attempt: str = ""  # the id of the job that started it
     pid: int = 0
     exit_code: int | None = None
     ended: int = 0

@@ -8,14 +8,16 @@ import select
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from services.execdriver import cgroups, monitor, rootfs
+from services.execdriver import monitor, rootfs
 from services.execdriver.attach import Attachments
 from services.execdriver.bundle import Bundle, Process, Start
+from services.execdriver.cgroups import Cgroup, expect_moves
 from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import write_files
@@ -56,7 +58,7 @@ class Containers:
 
     def start(self, job: RuntimeStart) -> RuntimeStarted:
         """Create and start; see `RuntimeStart`."""
-        cgroups.expect_moves()
+        expect_moves()
         bundle = self._bundle(job.container)
         with self._locks[job.container]:
             self._make_way(bundle, job.generation)
@@ -125,6 +127,16 @@ class Containers:
         except OSError as error:
             raise Conflict(f"container {container} is not running: {error.strerror}") from error
 
+    @contextmanager
+    def running(self, container: str) -> Iterator[Cgroup]:
+        """Yield the cgroup of a container that runs; it is neither started nor deleted meanwhile. Errors: NotFound."""
+        with self._locks[container]:
+            bundle = self._bundle(container)
+            start = bundle.start()
+            if start is None or container not in self._inits or bundle.exit() is not None:
+                raise NotFound(f"No such container: {container}")
+            yield Cgroup(start.cgroup)
+
     def known(self) -> list[Running]:
         """Return what runs or has ended; a start under way is waited for."""
         found = []
@@ -146,10 +158,10 @@ class Containers:
         """Remove a container's processes, cgroups, runtime state and bundle, in whatever state they are."""
         start = bundle.start()
         if start is not None:
-            cgroups.kill_all(start.cgroup)
+            Cgroup(start.cgroup).kill_all()
         self._kill_monitor(bundle)
         if start is not None:
-            cgroups.remove(start.cgroup)
+            Cgroup(start.cgroup).remove()
         self._runtime.delete(bundle.container)
         self.attachments.end(bundle.container)
         self.checks.end(bundle.container)
@@ -187,7 +199,7 @@ class Containers:
             generation=start.generation,
             exit_code=code,
             exited_at=when,
-            oom_killed=cgroups.oom_killed(start.cgroup),
+            oom_killed=Cgroup(start.cgroup).oom_killed(),
         )
         self._reports.submit(report)
 
@@ -221,7 +233,8 @@ class Containers:
             monitor_pid=bundle.monitor_pid(),
             exit_code=code,
             exited_at=when,
-            oom_killed=exited is not None and cgroups.oom_killed(start.cgroup),
+            oom_killed=exited is not None and Cgroup(start.cgroup).oom_killed(),
+            paused=exited is None and Cgroup(start.cgroup).frozen(),
             health=self.checks.health(bundle.container),
         )
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from services.execdriver import cgroups, monitor
+from services.execdriver import monitor
 from services.execdriver.attach import hand_over
 from services.execdriver.bundle import Bundle, ExecBundle, Process, Start
+from services.execdriver.cgroups import expect_moves
 from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.process import build_process
@@ -79,7 +80,7 @@ class Execs:
 
     def start(self, job: RuntimeExec, issue: Issue) -> RuntimeExecStarted:
         """Run a command once; see `RuntimeExec`. ``issue`` makes a ticket of what serves it."""
-        cgroups.expect_moves()
+        expect_moves()
         if handover := self._handovers.get(job.exec):
             handover.give_up()
         bundle = ExecBundle.of_exec(self._run, job.exec, job.container)

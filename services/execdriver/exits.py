@@ -69,6 +69,8 @@ class Exits(Generic[B]):
             log.warning("monitor lost, watching its process id=%s pid=%d", bundle.id, init.pid)
             self._add(bundle, init)
             return
+        if not bundle.directory.exists():
+            return  # deleted meanwhile: nobody asks
         log.warning("exit status lost id=%s", bundle.id)
         bundle.exit_file.write_text(str(UNKNOWN_EXIT_CODE))
         self._on_exit(bundle, UNKNOWN_EXIT_CODE, time.time())

@@ -22,9 +22,11 @@ from shared.protocol import (
     RuntimeKill,
     RuntimeList,
     RuntimeLogs,
+    RuntimePause,
     RuntimeResize,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeUnpause,
     Ticket,
 )
 
@@ -49,6 +51,18 @@ def start(driver: ExecDriver, job: RuntimeStart) -> RuntimeStarted:
 @jobs.handles(RuntimeKill)
 def kill(driver: ExecDriver, job: RuntimeKill) -> None:
     driver.containers.kill(job.container, job.signal)
+
+
+@jobs.handles(RuntimePause)
+def pause(driver: ExecDriver, job: RuntimePause) -> None:
+    with driver.containers.running(job.container) as cgroup:
+        cgroup.freeze()
+
+
+@jobs.handles(RuntimeUnpause)
+def unpause(driver: ExecDriver, job: RuntimeUnpause) -> None:
+    with driver.containers.running(job.container) as cgroup:
+        cgroup.thaw()
 
 
 @jobs.handles(RuntimeDelete)

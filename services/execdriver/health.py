@@ -20,8 +20,9 @@ from typing import Any
 
 import msgspec
 
-from services.execdriver import cgroups, prober
+from services.execdriver import prober
 from services.execdriver.bundle import Bundle, Process
+from services.execdriver.cgroups import Cgroup
 from services.execdriver.crun import EXEC_INIT_PHRASE, EXEC_PHRASE
 from services.execdriver.probe import build_probe
 from services.execdriver.prober import MAX_OUTPUT
@@ -76,7 +77,7 @@ class Check:
         start = bundle.start()
         assert start is not None
         self.bundle, self.schedule, self.health, self.pidfd = bundle, schedule, health, pidfd
-        self.generation, self.cgroup = start.generation, start.cgroup
+        self.generation, self.cgroup = start.generation, Cgroup(start.cgroup)
         self.under_way = False
         self.due = time.monotonic() + self.pause(time.time())
 
@@ -202,7 +203,7 @@ class Checks:
 
     def _ask(self, check: Check) -> None:
         """Have a probe run; a container that is paused is not probed."""
-        if cgroups.frozen(check.cgroup):
+        if check.cgroup.frozen():
             check.due = time.monotonic() + check.pause(time.time())
             return
         connection = self._connection()

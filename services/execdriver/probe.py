@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from services.execdriver import cgroups
 from services.execdriver.bpf import ANNOTATION
 from services.execdriver.bundle import Bundle
 from services.execdriver.capabilities import ALL
+from services.execdriver.cgroups import Cgroup
 
 __all__ = ["build_probe"]
 
@@ -43,5 +43,5 @@ def build_probe(bundle: Bundle, args: list[str]) -> dict[str, Any]:
         "rlimits": [(getattr(resource, r["type"]), r["soft"], r["hard"]) for r in process.get("rlimits", [])],
         "oom_score_adj": process.get("oomScoreAdj", 0),
         "seccomp": str(filter_path) if "seccomp" in spec.linux else "",
-        "cgroups": [str(path) for path in cgroups.process_files(start.cgroup)],
+        "cgroups": [str(path) for path in Cgroup(start.cgroup).process_files()],
     }

@@ -1,35 +1,15 @@
-"""Files inside a container's root filesystem, resolved as the container would: no symlink leads out.
-
-openat2(2) with RESOLVE_IN_ROOT (Linux 5.6); Python has no call for it.
-"""
+"""Files inside a container's root filesystem, resolved as the container would: no symlink leads out."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path, PurePosixPath
 
-__all__ = ["make_directory", "open_inside", "read_text"]
+from shared.runtime.openat2 import open_inside
 
-SYS_OPENAT2 = 437  # the same on every architecture
-RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+__all__ = ["make_directory", "read_text"]
+
 MAX_TEXT = 1 << 20  # bytes read of passwd and group
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-class OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-def open_inside(root: int, path: str, flags: int) -> int:
-    """Open ``path`` with the directory descriptor ``root`` as "/"; returns a descriptor. Errors: OSError."""
-    how = OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    descriptor: int = libc.syscall(SYS_OPENAT2, root, path.encode(), ctypes.byref(how), ctypes.sizeof(how))
-    if descriptor < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
-    return descriptor
 
 
 def read_text(rootfs: Path, path: str) -> str:

@@ -56,6 +56,7 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("name",)
+    REPEATABLE: ClassVar[bool] = True
 
     name: str = ""
     platform: str = ""
@@ -65,28 +66,28 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):
-    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict.
-
-    ``attempt``, an id that the caller makes, is put on record with the start. A start whose answer was lost with the
-    engine may be asked for again with the same one: it is not made twice.
-    """
+    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
-    attempt: str = ""
 
 
 class StopContainer(Job[None], frozen=True, tag="stop"):
     """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None  # seconds; None: the container's own, else 10; negative: for ever
     signal: str = ""
 
 
 class RestartContainer(Job[None], frozen=True, tag="restart"):
+    """Stop a container as `StopContainer` does, and start it; one that does not run is started."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None
     signal: str = ""
@@ -104,6 +105,7 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
     """Remove a container. Errors: Conflict (it runs, and not ``force``)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     force: bool = False
     volumes: bool = False
@@ -111,13 +113,19 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
 
 
 class RenameContainer(Job[None], frozen=True, tag="rename"):
+    """Give a container another name. Errors: Conflict (name in use), InvalidArgument."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "name")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     name: str
 
 
 class ResizeContainer(Job[None], frozen=True, tag="resize"):
+    """Tell a container's terminal its size in characters. Errors: Conflict (not running)."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "height", "width")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     height: int
     width: int
@@ -157,7 +165,10 @@ class Attachment(Data, frozen=True):
 
 
 class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
+    """Connect to a container's stdin, stdout and stderr; it may be asked for before the start."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stream: bool = True
     logs: bool = False
@@ -179,6 +190,7 @@ class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stdout: bool = True
     stderr: bool = True
@@ -259,7 +271,10 @@ class ContainerInspect(Record):
 
 
 class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspect"):
+    """Tell all that there is to know of a container. ``size``: measure its layers too."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     size: bool = False
 
@@ -300,6 +315,7 @@ class ContainerSummary(Record):
 class ListContainers(Job[list[ContainerSummary]], frozen=True, tag="containers"):
     """List containers, newest first; only the running ones unless ``all``. ``limit`` 0 for no limit."""
 
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     limit: int = 0
     size: bool = False
@@ -312,4 +328,6 @@ class Pruned(Record):
 
 
 class PruneContainers(Job[Pruned], frozen=True, tag="containers_prune"):
+    """Remove the containers that do not run, and are chosen by the filters."""
+
     filters: Filters = field(default_factory=dict)

@@ -79,22 +79,22 @@ class StartExec(Job[ExecStarted], frozen=True, tag="execStart"):
 
     Unless ``detach``, a STATUS ``session`` comes first, a ticket; it must be redeemed, and delivers a descriptor of the
     monitor's attach socket (see `shared.protocol.runtime.RuntimeAttach`); the process runs after that. Where more than
-    one comes, the last counts. ``attempt``, an id that the caller makes: a start whose answer was lost may be asked
-    for again with the same one.
+    one comes, the last counts.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("exec",)
+    REPEATABLE: ClassVar[bool] = True
 
     exec: str
     detach: bool = False
     console_size: ConsoleSize | None = None
-    attempt: str = ""
 
 
 class ResizeExec(Job[None], frozen=True, tag="execResize"):
     """Set the terminal's size. Errors: Conflict (the exec does not run)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("exec", "height", "width")
+    REPEATABLE: ClassVar[bool] = True
     exec: str
     height: int
     width: int
@@ -128,6 +128,7 @@ class ExecInspect(Record):
 
 class InspectExec(Job[ExecInspect], frozen=True, tag="exec_inspect"):
     ARGS: ClassVar[tuple[str, ...]] = ("exec",)
+    REPEATABLE: ClassVar[bool] = True
     exec: str
 
 
@@ -135,6 +136,7 @@ class WaitExec(Job[int], frozen=True, tag="exec_wait"):
     """Wait until an exec has ended and its end is on record; returns its exit code. May be called again at will."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("exec",)
+    REPEATABLE: ClassVar[bool] = True
     exec: str
 
 

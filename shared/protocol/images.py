@@ -93,6 +93,7 @@ class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
     """Export images as a docker archive that is an OCI layout too. ``images`` are references or ids."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("images",)
+    REPEATABLE: ClassVar[bool] = True
     images: list[str]
 
 
@@ -128,6 +129,9 @@ class ImageSummary(Record):
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
+    """List images, newest first."""
+
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     digests: bool = False
     filters: Filters = field(default_factory=dict)
@@ -155,7 +159,10 @@ class ImageInspect(Record):
 
 
 class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
+    """Tell all that there is to know of an image. ``image``: a reference, or an id or its beginning."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -169,12 +176,18 @@ class HistoryEntry(Record):
 
 
 class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
+    """List the steps that made an image, newest first."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
 class TagImage(Job[None], frozen=True, tag="tag"):
+    """Give an image one more reference. ``tag`` empty: ``latest``."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image", "repo", "tag")
+    REPEATABLE: ClassVar[bool] = True
     image: str
     repo: str
     tag: str = ""

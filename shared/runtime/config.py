@@ -44,6 +44,7 @@ class Config:
     cgroup_parent: str = "/dockyard"
     shutdown_timeout: float = 5.0
     job_retention: float = 7 * 24 * 3600.0  # how long the job journal remembers
+    event_retention: float = 7 * 24 * 3600.0  # how long the event journal remembers; the newest 100,000 in any case
     listen_fds: tuple[int, ...] = ()  # set by the launcher for the apiserver: descriptors of its listeners
 
     @property

@@ -121,7 +121,8 @@ class Stack:
     def pids(self, service: str) -> list[int]:
         """Return the stack's processes of a service: the arbiter's children, and gunicorn's workers."""
         assert self.process is not None
-        return [pid for pid in descendants(self.process.pid) if f"services.{service}" in command_line(pid)]
+        module = {"reader": "services.engine.reader"}.get(service, f"services.{service}")
+        return [pid for pid in descendants(self.process.pid) if module in command_line(pid).split()]
 
     # -- the end
 
@@ -218,7 +219,7 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
             stack.tidy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_stack() -> Iterator[Stack]:
     stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
     stack.start()
@@ -229,7 +230,7 @@ def shared_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The stack that most tests share; each leaves it without containers."""
+    """The stack that the tests of a module share; each leaves it without containers."""
     yield shared_stack
     ids = shared_stack.out("ps", "-aq").split()
     if ids:

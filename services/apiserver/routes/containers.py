@@ -9,11 +9,12 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from services.apiserver import attach as attaching
-from services.apiserver import jobs, params
+from services.apiserver import params
 from services.apiserver.hangups import while_connected
-from services.apiserver.jobs import RETRY_TIME, bus, call, read, show
+from services.apiserver.jobs import bus, call, read, show
 from services.apiserver.stream import Client, content_type, flushed, taken_over
 from services.apiserver.waiting import Waiting
+from shared.bus.client import RETRY_TIME
 from shared.bus.tickets import redeem
 from shared.protocol import (
     AttachContainer,
@@ -33,6 +34,7 @@ from shared.protocol import (
     RenameContainer,
     ResizeContainer,
     RestartContainer,
+    StartContainer,
     StopContainer,
     Unavailable,
     WaitContainer,
@@ -79,7 +81,7 @@ def start(ref: str) -> tuple[str, int]:
         raise InvalidArgument(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
-    jobs.start(ref)
+    call(StartContainer(container=ref))
     return "", 204
 
 

@@ -27,7 +27,6 @@ from shared.protocol import (
     Ticket,
     Unavailable,
     WaitExec,
-    new_id,
 )
 from shared.protocol.exec import ConsoleSize
 from shared.protocol.job import Record
@@ -77,9 +76,9 @@ def start(exec_id: str) -> Response:
     """Errors before the process is tried are an HTTP status; that it cannot run is said in the stream."""
     asked = params.decode(params.json_body(), Start)
     size = asked.console_size if asked.tty and api_version() >= (1, 42) else None
-    job = StartExec(exec=exec_id, detach=asked.detach, console_size=size, attempt=new_id())
+    job = StartExec(exec=exec_id, detach=asked.detach, console_size=size)
     if asked.detach:
-        read(job)
+        call(job)
         return Response(status=200)
     session = Session()
     try:
@@ -90,7 +89,7 @@ def start(exec_id: str) -> Response:
 
 def _attached(job: StartExec, session: Session, *, tty: bool) -> Response:
     try:
-        started = read(job, on_status=session.note)
+        started = call(job, on_status=session.note)
     except (Conflict, NotFound, Unavailable):
         raise
     except DockyardError as error:

@@ -8,15 +8,19 @@ from flask import Blueprint, Response, request
 
 from services.apiserver import params
 from services.apiserver.jobs import call, read, show
-from services.apiserver.transfer import load_stream
+from services.apiserver.transfer import progress_stream
 from shared.bus.tickets import redeem
 from shared.protocol import (
     DeleteImage,
     ImageHistory,
     InspectImage,
     ListImages,
+    LoadImages,
     NotImplementedByUs,
+    PullImage,
+    PushImage,
     SaveImages,
+    SearchImages,
     TagImage,
     Ticket,
 )
@@ -54,15 +58,38 @@ def delete(ref: str) -> Response:
 
 @routes.post("/create")
 def pull() -> Response:
-    name = params.text("fromImage") or params.text("fromSrc")
-    raise NotImplementedByUs(
-        f"cannot pull or import {name!r}: registries are not implemented; get the image with 'docker load'"
+    if params.text("fromSrc"):
+        raise NotImplementedByUs("import is not implemented; get the image with 'docker load'")
+    job = PullImage(
+        image=params.text("fromImage"),
+        tag=params.text("tag"),
+        platform=params.text("platform"),
+        auth=params.registry_auth(),
     )
+    return progress_stream(job)
+
+
+@routes.post("/<path:ref>/push")
+def push(ref: str) -> Response:
+    job = PushImage(image=ref, tag=params.text("tag"), platform=params.text("platform"), auth=params.registry_auth())
+    return progress_stream(job)
+
+
+@routes.get("/search")
+def search() -> Response:
+    job = SearchImages(
+        term=params.text("term"),
+        limit=params.integer("limit"),
+        filters=params.filters(),
+        auth=params.registry_auth(),
+    )
+    return show(read(job, timeout=60.0))
 
 
 @routes.post("/load")
 def load() -> Response:
-    return load_stream()
+    job = LoadImages(quiet=params.boolean("quiet", default=True))
+    return progress_stream(job, request.stream, errors_in_band=True)
 
 
 @routes.get("/get")

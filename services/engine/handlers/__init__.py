@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.engine.handlers import containers, exec, images, networks, runtime, system
+from services.engine.handlers import (
+    build,
+    containers,
+    control,
+    exec,
+    images,
+    networks,
+    runtime,
+    system,
+    volumes,
+)
 from shared.bus.handlers import Handlers
 
 __all__ = ["all_jobs"]
 
+NOUNS = (
+    build,
+    containers,
+    control,
+    exec,
+    images,
+    networks,
+    runtime,
+    system,
+    volumes,
+)
+
 
 def all_jobs() -> Handlers[Any]:
-    return Handlers(containers.jobs, exec.jobs, images.jobs, networks.jobs, runtime.jobs, system.jobs)
+    return Handlers(*(noun.jobs for noun in NOUNS))

@@ -10,6 +10,7 @@ from services.engine.container import Container
 from services.engine.create import merge_environment
 from services.engine.execs import LOST_EXIT_CODE, Exec, ExecRecord
 from services.engine.record import Status
+from shared.bus.context import asked_again, job_id
 from shared.protocol import (
     CommandNotFound,
     Conflict,
@@ -69,7 +70,7 @@ async def start_exec(engine: Engine, job: StartExec) -> ExecStarted:
 async def _start(engine: Engine, exec_: Exec, job: StartExec) -> ExecStarted:
     async with exec_.lock:
         record, config = exec_.record, exec_.record.config
-        again = bool(job.attempt) and job.attempt == record.attempt
+        again = asked_again() and record.attempt == job_id()
         if not again and (record.running or record.exit_code is not None):
             raise Conflict(f"exec command {record.id} has already run")
         if not record.running and record.exit_code is None:
@@ -90,7 +91,7 @@ async def _run(engine: Engine, exec_: Exec, job: StartExec, *, announce: bool) -
     if container is None:
         raise NotFound(f"No such exec instance: {record.id}")
     check_running(container)
-    record.attempt = job.attempt
+    record.attempt = job_id()
     if announce:
         with engine.store.transaction():
             engine.store.put_exec(record)

@@ -22,6 +22,7 @@ from shared.protocol import (
     CreateExec,
     DockyardError,
     ExecConfig,
+    Header,
     InspectContainer,
     InspectExec,
     InvalidArgument,
@@ -37,7 +38,7 @@ from shared.protocol import (
     WaitExec,
 )
 from shared.protocol.config import HostConfig
-from tests.unit.engine.conftest import Stack
+from tests.unit.engine.conftest import Stack, ask
 
 
 def run(stack: Stack, **host: Any) -> str:
@@ -111,16 +112,20 @@ def test_a_container_that_does_not_run_takes_no_exec(status: str, text: str) -> 
         check_running(Container(record))
 
 
-def test_an_exec_runs_once_but_the_same_attempt_may_ask_again(stack: Stack) -> None:
+def test_an_exec_runs_once_but_its_caller_may_ask_again(stack: Stack) -> None:
     run(stack)
     exec_id = create(stack)
-    stack.client.call(StartExec(exec=exec_id, attempt="a"))
-    stack.client.call(StartExec(exec=exec_id, attempt="a"))
+    first, again = Header(id="a" * 32, name="execStart"), Header(id="a" * 32, name="execStart", again=True)
+    job = StartExec(exec=exec_id)
+    assert ask(stack, first, job).header.status == 0
+    assert ask(stack, again, job).header.status == 0
     stack.world.end_exec(exec_id, 0)
-    stack.client.call(StartExec(exec=exec_id, attempt="a"))
-    for attempt in ("", "b"):
-        with pytest.raises(Conflict, match=f"exec command {exec_id} has already run"):
-            stack.client.call(StartExec(exec=exec_id, attempt=attempt))
+    stack.restart_engine()
+    assert ask(stack, again, job).header.status == 0
+    for header in (Header(id="b" * 32, name="execStart"), Header(id="b" * 32, name="execStart", again=True)):
+        error = ask(stack, header, job).error()
+        assert isinstance(error, Conflict)
+        assert error.message == f"exec command {exec_id} has already run"
     assert len([job for job in stack.world.calls if isinstance(job, RuntimeExec)]) == 1
 
 
@@ -141,18 +146,18 @@ def test_a_start_that_nobody_can_tell_of_may_be_made_again(stack: Stack) -> None
     run(stack)
     exec_id = create(stack)
     stack.world.script["runtime_exec"] = lambda job: (_ for _ in ()).throw(Unavailable("away"))
-    with pytest.raises(Unavailable):
-        stack.client.call(StartExec(exec=exec_id, attempt="a"))
+    first, again = Header(id="a" * 32, name="execStart"), Header(id="a" * 32, name="execStart", again=True)
+    assert isinstance(ask(stack, first, StartExec(exec=exec_id)).error(), Unavailable)
     assert stack.client.call(InspectExec(exec=exec_id)).exit_code is None
     del stack.world.script["runtime_exec"]
-    stack.client.call(StartExec(exec=exec_id, attempt="a"))
+    assert ask(stack, again, StartExec(exec=exec_id)).header.status == 0
 
 
 def test_execs_outlive_the_engine(stack: Stack) -> None:
     run(stack)
     made, runs, lost, begun = (create(stack) for _ in range(4))
     for exec_id in (runs, lost, begun):
-        stack.client.call(StartExec(exec=exec_id, attempt="a"))
+        ask(stack, Header(id=exec_id[:32], name="execStart"), StartExec(exec=exec_id))
     stack.stop_engine()
     del stack.world.execs[lost]
     stack.start_engine()
@@ -164,7 +169,8 @@ def test_execs_outlive_the_engine(stack: Stack) -> None:
     stack.world.end_exec(runs, 4)
     waiter.join(5)
     assert waited == [4]
-    stack.client.call(StartExec(exec=begun, attempt="a"))
+    again = Header(id=begun[:32], name="execStart", again=True)
+    assert ask(stack, again, StartExec(exec=begun)).header.status == 0
     assert stack.client.call(InspectExec(exec=begun)).running
 
 
