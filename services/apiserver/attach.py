@@ -14,15 +14,14 @@ import struct
 from dataclasses import dataclass
 
 from services.apiserver.stream import Client
-from shared.bus.tickets import redeem
-from shared.protocol import InvalidArgument, Ticket, Unavailable
+from shared.bus.tickets import receive_descriptor, redeem
+from shared.protocol import InvalidArgument, Ticket
 
-__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "receive_monitor", "relay", "send_all"]
+__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "send_all"]
 
 log = logging.getLogger("dockyard.apiserver")
 
 STDOUT, STDERR = 2, 3  # as the monitor numbers them
-HANDOVER_TIMEOUT = 10.0  # seconds
 PACKET = 65536  # bytes, more than the monitor ever sends at once
 STDIN_CHUNK = 8192
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
@@ -62,25 +61,8 @@ def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None
         while True:
             ready = {descriptor for descriptor, _ in poller.poll()}
             if connection.fileno() in ready:
-                return _receive_descriptor(connection)
+                return receive_descriptor(connection)
             return None
-
-
-def receive_monitor(ticket: Ticket) -> socket.socket:
-    """Redeem a ticket whose descriptor is ready. Errors: Unavailable (the execdriver went away)."""
-    with redeem(ticket) as connection:
-        connection.settimeout(HANDOVER_TIMEOUT)
-        try:
-            return _receive_descriptor(connection)
-        except OSError as error:
-            raise Unavailable(f"the session is gone: {error}") from error
-
-
-def _receive_descriptor(connection: socket.socket) -> socket.socket:
-    data, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
-    if not data or not descriptors:
-        raise ConnectionResetError("the execdriver went away")
-    return socket.socket(fileno=descriptors[0])
 
 
 def send_all(ticket: Ticket, client: socket.socket) -> None:

@@ -20,6 +20,8 @@ from shared.protocol import (
     ContainerCreated,
     ContainerExit,
     DockyardError,
+    ExecCreated,
+    ExecStarted,
     InvalidArgument,
     Job,
     Output,
@@ -156,6 +158,8 @@ def _show_status(streams: Streams, as_json: bool, output: Output) -> None:
     out = streams.err if as_json else streams.out
     if output.stream == "ticket":
         streams.send(msgspec.json.decode(output.text, type=Ticket))
+    elif output.stream == "session":
+        streams.begin_session(msgspec.json.decode(output.text, type=Ticket))
     elif output.stream == "progress":
         out(json.loads(output.text).get("stream") or f"{output.text}\n")
     elif output.stream in ("stdout", "stderr"):
@@ -170,6 +174,10 @@ def _show_result(streams: Streams, result: Any, kind: Any, *, as_json: bool) -> 
     elif isinstance(result, ContainerCreated):  # the id, as in 2014
         streams.err("".join(f"{warning}\n" for warning in result.warnings))
         streams.out(f"{result.id}\n")
+    elif isinstance(result, ExecCreated):
+        streams.out(f"{result.id}\n")
+    elif isinstance(result, ExecStarted):
+        streams.end_sessions()
     elif isinstance(result, ContainerExit):
         streams.out(f"{result.status_code}\n")
     elif isinstance(result, str):

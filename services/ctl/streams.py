@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from shared.bus.tickets import redeem
+from shared.bus.tickets import receive_descriptor, redeem, redeem_descriptor
 from shared.protocol import Attachment, InvalidArgument, LogStream, Ticket, Unavailable
 
 __all__ = ["Streams", "has_stream"]
@@ -34,6 +34,7 @@ class Streams:
     stdin: int = 0
     stdout: BinaryIO = field(default_factory=lambda: sys.stdout.buffer)
     stderr: BinaryIO = field(default_factory=lambda: sys.stderr.buffer)
+    sessions: list[threading.Thread] = field(default_factory=list)
 
     def out(self, data: bytes | str) -> None:
         _write(self.stdout, data)
@@ -93,13 +94,28 @@ class Streams:
                 stream, length = FRAME.unpack(head)
                 (self.err if stream == STDERR_FRAME else self.out)(source.read(length))
 
+    def begin_session(self, ticket: Ticket) -> None:
+        """Be an exec's terminal, from a thread; `end_sessions` waits for it. Errors: Unavailable."""
+        monitor = redeem_descriptor(ticket)
+        thread = threading.Thread(target=self._converse, args=(monitor,), kwargs={"stdin": True}, name="session")
+        thread.start()
+        self.sessions.append(thread)
+
+    def end_sessions(self) -> None:
+        for session in self.sessions:
+            session.join()
+
     def _attach(self, ticket: Ticket, *, stdin: bool) -> None:
         """Be the container's terminal until it ends, or its monitor does."""
         with redeem(ticket) as connection:
-            data, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
-        if not data or not descriptors:
-            raise Unavailable("the execdriver went away")
-        with socket.socket(fileno=descriptors[0]) as monitor:
+            try:
+                monitor = receive_descriptor(connection)
+            except ConnectionResetError as error:
+                raise Unavailable("the execdriver went away") from error
+        self._converse(monitor, stdin=stdin)
+
+    def _converse(self, monitor: socket.socket, *, stdin: bool) -> None:
+        with monitor:
             if stdin:
                 threading.Thread(target=self._feed, args=(monitor,), name="stdin", daemon=True).start()
             while packet := _packet(monitor):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.drivers import Driver
+from services.engine.health import note_health
 from services.engine.lifecycle.execs import reconcile_execs
 from services.engine.lifecycle.exits import note_exit, settle
 from services.engine.lifecycle.pause import note_paused
@@ -184,13 +185,15 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
 
 
 def _correct(engine: Engine, container: Container, entry: Running) -> None:
-    """Set right what a pause, or a start, that an engine did not live to record has changed."""
+    """Set right what has changed and an engine did not live to record: a pause, a start, health."""
     record = container.record
     if record.paused != entry.paused:
         note_paused(engine, container, paused=entry.paused)
     if record.pid != entry.pid:
         record.pid = entry.pid
         engine.save(container)
+    if entry.health is not None:
+        note_health(engine, container, entry.generation, entry.health)
 
 
 def _was_interrupted(record: ContainerRecord) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.container import Container
+from services.engine.health import merge_healthcheck
 from services.engine.lifecycle.mounting import confirm_volumes, populate_volumes, provide_volumes
 from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
@@ -140,6 +141,7 @@ def _merge(
     config.working_dir = config.working_dir or image.working_dir
     config.stop_signal = config.stop_signal or image.stop_signal
     config.shell = config.shell or image.shell
+    config.healthcheck = merge_healthcheck(config.healthcheck, image.healthcheck)
     config.labels = {**(image.labels or {}), **(config.labels or {})}
     config.exposed_ports = {**(image.exposed_ports or {}), **(config.exposed_ports or {})}
     for port in host_config.port_bindings or {}:

@@ -19,6 +19,7 @@ __all__ = ["check_keys", "container_filter", "match_labels", "parse_time", "prun
 
 Filters = dict[str, list[str]]
 Test = Callable[["Engine", ContainerRecord, str], bool]
+HEALTHS = ("none", "starting", "healthy", "unhealthy")
 STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -42,6 +43,9 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
     for status in filters.get("status", []):
         if status not in STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
+    for health in filters.get("health", []):
+        if health not in HEALTHS:
+            raise InvalidArgument(f"unrecognised filter value for health: {health}")
     for code in filters.get("exited", []):
         if not code.lstrip("-").isdigit():
             raise InvalidArgument(f"invalid filter 'exited={code}'")
@@ -105,7 +109,7 @@ TESTS: dict[str, Test] = {
     ),
     "publish": lambda _e, record, value: _port(record, value, published=True),
     "expose": lambda _e, record, value: _port(record, value, published=False),
-    "health": lambda _e, _record, value: value == "none",
+    "health": lambda _e, record, value: value == (record.health.status if record.health else "none"),
     "isolation": lambda _e, _record, value: value in ("", "default"),
     "is-task": lambda _e, _record, value: value.lower() in ("false", "0"),
 }

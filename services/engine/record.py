@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from shared.protocol import ContainerConfig, EndpointSettings, HostConfig, Interface, MountPoint
+from shared.protocol import ContainerConfig, EndpointSettings, Health, HostConfig, Interface, MountPoint
 
 __all__ = ["ContainerRecord", "Change", "Status", "next_status"]
 
@@ -89,6 +89,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     stopped_by_user: bool = False
     unsettled: bool = False  # what the last start took has not all been given back
     interface: Interface | None = None
+    health: Health | None = None  # of the last start; None without a health check
     mounts: list[MountPoint] = []
     volumes_mounted: bool = False  # so said the events
     remove_volumes: bool = False  # its removal takes the anonymous ones with it

@@ -26,9 +26,6 @@ def refuse_unsupported(config: ContainerConfig, host_config: HostConfig) -> None
         _refuse_if_set(config, name)
     for name in HOST_CONFIG:
         _refuse_if_set(host_config, name)
-    test = (config.healthcheck.test if config.healthcheck else None) or ["NONE"]
-    if test[0] != "NONE":
-        raise NotImplementedByUs("health checks are not implemented")
     if host_config.log_config.type not in READABLE_LOG_DRIVERS:
         raise NotImplementedByUs(f"log driver {host_config.log_config.type!r} is not implemented")
     for mode in (host_config.network_mode, host_config.ipc_mode, host_config.pid_mode):

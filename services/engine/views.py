@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from services.engine.container import Container
+from services.engine.health import health_text
 from services.engine.mounts import shown
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
@@ -69,7 +70,8 @@ def human_duration(seconds: float) -> str:
 def status_text(record: ContainerRecord) -> str:
     now = time.time()
     if record.running:
-        return f"Up {human_duration(now - record.started / 1e9)}" + (" (Paused)" if record.paused else "")
+        said = " (Paused)" if record.paused else health_text(record.health)
+        return f"Up {human_duration(now - record.started / 1e9)}{said}"
     ago = f"({record.exit_code}) {human_duration(now - record.finished / 1e9)} ago"
     return {
         Status.CREATED: "Created",
@@ -91,6 +93,7 @@ def state(record: ContainerRecord) -> ContainerState:
         error=record.error,
         started_at=rfc3339(record.started),
         finished_at=rfc3339(record.finished),
+        health=msgspec.UNSET if record.health is None else record.health,
     )
 
 

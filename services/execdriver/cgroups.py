@@ -115,6 +115,10 @@ class Cgroup:
                     continue
         return found - {0}
 
+    def process_files(self) -> list[Path]:
+        """Return the files that take a process into the cgroup, one in each hierarchy."""
+        return [directory / "cgroup.procs" for directory in self._directories()]
+
     # -- freezing
 
     def freeze(self) -> None:

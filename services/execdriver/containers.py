@@ -21,6 +21,7 @@ from services.execdriver.cgroups import Cgroup, expect_moves
 from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import write_files
+from services.execdriver.health import Checks
 from services.execdriver.reports import Reports
 from services.execdriver.spec import build_spec
 from services.execdriver.user import resolve_user
@@ -42,8 +43,8 @@ log = logging.getLogger("dockyard.execdriver")
 
 
 class Containers:
-    def __init__(self, config: Config, runtime: Runtime, reports: Reports) -> None:
-        self._config, self._runtime, self._reports = config, runtime, reports
+    def __init__(self, config: Config, runtime: Runtime, reports: Reports, checks: Checks) -> None:
+        self._config, self._runtime, self._reports, self.checks = config, runtime, reports, checks
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
@@ -72,6 +73,7 @@ class Containers:
             except BaseException:
                 self._remove(bundle)
                 raise
+            self.checks.begin(bundle, job, self._inits[job.container])
             self._exits.watch(bundle)
         return RuntimeStarted(pid=pid, monitor_pid=bundle.monitor_pid())
 
@@ -162,6 +164,7 @@ class Containers:
             Cgroup(start.cgroup).remove()
         self._runtime.delete(bundle.container)
         self.attachments.end(bundle.container)
+        self.checks.end(bundle.container)
         process = self._inits.pop(bundle.container, None)
         if process is not None:
             process.close()
@@ -186,6 +189,7 @@ class Containers:
     def _on_exit(self, bundle: Bundle, code: int, when: float) -> None:
         start = bundle.start()
         self.attachments.end(bundle.container)
+        self.checks.end(bundle.container)
         if event := self._ended.get(bundle.container):
             event.set()
         if start is None:  # deleted meanwhile
@@ -213,6 +217,7 @@ class Containers:
                 self._inits[bundle.container] = process
                 self._ended[bundle.container] = threading.Event()
                 self.attachments.release(bundle)
+                self.checks.resume(bundle, process)
             self._exits.watch(bundle)
 
     def _running(self, bundle: Bundle) -> Running | None:
@@ -230,6 +235,7 @@ class Containers:
             exited_at=when,
             oom_killed=exited is not None and Cgroup(start.cgroup).oom_killed(),
             paused=exited is None and Cgroup(start.cgroup).frozen(),
+            health=self.checks.health(bundle.container),
         )
 
     def _bundle(self, container: str) -> Bundle:

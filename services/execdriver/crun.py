@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shared.protocol import CommandNotExecutable, CommandNotFound, DockyardError, InvalidArgument, NotFound
 
-__all__ = ["Crun"]
+__all__ = ["EXEC_INIT_PHRASE", "EXEC_PHRASE", "Crun"]
 
 log = logging.getLogger("dockyard.execdriver")
 

@@ -115,7 +115,7 @@ class Execs:
     def _hand_over(self, bundle: ExecBundle, issue: Issue) -> None:
         handover = self._handovers[bundle.exec] = Handover(bundle)
         try:
-            emit(encode_body(issue(handover.serve)).decode(), stream="ticket")
+            emit(encode_body(issue(handover.serve)).decode(), stream="session")
             handover.wait()
         finally:
             del self._handovers[bundle.exec]

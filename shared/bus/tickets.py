@@ -13,9 +13,10 @@ from pathlib import Path
 
 from shared.protocol import TICKET_LIFETIME, Ticket, Unavailable
 
-__all__ = ["TicketServer", "redeem"]
+__all__ = ["TicketServer", "receive_descriptor", "redeem", "redeem_descriptor"]
 
 TOKEN_LENGTH = 32  # hex digits
+HANDOVER_TIMEOUT = 10.0  # seconds
 Serve = Callable[[socket.socket], None]
 log = logging.getLogger("dockyard.tickets")
 
@@ -81,3 +82,21 @@ def redeem(ticket: Ticket) -> socket.socket:
         connection.close()
         raise Unavailable(f"the stream is gone: {error}") from error
     return connection
+
+
+def redeem_descriptor(ticket: Ticket) -> socket.socket:
+    """Redeem a ticket that delivers a connection which is there already. Raises Unavailable."""
+    with redeem(ticket) as connection:
+        connection.settimeout(HANDOVER_TIMEOUT)
+        try:
+            return receive_descriptor(connection)
+        except OSError as error:
+            raise Unavailable(f"the session is gone: {error}") from error
+
+
+def receive_descriptor(connection: socket.socket) -> socket.socket:
+    """Receive the socket that a ticket delivers by SCM_RIGHTS. Raises OSError (whoever had it went away)."""
+    data, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
+    if not data or not descriptors:
+        raise ConnectionResetError("the sender went away")
+    return socket.socket(fileno=descriptors[0])

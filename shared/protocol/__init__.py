@@ -8,6 +8,7 @@ from shared.protocol.containers import *
 from shared.protocol.control import *
 from shared.protocol.errors import *
 from shared.protocol.exec import *
+from shared.protocol.health import *
 from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from shared.protocol.config import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
+from shared.protocol.health import Health
 from shared.protocol.job import Data, Job, Record
 from shared.protocol.streams import Ticket
 
@@ -215,6 +216,7 @@ class ContainerState(Record):
     error: str = ""
     started_at: str = "0001-01-01T00:00:00Z"
     finished_at: str = "0001-01-01T00:00:00Z"
+    health: Health | UnsetType = UNSET  # absent without a health check
 
 
 class NetworkSettings(Record):

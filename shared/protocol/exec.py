@@ -77,7 +77,7 @@ class StartExec(Job[ExecStarted], frozen=True, tag="execStart"):
     """Run a prepared command, once. Errors: Conflict (it has run, or the container cannot take it), CommandNotFound
     (exit code 127), CommandNotExecutable and others (126).
 
-    Unless ``detach``, a STATUS ``ticket`` comes first; it must be redeemed, and delivers a descriptor of the
+    Unless ``detach``, a STATUS ``session`` comes first, a ticket; it must be redeemed, and delivers a descriptor of the
     monitor's attach socket (see `shared.protocol.runtime.RuntimeAttach`); the process runs after that. Where more than
     one comes, the last counts.
     """
@@ -151,8 +151,8 @@ class RuntimeExec(Job[RuntimeExecStarted], frozen=True, tag="runtime_exec"):
     """Run a command in a running container, with the container's sandbox.
 
     ``env`` is complete but for HOSTNAME, TERM and HOME, ``user`` as the user typed it (or the image has it). With
-    ``attach`` a STATUS ``ticket`` comes and the process runs once it has been redeemed. Called again for the same
-    exec, it finds what the first call made, or makes what that left undone: the process runs once.
+    ``attach`` a STATUS ``session`` comes, a ticket, and the process runs once it has been redeemed. Called again for
+    the same exec, it finds what the first call made, or makes what that left undone: the process runs once.
     Errors: Conflict (the container does not run), CommandNotFound, CommandNotExecutable, InvalidArgument, Unavailable
     (nobody redeemed the ticket).
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import field
 
 from shared.protocol.config import ContainerConfig, HostConfig
+from shared.protocol.health import Health
 from shared.protocol.job import Data, Job
 from shared.protocol.mounts import MountPoint
 from shared.protocol.networks import Interface
@@ -112,6 +113,7 @@ class Running(Data, frozen=True):
     exited_at: float = 0.0  # seconds since the epoch
     oom_killed: bool = False
     paused: bool = False
+    health: Health | None = None  # None without a health check, and of one that has ended
 
 
 class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):

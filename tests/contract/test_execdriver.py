@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from services.execdriver.bundle import ExecBundle
 from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
 from services.execdriver.driver import Runtime
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.health import Checks
 from services.execdriver.reports import Reports
 from shared.bus.bus import FakeBus
 from shared.bus.tickets import TicketServer, redeem
@@ -31,6 +33,7 @@ from shared.protocol import (
     Conflict,
     ContainerConfig,
     ContainerExited,
+    ExecExited,
     HostConfig,
     Interface,
     InvalidArgument,
@@ -38,12 +41,15 @@ from shared.protocol import (
     NotFound,
     RuntimeAttach,
     RuntimeDelete,
+    RuntimeExec,
+    RuntimeExecList,
     RuntimeKill,
     RuntimeList,
     RuntimeLogs,
     RuntimeResize,
     RuntimeStart,
     RuntimeStarted,
+    Unavailable,
 )
 from shared.runtime.config import Config
 
@@ -64,8 +70,12 @@ class Bench:
 
     def new_driver(self) -> ExecDriver:
         runtime, reports = self.new_runtime(), Reports(self.bus)
-        containers, execs = Containers(self.config, runtime, reports), Execs(self.config, runtime, reports)
-        return ExecDriver(containers, execs, TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"))
+        containers = Containers(self.config, runtime, reports, Checks(self.bus))
+        return ExecDriver(
+            containers,
+            Execs(self.config, runtime, reports),
+            TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"),
+        )
 
     def new_runtime(self) -> Runtime:
         return Crun("crun", self.config.run / "oci")
@@ -442,3 +452,71 @@ def test_a_generation_that_runs_is_not_started_again_and_an_old_one_makes_way(be
 def test_delete_is_idempotent(bench: Bench) -> None:
     for _ in range(2):
         bench.do(RuntimeDelete(container="b" * 64))
+
+
+def exec_job(job: RuntimeStart, *args: str, attach: bool = False) -> RuntimeExec:
+    return RuntimeExec(
+        exec=os.urandom(32).hex(), container=job.container, generation=job.generation, args=list(args),
+        env=["PATH=/bin"], hostname="inside", working_dir="/", user="", group_add=[], tty=False, stdin=False,
+        attach=attach, privileged=False,
+    )  # fmt: skip
+
+
+def end_of(bench: Bench, exec_id: str) -> ExecExited:
+    return until(
+        lambda: next((j for j in list(bench.bus.calls) if isinstance(j, ExecExited) and j.exec == exec_id), None)
+    )
+
+
+def test_an_exec_runs_once_and_its_end_is_told(bench: Bench) -> None:
+    job = bench.job("sleep", "1000")
+    bench.do(job)
+    request = exec_job(job, "sh", "-c", "echo x >> /tmp/ran; sleep 0.3; exit 5")
+    started = bench.do(request)
+    assert bench.do(request) == started
+    assert [entry.exec for entry in bench.do(RuntimeExecList())] == [request.exec]
+    assert end_of(bench, request.exec).exit_code == 5
+    until(lambda: not bench.do(RuntimeExecList()))
+    assert (bench.rootfs / "tmp" / "ran").read_text() == "x\n"
+    (bench.rootfs / "tmp" / "ran").unlink()
+
+
+def test_an_exec_that_cannot_run_leaves_nothing(bench: Bench) -> None:
+    job = bench.job("sleep", "1000")
+    bench.do(job)
+    for args, error in ((["nonesuch"], CommandNotFound), (["/etc"], CommandNotExecutable)):
+        with pytest.raises(error, match="OCI runtime exec failed: exec failed"):
+            bench.do(exec_job(job, *args))
+    bench.do(RuntimeKill(container=job.container, signal=9))
+    bench.exit_of(job.container)
+    with pytest.raises(Conflict, match="is not running"):
+        bench.do(exec_job(job, "true"))
+    assert not list((bench.config.run / "execs").iterdir())
+
+
+def test_an_exec_that_nobody_has_fetched_does_not_run_and_a_new_driver_undoes_it(bench: Bench) -> None:
+    job = bench.job("sleep", "1000")
+    bench.do(job)
+    request = exec_job(job, "touch", "/tmp/ran", attach=True)
+    outcome: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            bench.do(request)
+        except Unavailable as error:
+            outcome.append(error)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    bundle = ExecBundle.of_exec(bench.config.run, request.exec, job.container)
+    until(lambda: bundle.monitor_pid() and request.exec in bench.driver.execs._handovers)
+    assert bundle.is_waiting()
+    assert not bench.do(RuntimeExecList())
+    pid = bundle.monitor_pid()
+    old, bench.driver = bench.driver, bench.new_driver()
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert not bundle.directory.exists()
+    old.execs._handovers[request.exec].give_up()
+    asker.join(5)
+    assert "nobody fetched the session" in str(outcome[0])
+    assert not (bench.rootfs / "tmp" / "ran").exists()

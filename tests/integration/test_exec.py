@@ -229,7 +229,8 @@ def test_a_terminal_and_its_size(stack: Any, web: str) -> None:
 
 
 def test_the_console_size_is_there_from_the_start(stack: Any, web: str) -> None:
-    exec_id = create(stack, "stty", "size", Tty=True, AttachStdin=True)
+    asking = "until stty size 2>/dev/null; do :; done"  # the runtime sets it a moment after it has let go
+    exec_id = create(stack, "sh", "-c", asking, Tty=True, AttachStdin=True)
     status, out = api(stack, "POST", f"/exec/{exec_id}/start", {"Tty": True, "ConsoleSize": [21, 43]})
     assert (status, out) == (200, b"21 43\r\n")
 
@@ -322,6 +323,15 @@ def test_a_client_that_does_not_read_does_not_hold_the_container(stack: Any, web
     finally:
         process.kill()
         process.communicate()
+
+
+def test_the_jobs_by_hand(stack: Any, web: str) -> None:
+    settings = ['--env=Cmd=["sh","-c","cat; echo err >&2"]', "--env=AttachStdin=true"]
+    exec_id = stack.dockyard("job", "execCreate", "web", *settings).stdout.strip()
+    ran = stack.dockyard("job", "execStart", exec_id, input="typed\n")
+    assert (ran.stdout, ran.stderr) == ("typed\n", "err\n")
+    assert stack.dockyard("job", "exec_wait", exec_id).stdout.strip() == "0"
+    assert json.loads(stack.dockyard("job", "exec_inspect", exec_id).stdout)["ExitCode"] == 0
 
 
 def test_many_at_once(stack: Any, web: str) -> None:

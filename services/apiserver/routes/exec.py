@@ -13,6 +13,7 @@ from services.apiserver import params
 from services.apiserver.jobs import call, read, show
 from services.apiserver.stream import content_type, taken_over
 from services.apiserver.versions import api_version
+from shared.bus.tickets import redeem_descriptor
 from shared.protocol import (
     Conflict,
     CreateExec,
@@ -51,9 +52,9 @@ class Session:
         self.monitor: socket.socket | None = None
 
     def note(self, output: Output) -> None:
-        if output.stream == "ticket":
+        if output.stream == "session":
             self.close()
-            self.monitor = attaching.receive_monitor(msgspec.json.decode(output.text, type=Ticket))
+            self.monitor = redeem_descriptor(msgspec.json.decode(output.text, type=Ticket))
 
     def close(self) -> None:
         if self.monitor is not None:

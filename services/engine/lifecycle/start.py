@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.health import begin_health
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.mounting import mount_volumes
 from services.engine.record import Change, Status
@@ -86,6 +87,7 @@ def note_start(engine: Engine, container: Container) -> None:
     record.oom_killed, record.stopped_by_user = False, False
     record.finished = 0
     record.exit_code = 0
+    record.health = begin_health(record.config)
     engine.save(container, "start")
 
 
