@@ -24,7 +24,6 @@ from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import write_files
 from services.execdriver.spec import build_spec
-from services.execdriver.user import resolve_user
 from shared.bus.bus import Bus
 from shared.protocol import (
     Conflict,
@@ -38,6 +37,7 @@ from shared.protocol import (
     Unavailable,
 )
 from shared.runtime.config import Config
+from shared.runtime.user import resolve_user
 
 __all__ = ["Containers"]
 

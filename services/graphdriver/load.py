@@ -12,12 +12,12 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from services.graphdriver.apply import MAX_UNPACKED
 from services.graphdriver.archive import Archive, LoadedImage
 from services.graphdriver.blobs import Blobs, digest_of, is_digest
 from services.graphdriver.compression import ERRORS, decompressed
 from services.graphdriver.layers import Layers
 from services.graphdriver.progress import Watched
+from services.graphdriver.unpack import MAX_UNPACKED
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage

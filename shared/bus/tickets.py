@@ -1,4 +1,9 @@
-"""Tickets: the server that a driver opens for its bulk bytes, and how a holder redeems one."""
+"""Tickets: the server that a driver opens for its bulk bytes, and how a holder redeems one.
+
+A stream of which a part is worse than nothing (an archive) is *whole*: the side that sends it leaves one byte that it
+was sent, a newline, unread until all is written. If it goes away before that, be it by SIGKILL, the kernel gives the
+other side ECONNRESET in place of an end (unix(7): a socket closed with unread data).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from shared.protocol import TICKET_LIFETIME, Ticket, Unavailable
 
-__all__ = ["TicketServer", "redeem"]
+__all__ = ["TicketServer", "deliver", "redeem"]
 
 TOKEN_LENGTH = 32  # hex digits
 Serve = Callable[[socket.socket], None]
@@ -28,7 +33,7 @@ class TicketServer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._issued: dict[str, tuple[float, Serve]] = {}
+        self._issued: dict[str, tuple[float, Serve, bool]] = {}
         self._lock = threading.Lock()
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -40,12 +45,13 @@ class TicketServer:
         self._listener.listen(128)
         threading.Thread(target=self._accept, name="tickets", daemon=True).start()
 
-    def issue(self, serve: Serve) -> Ticket:
+    def issue(self, serve: Serve, *, whole: bool = False) -> Ticket:
+        """Make a ticket. ``whole``: ``serve`` writes; what it writes before it fails, or dies, has no end."""
         token = secrets.token_hex(TOKEN_LENGTH // 2)
         now = time.monotonic()
         with self._lock:
             self._issued = {t: entry for t, entry in self._issued.items() if entry[0] > now}
-            self._issued[token] = (now + TICKET_LIFETIME, serve)
+            self._issued[token] = (now + TICKET_LIFETIME, serve, whole)
         return Ticket(path=str(self.path), token=token)
 
     def _accept(self) -> None:
@@ -56,15 +62,19 @@ class TicketServer:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             connection.settimeout(TICKET_LIFETIME)
-            token = connection.recv(TOKEN_LENGTH + 1, socket.MSG_WAITALL)[:TOKEN_LENGTH].decode("ascii", "replace")
+            token = connection.recv(TOKEN_LENGTH, socket.MSG_WAITALL).decode("ascii", "replace")
             with self._lock:
-                expires, serve = self._issued.pop(token, (0.0, None))
+                expires, serve, whole = self._issued.pop(token, (0.0, None, False))
             if serve is None or expires < time.monotonic():
                 log.warning("ticket refused")
                 return
+            if not whole:
+                connection.recv(1)
             connection.settimeout(None)
             try:
                 serve(connection)
+                if whole:
+                    connection.recv(1)
             except (BrokenPipeError, ConnectionResetError):
                 log.debug("ticket holder went away")
             except Exception:
@@ -81,3 +91,11 @@ def redeem(ticket: Ticket) -> socket.socket:
         connection.close()
         raise Unavailable(f"the stream is gone: {error}") from error
     return connection
+
+
+def deliver(ticket: Ticket, chunks: Iterable[bytes]) -> None:
+    """Send a whole to where a ticket points. Errors: Unavailable, OSError, and what ``chunks`` raises."""
+    with redeem(ticket) as connection:
+        for chunk in chunks:
+            connection.sendall(chunk)
+        connection.recv(1)
