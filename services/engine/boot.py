@@ -18,6 +18,7 @@ from services.engine.lifecycle.pause import note_paused
 from services.engine.lifecycle.removal import finish_removal
 from services.engine.lifecycle.restarts import resume_restarts
 from services.engine.lifecycle.start import note_start
+from services.engine.lifecycle.volumes import reconcile_volumes
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     AcceptConnections,
@@ -119,6 +120,7 @@ async def _collect_graph(engine: Engine) -> None:
     freed = await engine.graph.collect()
     if freed:
         log.info("graph collected bytes=%d", freed)
+    await reconcile_volumes(engine)
 
 
 async def _reconcile_runtime(engine: Engine) -> None:

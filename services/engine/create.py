@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.container import Container
+from services.engine.lifecycle.mounting import confirm_volumes, populate_volumes, provide_volumes
+from services.engine.mounts import plan_mounts
+from services.engine.mountspecs import Planned
 from services.engine.names import random_name
 from services.engine.record import ContainerRecord
 from services.engine.unsupported import refuse_unsupported
@@ -50,6 +53,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     name = job.name.removeprefix("/") or random_name(engine.containers.name_taken)
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    planned = await plan_mounts(engine, config, host_config)
     record = ContainerRecord(
         id=container_id,
         name=name,
@@ -62,22 +66,26 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
         endpoint=_endpoint(job, host_config),
     )
     engine.containers.reserve(name, container_id)
-    await engine.router.uninterrupted(_add(engine, Container(record), image))
+    await engine.router.uninterrupted(_add(engine, Container(record), image, planned))
     return ContainerCreated(id=container_id, warnings=_warnings(job))
 
 
-async def _add(engine: Engine, container: Container, image: Image) -> None:
-    """Make the layer, then the record that owns it; neither stays without the other, nor the name without both."""
+async def _add(engine: Engine, container: Container, image: Image, planned: list[Planned]) -> None:
+    """Make layer and volumes, then the record that owns them; none stays without the others, nor the name."""
     async with engine.graph.coming(container.id):
         try:
             await engine.call(CreateLayer(container=container.id, chain_ids=image.chain_ids))
-            engine.images.require(image.id)  # it may have been removed meanwhile
-            engine.save(container, "create")
+            async with provide_volumes(engine, container, planned):
+                await populate_volumes(engine, container)
+                engine.images.require(image.id)  # it may have been removed meanwhile
+                with engine.store.transaction():
+                    confirm_volumes(engine, container.record)
+                    engine.save(container, "create")
+                engine.containers.add(container)
         except BaseException:
             engine.containers.release(container.record.name)
             engine.router.spawn(engine.call(RemoveLayer(container=container.id)))
             raise
-        engine.containers.add(container)
 
 
 def _new_id() -> str:

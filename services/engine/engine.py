@@ -21,6 +21,7 @@ from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.router import Router
 from services.engine.store import Store, StoreLocked
+from services.engine.volumes import Volumes
 from shared.bus.sockets import engine_endpoint, events_endpoint
 from shared.protocol import Bridge, Job, MeasureLayer
 from shared.runtime.config import Config
@@ -42,6 +43,7 @@ class Engine:
         self.images = Images(store)
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
+        self.volumes = Volumes(store, self.containers)
         self.booted = asyncio.Event()
         self.bridge: Bridge | None = None
 

@@ -100,7 +100,9 @@ TESTS: dict[str, Test] = {
     "exited": lambda _e, record, value: record.finished > 0 and not record.running and record.exit_code == int(value),
     "ancestor": _ancestor,
     "network": _network,
-    "volume": lambda _e, record, value: any(value in bind.split(":")[:2] for bind in record.host_config.binds or []),
+    "volume": lambda _e, record, value: any(
+        value in (point.name or point.source, point.destination) for point in record.mounts
+    ),
     "publish": lambda _e, record, value: _port(record, value, published=True),
     "expose": lambda _e, record, value: _port(record, value, published=False),
     "health": lambda _e, _record, value: value == "none",

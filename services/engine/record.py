@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from shared.protocol import ContainerConfig, EndpointSettings, HostConfig, Interface
+from shared.protocol import ContainerConfig, EndpointSettings, HostConfig, Interface, MountPoint
 
 __all__ = ["ContainerRecord", "Change", "Status", "next_status"]
 
@@ -88,6 +88,9 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     stopped_by_user: bool = False
     unsettled: bool = False  # what the last start took has not all been given back
     interface: Interface | None = None
+    mounts: list[MountPoint] = []
+    volumes_mounted: bool = False  # so said the events
+    remove_volumes: bool = False  # its removal takes the anonymous ones with it
 
     @property
     def running(self) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from services.engine.record import ContainerRecord
+from services.engine.volumes import VolumeRecord
 from shared.protocol import Image
 
 __all__ = ["Store", "StoreLocked"]
@@ -28,6 +29,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT UNIQUE NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tags (reference TEXT PRIMARY KEY, image TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS volumes (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
@@ -102,6 +104,15 @@ class Store:
 
     def images(self) -> list[Image]:
         return list(self._read("images", Image))
+
+    def put_volume(self, record: VolumeRecord) -> None:
+        self.db.execute("INSERT OR REPLACE INTO volumes VALUES (?,?)", (record.name, msgspec.json.encode(record)))
+
+    def delete_volume(self, name: str) -> None:
+        self.db.execute("DELETE FROM volumes WHERE id=?", (name,))
+
+    def volumes(self) -> list[VolumeRecord]:
+        return list(self._read("volumes", VolumeRecord))
 
     def put_tag(self, reference: str, image_id: str) -> None:
         self.db.execute("INSERT OR REPLACE INTO tags VALUES (?,?)", (reference, image_id))

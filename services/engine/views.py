@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from services.engine.container import Container
+from services.engine.mounts import shown
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     ContainerConfig,
@@ -140,26 +141,6 @@ def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:
     return published
 
 
-def _mounts(record: ContainerRecord) -> list[dict[str, Any]]:
-    """Return API 1.51 MountPoint for each bind and tmpfs."""
-    points = []
-    for bind in record.host_config.binds or []:
-        source, target, mode = [*bind.split(":", 2), "", ""][:3]
-        words = mode.split(",")
-        propagation = next((word for word in words if "shared" in word or "slave" in word or "private" in word), "")
-        points.append(_mount_point("bind", source, target, mode, "ro" not in words, propagation or "rprivate"))
-    for mount in record.host_config.mounts or []:
-        propagation = (mount.bind_options or {}).get("Propagation") or ("rprivate" if mount.type == "bind" else "")
-        points.append(_mount_point(mount.type, mount.source, mount.target, "", not mount.read_only, propagation))
-    return points
-
-
-def _mount_point(kind: str, source: str, target: str, mode: str, rw: bool, propagation: str) -> dict[str, Any]:
-    return {
-        "Type": kind, "Source": source, "Destination": target, "Mode": mode, "RW": rw, "Propagation": propagation,
-    }  # fmt: skip
-
-
 def inspect(engine: Engine, container: Container) -> ContainerInspect:
     record = container.record
     directory = engine.config.root / "containers" / record.id
@@ -187,7 +168,7 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         exec_ids=None,
         host_config=host_config,
         graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": {}},
-        mounts=_mounts(record),
+        mounts=[shown(point) for point in record.mounts],
         config=_shown_config(record),
         network_settings=network_settings(engine, record),
     )
@@ -221,7 +202,7 @@ def summary(engine: Engine, container: Container) -> ContainerSummary:
         status=status_text(record),
         host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
         network_settings=SummaryNetworks(networks={record.host_config.network_mode: endpoint(engine, record)}),
-        mounts=_mounts(record),
+        mounts=[shown(point) for point in record.mounts],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from shared.runtime.rootfs import open_inside
+from shared.runtime.openat2 import open_inside
 
 __all__ = ["make_directory"]
 

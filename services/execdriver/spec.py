@@ -9,7 +9,7 @@ from services.execdriver.capabilities import capabilities
 from services.execdriver.mounts import INIT_TARGET, devices, masked_paths, mounts, readonly_paths
 from services.execdriver.resources import resources, rlimits
 from services.execdriver.seccomp import seccomp_profile
-from shared.protocol import HostConfig, InvalidArgument, NotImplementedByUs, RuntimeStart
+from shared.protocol import HostConfig, InvalidArgument, MountPoint, NotImplementedByUs, RuntimeStart
 from shared.runtime.user import User
 
 __all__ = ["build_spec"]
@@ -36,7 +36,7 @@ def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any
         "readonlyPaths": readonly_paths(host_config),
         "sysctl": host_config.sysctls or {},
     }
-    if propagation := _propagation(host_config):
+    if propagation := _propagation(job.mounts):
         linux["rootfsPropagation"] = propagation
     profile = seccomp_profile(options["seccomp"], granted, privileged=host_config.privileged)
     annotations = dict(host_config.annotations or {})
@@ -126,11 +126,7 @@ def _security_options(host_config: HostConfig) -> dict[str, str]:
     return options
 
 
-def _propagation(host_config: HostConfig) -> str:
+def _propagation(mounts: list[MountPoint]) -> str:
     """A shared or slave bind needs the root to be so too."""
-    asked = [word for bind in host_config.binds or [] for words in bind.split(":")[2:3] for word in words.split(",")]
-    asked += [str((mount.bind_options or {}).get("Propagation") or "") for mount in host_config.mounts or []]
-    for kind, propagation in ROOTFS_PROPAGATION.items():
-        if any(word.lstrip("r") == kind for word in asked):
-            return propagation
-    return ""
+    asked = {point.propagation.removeprefix("r") for point in mounts}
+    return next((propagation for kind, propagation in ROOTFS_PROPAGATION.items() if kind in asked), "")

@@ -13,6 +13,9 @@ from services.graphdriver.blobs import Blobs
 from services.graphdriver.export import export_images
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import Loader, load_archive
+from services.graphdriver.volumes import handlers as volumes
+from services.graphdriver.volumes.local import Local
+from services.graphdriver.volumes.volumes import Volumes
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.bus.handlers import Handlers
@@ -53,6 +56,7 @@ class GraphDriver:
         root.chmod(0o710)
         self.blobs = Blobs(root)
         self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary), self.blobs)
+        self.volumes = Volumes([Local(config.root / "volumes")], config.run / "volumes", self.layers)
         self.tickets = TicketServer(config.run / "graphdriver.tickets")
         self.bus = bus
 
@@ -84,7 +88,7 @@ class GraphDriver:
             raise failed[0]
 
 
-jobs: Handlers[GraphDriver] = Handlers()
+jobs: Handlers[GraphDriver] = Handlers(volumes.jobs)
 
 
 @jobs.handles(CreateLayer)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import threading
@@ -21,6 +20,7 @@ from services.graphdriver.blobs import Blobs, sync_directory
 from services.graphdriver.driver import StorageDriver
 from services.graphdriver.overlay import Overlay
 from services.graphdriver.syscalls import sync_file_system
+from services.graphdriver.trees import tree_size
 from services.graphdriver.vfs import Vfs
 from shared.protocol import DockyardError, InvalidArgument, LayerUsage, NotFound
 
@@ -135,7 +135,7 @@ class Layers:
         self._locks.pop(container, None)
 
     def usage(self, container: str) -> LayerUsage:
-        own = _tree_size(self.driver.writable_path(self._container(container)))
+        own = tree_size(self.driver.writable_path(self._container(container)))
         below = sum(self.size(chain_id) or 0 for chain_id in self._chain(container))
         return LayerUsage(rw=own, root=own + below) if self.driver.name == "overlay" else LayerUsage(rw=own, root=own)
 
@@ -158,7 +158,7 @@ class Layers:
         freed = 0
         for directory in list(self._containers.iterdir()):
             if directory.name.isalnum() and directory.name not in keep_containers:
-                freed += _tree_size(self.driver.writable_path(directory))
+                freed += tree_size(self.driver.writable_path(directory))
                 self.remove(directory.name)
         wanted = {self.path(chain).name for chain in keep_chains}
         for directory in list(self._layers.iterdir()):
@@ -172,22 +172,6 @@ class Layers:
             if not free:
                 return 0
             directory.rename(doomed)
-        size = _tree_size(doomed)
+        size = tree_size(doomed)
         shutil.rmtree(doomed)
         return size
-
-
-def _tree_size(path: Path) -> int:
-    """Return the bytes of the regular files under ``path``; a hard link counts once."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for directory, _, files in os.walk(path):
-        for name in files:
-            try:
-                status = (Path(directory) / name).lstat()
-            except FileNotFoundError:  # a running container removes what it likes
-                continue
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                total += status.st_size
-    return total

@@ -25,7 +25,7 @@ from typing import IO, Protocol
 
 from services.graphdriver.unpack import FORBIDDEN_XATTRS, XATTR
 from shared.bus.context import check_cancelled
-from shared.runtime.rootfs import open_inside
+from shared.runtime.openat2 import open_inside
 
 __all__ = ["GONE", "Sink", "TreeWriter", "is_kernels", "open_directory"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.protocol.archive import *
 from shared.protocol.config import *
 from shared.protocol.containers import *
 from shared.protocol.control import *
@@ -9,9 +10,11 @@ from shared.protocol.errors import *
 from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *
+from shared.protocol.mounts import *
 from shared.protocol.networks import *
 from shared.protocol.reference import *
 from shared.protocol.runtime import *
 from shared.protocol.streams import *
 from shared.protocol.system import *
+from shared.protocol.volumes import *
 from shared.protocol.wire import *

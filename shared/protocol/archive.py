@@ -205,7 +205,7 @@ class ExportLayer(Job[Ticket], frozen=True, tag="layer_export"):
     container: str
 
 
-class NewImage(Data, frozen=True):
+class NewImage(Data, frozen=True, kw_only=True):
     """What an image that is made here will say of itself. ``parent`` is what its layer goes on top of.
 
     ``created`` is RFC 3339; ``tags`` are complete references; ``action`` the event that tells of it.

@@ -80,7 +80,7 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
         raise InvalidArgument(f"Cannot get parent / for name /{job.container}: links are not implemented")
-    await removal.remove(engine, engine.containers.find(job.container), force=job.force)
+    await removal.remove(engine, engine.containers.find(job.container), force=job.force, volumes=job.volumes)
 
 
 @jobs.handles(RenameContainer)

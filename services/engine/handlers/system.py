@@ -14,6 +14,7 @@ from services.engine.record import Status
 from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
+    DEFAULT_VOLUME_DRIVER,
     AwaitService,
     Event,
     ListCommands,
@@ -136,7 +137,8 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "DriverStatus": [[key, value] for key, value in engine.graph.status.items() if key != "Driver"],
         "DockerRootDir": str(engine.config.root),
         "Plugins": {
-            "Volume": [], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file"],
+            "Volume": [DEFAULT_VOLUME_DRIVER], "Network": ["bridge", "host", "null"], "Authorization": None,
+            "Log": ["json-file"],
         },
         "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
         "CPUSet": True, "PidsLimit": True, "OomKillDisable": facts.cgroup_version == "1",

@@ -41,6 +41,6 @@ async def settle(engine: Engine, container: Container) -> None:
         if record.unsettled:
             await give_back(engine, container)
         if record.host_config.auto_remove and record.status is Status.EXITED:
-            await erase(engine, container)
+            await erase(engine, container, volumes=True)
             return
     consider_restart(engine, container)

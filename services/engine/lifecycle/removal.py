@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["finish_removal", "remove"]
 
 
-async def remove(engine: Engine, container: Container, *, force: bool) -> None:
-    """Remove a container. Errors: Conflict (it runs and not ``force``)."""
-    await engine.router.uninterrupted(_remove_checked(engine, container, force))
+async def remove(engine: Engine, container: Container, *, force: bool, volumes: bool = False) -> None:
+    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs and not ``force``)."""
+    await engine.router.uninterrupted(_remove_checked(engine, container, force, volumes))
 
 
-async def _remove_checked(engine: Engine, container: Container, force: bool) -> None:
+async def _remove_checked(engine: Engine, container: Container, force: bool, volumes: bool) -> None:
     record = container.record
     if record.running and not force:
         why = "container is running: stop the container before removing or force remove"
@@ -34,7 +34,7 @@ async def _remove_checked(engine: Engine, container: Container, force: bool) -> 
         await force_stop(engine, container)
     async with container.lock:
         if engine.containers.by_id(record.id) is not None:
-            await erase(engine, container)
+            await erase(engine, container, volumes=volumes)
 
 
 async def finish_removal(engine: Engine, container: Container) -> None:

@@ -1,4 +1,4 @@
-"""Start: a mount and a network at the same time, then the process."""
+"""Start: mounts and a network at the same time, then the process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.lifecycle.holding import erase, give_back
+from services.engine.lifecycle.mounting import mount_volumes
 from services.engine.record import Change, Status
 from shared.protocol import (
     AllocateInterface,
@@ -82,12 +83,13 @@ def note_start(engine: Engine, container: Container) -> None:
 
 
 async def _run(engine: Engine, container: Container) -> None:
-    """Mount and network at the same time, then the process."""
+    """Mounts and network at the same time, then the process."""
     record = container.record
     mounting = asyncio.ensure_future(engine.call(MountLayer(container=record.id)))
+    filling = asyncio.ensure_future(mount_volumes(engine, container))
     connecting = asyncio.ensure_future(_allocate_interface(engine, container))
-    await asyncio.wait([mounting, connecting])  # both end before a failed start is undone
-    rootfs, interface = await asyncio.gather(mounting, connecting)
+    await asyncio.wait([mounting, filling, connecting])  # all end before a failed start is undone
+    rootfs, mounts, interface = await asyncio.gather(mounting, filling, connecting)
     record.interface = interface
     started = await engine.call(
         RuntimeStart(
@@ -100,6 +102,7 @@ async def _run(engine: Engine, container: Container) -> None:
             config=record.config,
             host_config=record.host_config,
             interface=interface,
+            mounts=mounts,
         )
     )
     record.pid = started.pid
@@ -135,4 +138,4 @@ async def _start_failed(engine: Engine, container: Container, error: DockyardErr
     engine.save(container)
     await give_back(engine, container)
     if record.host_config.auto_remove:
-        await erase(engine, container)
+        await erase(engine, container, volumes=True)
