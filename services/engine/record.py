@@ -86,6 +86,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     finished: int = 0
     restart_count: int = 0
     stopped_by_user: bool = False
+    held_still: bool = False  # paused by us for a while, not by the user
     unsettled: bool = False  # what the last start took has not all been given back
     interface: Interface | None = None
     mounts: list[MountPoint] = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.engine.handlers import containers, control, images, networks, runtime, system, volumes
+from services.engine.handlers import archive, containers, control, graph, images, networks, runtime, system, volumes
 from shared.bus.handlers import Handlers
 
 __all__ = ["all_jobs"]
 
 
 def all_jobs() -> Handlers[Any]:
-    return Handlers(containers.jobs, control.jobs, images.jobs, networks.jobs, runtime.jobs, system.jobs, volumes.jobs)
+    nouns = (archive, containers, control, graph, images, networks, runtime, system, volumes)
+    return Handlers(*(noun.jobs for noun in nouns))

@@ -1,4 +1,4 @@
-"""Tree: files of a directory as a tar stream: links, devices, extended attributes, holes and long names as they are.
+"""Pack: files of a directory as a tar stream: links, devices, extended attributes, holes and long names as they are.
 
 The tree may be a running container's, who changes it while it is read: every file is opened through descriptors,
 without following links, and looked at before it is opened for reading. What goes away meanwhile is left out.
@@ -69,7 +69,7 @@ class TreeWriter:
         check_cancelled()
         try:
             with _handle(root, path) as handle:
-                return self._entry(handle, name)
+                return self.add_handle(handle, name)
         except OSError as error:
             if error.errno not in GONE:
                 raise
@@ -82,7 +82,8 @@ class TreeWriter:
     def finish(self) -> None:
         self._sink.write(bytes(2 * BLOCK))
 
-    def _entry(self, handle: int, name: str) -> bool:
+    def add_handle(self, handle: int, name: str) -> bool:
+        """Write an open file (O_PATH will do); True if it is a directory."""
         status = os.fstat(handle)
         info = _header_of(status, name)
         if info is None:
