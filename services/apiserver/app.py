@@ -7,7 +7,7 @@ import threading
 from flask import Flask
 
 from services.apiserver.errors import register_errors
-from services.apiserver.routes import containers, control, events, images, networks, system, volumes
+from services.apiserver.routes import archive, containers, control, events, images, networks, system, volumes
 from services.apiserver.versions import Versions
 from shared.bus.bus import Bus
 from shared.protocol import Unavailable
@@ -30,7 +30,7 @@ def create_app(bus: Bus, latch: threading.Event) -> Flask:
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, containers, control, events, images, networks, volumes):
+    for noun in (system, archive, containers, control, events, images, networks, volumes):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -30,6 +30,7 @@ from shared.protocol import (
     HostConfig,
     Interface,
     InvalidArgument,
+    MountPoint,
     NotFound,
     RuntimeAttach,
     RuntimeDelete,
@@ -64,7 +65,14 @@ class Bench:
     def do(self, job: Any) -> Any:
         return jobs[job.__struct_config__.tag](self.driver, job)
 
-    def job(self, *args: str, host: HostConfig | None = None, generation: int = 1, **config: Any) -> RuntimeStart:
+    def job(
+        self,
+        *args: str,
+        host: HostConfig | None = None,
+        generation: int = 1,
+        mounts: list[MountPoint] | None = None,
+        **config: Any,
+    ) -> RuntimeStart:
         container = os.urandom(32).hex()
         self.ids.append(container)
         return RuntimeStart(
@@ -77,6 +85,7 @@ class Bench:
             config=ContainerConfig(hostname="inside", env=["PATH=/bin"], **config),
             host_config=host or HostConfig(shm_size=1 << 20),
             interface=Interface(mode="none", netns=str(self.netns)),
+            mounts=mounts or [],
         )
 
     def run(self, *args: str, **settings: Any) -> tuple[int, str, str]:
@@ -251,11 +260,10 @@ def test_binds_tmpfs_and_a_read_only_root(bench: Bench, tmp_path: Path) -> None:
     source = tmp_path / "shared"
     source.mkdir()
     (source / "file").write_text("from the host\n")
-    host = HostConfig(
-        shm_size=1 << 20, binds=[f"{source}:/tmp/b:ro"], tmpfs={"/root": "size=64k"}, readonly_rootfs=True
-    )
+    host = HostConfig(shm_size=1 << 20, tmpfs={"/root": "size=64k"}, readonly_rootfs=True)
+    bind = MountPoint(type="bind", source=str(source), destination="/tmp/b", writable=False)
     script = "cat /tmp/b/file; touch /tmp/b/x || echo ro-bind; touch /x || echo ro-root; touch /root/x && echo tmpfs"
-    _, out, _ = bench.run("sh", "-c", script, host=host)
+    _, out, _ = bench.run("sh", "-c", script, host=host, mounts=[bind])
     assert out == "from the host\nro-bind\nro-root\ntmpfs\n"
 
 

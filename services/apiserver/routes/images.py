@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from flask import Blueprint, Response, request
 
 from services.apiserver import params
 from services.apiserver.jobs import call, read, show
-from services.apiserver.transfer import load_stream
-from shared.bus.tickets import redeem
+from services.apiserver.routes.archive import import_image
+from services.apiserver.transfer import chunks_of, progress_stream
 from shared.protocol import (
     DeleteImage,
     ImageHistory,
     InspectImage,
     ListImages,
+    LoadImages,
     NotImplementedByUs,
     SaveImages,
     TagImage,
-    Ticket,
 )
 
 routes = Blueprint("images", __name__, url_prefix="/images")
-
-CHUNK = 1 << 18
 
 
 @routes.get("/json")
@@ -54,15 +50,15 @@ def delete(ref: str) -> Response:
 
 @routes.post("/create")
 def pull() -> Response:
-    name = params.text("fromImage") or params.text("fromSrc")
-    raise NotImplementedByUs(
-        f"cannot pull or import {name!r}: registries are not implemented; get the image with 'docker load'"
-    )
+    if params.text("fromSrc"):
+        return import_image()
+    name = params.text("fromImage")
+    raise NotImplementedByUs(f"cannot pull {name!r}: registries are not implemented; get the image with 'docker load'")
 
 
 @routes.post("/load")
 def load() -> Response:
-    return load_stream()
+    return progress_stream(LoadImages(quiet=params.boolean("quiet", default=True)), at_once=True)
 
 
 @routes.get("/get")
@@ -77,10 +73,4 @@ def save(ref: str) -> Response:
 
 def _archive(refs: list[str]) -> Response:
     ticket = call(SaveImages(images=refs))
-    return Response(_bytes_of(ticket), headers={"Content-Type": "application/x-tar"})
-
-
-def _bytes_of(ticket: Ticket) -> Iterator[bytes]:
-    with redeem(ticket) as source:
-        while chunk := source.recv(CHUNK):
-            yield chunk
+    return Response(chunks_of(ticket), headers={"Content-Type": "application/x-tar"})

@@ -24,12 +24,18 @@ from shared.protocol import (
     CreateLayer,
     GraphCollect,
     GraphStatus,
+    HeldVolume,
     Image,
     InitNetworkDriver,
     Interface,
     Job,
+    ListHeldVolumes,
     ListInterfaces,
+    MakeVolume,
+    MeasureVolume,
     MountLayer,
+    MountVolume,
+    PopulateVolume,
     ReleaseInterface,
     RemoveLayer,
     Running,
@@ -43,7 +49,9 @@ from shared.protocol import (
     RuntimeUnpause,
     SetImage,
     Ticket,
+    UnmakeVolume,
     UnmountLayer,
+    UnmountVolume,
 )
 from shared.runtime.config import Config
 
@@ -73,6 +81,8 @@ class World:
         self.mounted: set[str] = set()
         self.layers: set[str] = set()
         self.interfaces: set[str] = set()
+        self.volumes: set[str] = set()
+        self.mounted_volumes: set[str] = set()
         self.script: dict[str, Callable[[Any], Any]] = {}
         self.client = Client(engine_endpoint(config.run), "test")
 
@@ -110,6 +120,25 @@ answer(RuntimeAttach)(lambda world, job: Ticket(path="/nowhere", token="t"))
 answer(InitNetworkDriver)(
     lambda world, job: Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
 )
+
+
+answer(ListHeldVolumes)(lambda world, job: [HeldVolume(name=v, containers=[]) for v in sorted(world.mounted_volumes)])
+answer(PopulateVolume)(lambda world, job: world.mounted_volumes.add(job.name))
+answer(UnmakeVolume)(lambda world, job: world.volumes.discard(job.name))
+answer(UnmountVolume)(lambda world, job: world.mounted_volumes.discard(job.name) if job.last else None)
+answer(MeasureVolume)(lambda world, job: 100)
+
+
+@answer(MakeVolume)
+def make_volume(world: World, job: MakeVolume) -> str:
+    world.volumes.add(job.name)
+    return f"/volumes/{job.name}/_data"
+
+
+@answer(MountVolume)
+def mount_volume(world: World, job: MountVolume) -> dict[str, str]:
+    world.mounted_volumes.add(job.name)
+    return {subpath: f"/volumes/{job.name}/_data/{subpath}" for subpath in job.subpaths}
 
 
 @answer(MountLayer)
@@ -172,7 +201,7 @@ class Stack:
         self._stops: list[Callable[[], None]] = []
         self.start_engine()
         groups = {
-            "graphdriver": ("graph_", "layer_"),
+            "graphdriver": ("graph_", "layer_", "volumedriver_"),
             "netdriver": ("init_", "allocate_", "release_", "interfaces"),
             "execdriver": ("runtime_",),
         }
