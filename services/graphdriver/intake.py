@@ -23,7 +23,7 @@ POLL_INTERVAL = 0.2  # seconds between two looks at whether the job was cancelle
 
 @contextmanager
 def incoming(tickets: TicketServer) -> Iterator[IO[bytes]]:
-    """Have the job's caller send a whole (STATUS stream ``ticket``); yields what it sends, once it has come.
+    """Have the job's caller send something (STATUS stream ``ticket``); yields what it sends, once it has come.
 
     Errors, of reading too: Unavailable (nobody came, or the sender went away before all was sent), Cancelled.
     """
@@ -32,7 +32,6 @@ def incoming(tickets: TicketServer) -> Iterator[IO[bytes]]:
 
     def serve(connection: socket.socket) -> None:
         connection.settimeout(POLL_INTERVAL)
-        connection.sendall(b"\n")
         arrived.put(connection)
         done.wait()
 

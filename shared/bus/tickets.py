@@ -1,8 +1,13 @@
 """Tickets: the server that a driver opens for its bulk bytes, and how a holder redeems one.
 
 A stream of which a part is worse than nothing (an archive) is *whole*: the side that sends it leaves one byte that it
-was sent, a newline, unread until all is written. If it goes away before that, be it by SIGKILL, the kernel gives the
-other side ECONNRESET in place of an end (unix(7): a socket closed with unread data).
+was sent unread until all is written. If it goes away before that, be it by SIGKILL, the kernel gives the other side
+ECONNRESET in place of an end (unix(7): a socket closed with unread data).
+
+| who sends the stream       | the byte                                                                      |
+|----------------------------|-------------------------------------------------------------------------------|
+| the server (``issue``)     | the newline after the token                                                   |
+| the holder (`deliver`)     | a newline that the server sends, since a plus stood in the place of the other |
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from shared.protocol import TICKET_LIFETIME, Ticket, Unavailable
 __all__ = ["TicketServer", "deliver", "redeem"]
 
 TOKEN_LENGTH = 32  # hex digits
+WHOLE = b"+"
 Serve = Callable[[socket.socket], None]
 log = logging.getLogger("dockyard.tickets")
 
@@ -68,10 +74,10 @@ class TicketServer:
             if serve is None or expires < time.monotonic():
                 log.warning("ticket refused")
                 return
-            if not whole:
-                connection.recv(1)
-            connection.settimeout(None)
             try:
+                if not whole and connection.recv(1) == WHOLE:
+                    connection.sendall(b"\n")
+                connection.settimeout(None)
                 serve(connection)
                 if whole:
                     connection.recv(1)
@@ -81,12 +87,12 @@ class TicketServer:
                 log.exception("stream failed")
 
 
-def redeem(ticket: Ticket) -> socket.socket:
+def redeem(ticket: Ticket, mark: bytes = b"\n") -> socket.socket:
     """Connect to where a ticket points; the caller owns the connection. Raises Unavailable."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(ticket.path)
-        connection.sendall(f"{ticket.token}\n".encode())
+        connection.sendall(ticket.token.encode() + mark)
     except OSError as error:
         connection.close()
         raise Unavailable(f"the stream is gone: {error}") from error
@@ -95,7 +101,9 @@ def redeem(ticket: Ticket) -> socket.socket:
 
 def deliver(ticket: Ticket, chunks: Iterable[bytes]) -> None:
     """Send a whole to where a ticket points. Errors: Unavailable, OSError, and what ``chunks`` raises."""
-    with redeem(ticket) as connection:
+    with redeem(ticket, WHOLE) as connection:
+        if not connection.recv(1, socket.MSG_PEEK):
+            raise Unavailable("the stream is gone: the ticket was refused")
         for chunk in chunks:
             connection.sendall(chunk)
         connection.recv(1)
