@@ -8,7 +8,18 @@ from collections.abc import Collection
 from flask import Flask
 
 from services.apiserver.errors import register_errors
-from services.apiserver.routes import build, containers, control, events, exec, images, networks, system, volumes
+from services.apiserver.routes import (
+    archive,
+    build,
+    containers,
+    control,
+    events,
+    exec,
+    images,
+    networks,
+    system,
+    volumes,
+)
 from services.apiserver.versions import Versions
 from shared.bus.bus import Bus
 from shared.protocol import Unavailable
@@ -35,7 +46,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, build, containers, events, images, networks, control, exec, volumes):
+    for noun in (system, build, containers, events, images, networks, control, exec, volumes, archive):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

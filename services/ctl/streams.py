@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from shared.bus.tickets import receive_descriptor, redeem, redeem_descriptor
+from shared.bus.tickets import deliver, receive_descriptor, redeem, redeem_descriptor
 from shared.protocol import Attachment, InvalidArgument, LogStream, Ticket, Unavailable
 
 __all__ = ["Streams", "has_stream"]
@@ -51,11 +52,10 @@ class Streams:
         """Send stdin to where a ticket points, from a thread. Errors: InvalidArgument (stdin is a terminal)."""
         if os.isatty(self.stdin):
             raise InvalidArgument("this job's input is an archive: redirect it, as in `dockyard job … < archive.tar`")
-        connection = redeem(ticket)
 
-        def send() -> None:
-            with connection:
-                self._pump(connection.sendall, CHUNK)
+        def send() -> None:  # a receiver that takes no more says why in the job's status
+            with contextlib.suppress(OSError, Unavailable):
+                deliver(ticket, iter(lambda: os.read(self.stdin, CHUNK), b""))
 
         threading.Thread(target=send, name="stdin", daemon=True).start()
 
@@ -73,11 +73,9 @@ class Streams:
 
     def _pump(self, send: Callable[[bytes], object], size: int) -> None:
         """Send stdin until its end; a receiver that takes no more says why in the job's status."""
-        try:
+        with contextlib.suppress(OSError):  # of the receiver; or of stdin, which may be closed any time
             while chunk := os.read(self.stdin, size):
                 send(chunk)
-        except (BrokenPipeError, ConnectionResetError):
-            return
 
     def _copy(self, ticket: Ticket) -> None:
         with redeem(ticket) as connection:

@@ -11,7 +11,7 @@ import typer
 from services.ctl import busybox as builtin_image
 from services.ctl.doctor import examine
 from services.ctl.options import the_client
-from shared.bus.tickets import redeem
+from shared.bus.tickets import deliver
 from shared.protocol import DockyardError, InspectImage, LoadImages, NotFound, Output, SystemVersion, Ticket
 
 __all__ = ["busybox", "doctor", "version"]
@@ -50,7 +50,6 @@ def busybox(force: Annotated[bool, typer.Option(help="Even if there is one.")] =
 
     def send(output: Output) -> None:
         if output.stream == "ticket":
-            with redeem(msgspec.json.decode(output.text, type=Ticket)) as connection:
-                connection.sendall(builtin_image.archive())
+            deliver(msgspec.json.decode(output.text, type=Ticket), [builtin_image.archive()])
 
     client.call(LoadImages(), on_status=send)

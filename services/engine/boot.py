@@ -20,6 +20,7 @@ from services.engine.lifecycle.pause import note_paused
 from services.engine.lifecycle.removal import finish_removal
 from services.engine.lifecycle.restarts import resume_restarts
 from services.engine.lifecycle.start import note_start
+from services.engine.lifecycle.stillness import wake_all
 from services.engine.lifecycle.volumes import reconcile_volumes
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
@@ -70,6 +71,7 @@ async def _boot(engine: Engine) -> None:
     for driver in engine.router.drivers.of("apiserver"):
         await _open_api(engine, driver)
     resume_restarts(engine)
+    wake_all(engine)
 
 
 async def _until_done(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:

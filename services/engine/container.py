@@ -33,6 +33,7 @@ class Container:
     def __init__(self, record: ContainerRecord) -> None:
         self.record = record
         self.lock = Lock(record)
+        self.stillness = asyncio.Lock()  # held by who pauses it for a while
         self._exits: set[asyncio.Future[int]] = set()
         self._removals: set[asyncio.Future[int]] = set()
         self.restart: asyncio.Task[None] | None = None

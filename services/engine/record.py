@@ -87,6 +87,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     finished: int = 0
     restart_count: int = 0
     stopped_by_user: bool = False
+    held_still: bool = False  # paused by us for a while, not by the user
     unsettled: bool = False  # what the last start took has not all been given back
     interface: Interface | None = None
     health: Health | None = None  # of the last start; None without a health check

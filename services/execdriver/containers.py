@@ -24,7 +24,6 @@ from services.execdriver.files import write_files
 from services.execdriver.health import Checks
 from services.execdriver.reports import Reports
 from services.execdriver.spec import build_spec
-from services.execdriver.user import resolve_user
 from shared.protocol import (
     Conflict,
     ContainerExited,
@@ -36,6 +35,7 @@ from shared.protocol import (
     RuntimeStarted,
 )
 from shared.runtime.config import Config
+from shared.runtime.user import resolve_user
 
 __all__ = ["Containers"]
 

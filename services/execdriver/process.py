@@ -10,8 +10,8 @@ import msgspec
 from services.execdriver.bundle import Bundle
 from services.execdriver.capabilities import capabilities
 from services.execdriver.spec import environment, identity
-from services.execdriver.user import resolve_user
 from shared.protocol import InvalidArgument, RuntimeExec
+from shared.runtime.user import resolve_user
 
 __all__ = ["build_process"]
 

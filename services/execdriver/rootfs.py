@@ -1,4 +1,4 @@
-"""Files inside a container's root filesystem, resolved as the container would: no symlink leads out."""
+"""Directories made inside a container's root filesystem."""
 
 from __future__ import annotations
 
@@ -7,25 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from shared.runtime.openat2 import open_inside
 
-__all__ = ["make_directory", "read_text"]
-
-MAX_TEXT = 1 << 20  # bytes read of passwd and group
-
-
-def read_text(rootfs: Path, path: str) -> str:
-    """Read a small text file of the container; empty if it is not there or not a regular file."""
-    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY)
-    try:
-        descriptor = open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return ""
-    finally:
-        os.close(root)
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            return file.read(MAX_TEXT).decode("utf-8", "replace")
-        except OSError:
-            return ""
+__all__ = ["make_directory"]
 
 
 def make_directory(rootfs: Path, path: str, uid: int, gid: int) -> None:

@@ -9,8 +9,8 @@ from services.execdriver.capabilities import capabilities
 from services.execdriver.mounts import INIT_TARGET, devices, masked_paths, mounts, readonly_paths
 from services.execdriver.resources import resources, rlimits
 from services.execdriver.seccomp import seccomp_profile
-from services.execdriver.user import User
 from shared.protocol import HostConfig, InvalidArgument, MountPoint, NotImplementedByUs, RuntimeStart
+from shared.runtime.user import User
 
 __all__ = ["build_spec", "environment", "identity"]
 

@@ -13,11 +13,13 @@ from shared.bus.worker import Worker
 from shared.runtime.config import Config
 from shared.runtime.process import run
 
+THREADS = 256  # an upload holds one for as long as its client takes; they are made as they are needed
+
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
     endpoint = engine_endpoint(config.run)
     driver = GraphDriver(config, Client(endpoint, "graphdriver"))
-    worker = Worker(endpoint, "graphdriver", driver, Handlers(handlers.jobs, registry.jobs))
+    worker = Worker(endpoint, "graphdriver", driver, Handlers(handlers.jobs, registry.jobs), threads=THREADS)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.protocol.archive import *
 from shared.protocol.build import *
 from shared.protocol.config import *
 from shared.protocol.containers import *

@@ -36,7 +36,7 @@ def build() -> Response:
         registries=_registries(),
         **fields,
     )
-    return progress_stream(job, request.stream)
+    return progress_stream(job, at_once=False)
 
 
 def _json(name: str, kind: Any) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from services.engine.handlers import (
+    archive,
     build,
     containers,
     control,
     exec,
+    graph,
     images,
     networks,
     runtime,
@@ -20,10 +22,12 @@ from shared.bus.handlers import Handlers
 __all__ = ["all_jobs"]
 
 NOUNS = (
+    archive,
     build,
     containers,
     control,
     exec,
+    graph,
     images,
     networks,
     runtime,

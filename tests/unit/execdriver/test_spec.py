@@ -13,7 +13,6 @@ from services.execdriver import capabilities as caps
 from services.execdriver.capabilities import capabilities
 from services.execdriver.seccomp import seccomp_profile
 from services.execdriver.spec import build_spec
-from services.execdriver.user import User
 from shared.protocol import (
     ContainerConfig,
     HostConfig,
@@ -23,6 +22,7 @@ from shared.protocol import (
     RuntimeStart,
     Ulimit,
 )
+from shared.runtime.user import User
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "oci"
 ROOT = User(0, 0, [], "/root")
