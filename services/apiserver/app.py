@@ -8,7 +8,18 @@ from collections.abc import Collection
 from flask import Flask
 
 from services.apiserver.errors import register_errors
-from services.apiserver.routes import containers, events, images, networks, system
+from services.apiserver.routes import (
+    archive,
+    build,
+    containers,
+    control,
+    events,
+    exec,
+    images,
+    networks,
+    system,
+    volumes,
+)
 from services.apiserver.versions import Versions
 from shared.bus.bus import Bus
 from shared.protocol import Unavailable
@@ -18,15 +29,16 @@ __all__ = ["create_app"]
 LATCH_TIMEOUT = 60.0  # seconds that a request waits for the boot to be complete
 
 
-def create_app(bus: Bus, latch: threading.Event, origins: Collection[str] = ()) -> Flask:
+def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collection[str] = ()) -> Flask:
     """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused.
 
-    ``origins``: of the web pages that may use the API.
+    ``reader`` answers jobs that only read while the engine does not. ``origins``: of web pages that may use the API.
     """
     app = Flask("dockyard", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["dockyard.bus"] = bus
+    app.extensions["dockyard.reader"] = reader
     register_errors(app)
 
     @app.before_request
@@ -34,7 +46,7 @@ def create_app(bus: Bus, latch: threading.Event, origins: Collection[str] = ()) 
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, containers, events, images, networks):
+    for noun in (system, build, containers, events, images, networks, control, exec, volumes, archive):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

@@ -14,10 +14,10 @@ import struct
 from dataclasses import dataclass
 
 from services.apiserver.stream import Client
-from shared.bus.tickets import redeem
+from shared.bus.tickets import receive_descriptor, redeem
 from shared.protocol import InvalidArgument, Ticket
 
-__all__ = ["Options", "await_monitor", "parse_detach_keys", "relay", "send_all"]
+__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "send_all"]
 
 log = logging.getLogger("dockyard.apiserver")
 
@@ -61,15 +61,8 @@ def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None
         while True:
             ready = {descriptor for descriptor, _ in poller.poll()}
             if connection.fileno() in ready:
-                return _receive_descriptor(connection)
+                return receive_descriptor(connection)
             return None
-
-
-def _receive_descriptor(connection: socket.socket) -> socket.socket:
-    data, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
-    if not data or not descriptors:
-        raise ConnectionResetError("the execdriver went away")
-    return socket.socket(fileno=descriptors[0])
 
 
 def send_all(ticket: Ticket, client: socket.socket) -> None:
@@ -80,27 +73,32 @@ def send_all(ticket: Ticket, client: socket.socket) -> None:
 
 
 def relay(client: Client, monitor: socket.socket, options: Options) -> bool:
-    """Copy both ways until the monitor closes (False) or the client detaches or goes (True)."""
-    poller = select.poll()
-    poller.register(monitor, select.POLLIN)
-    poller.register(client.socket, select.POLLIN if options.stdin else select.POLLHUP)
-    stdin = _Stdin(monitor, options) if options.stdin else None
-    if stdin is not None and client.read_ahead and stdin.feed(client.read_ahead):
+    """Copy both ways until the monitor closes (False) or the client detaches or goes (True).
+
+    Input that the monitor does not take yet is held, and no more is read meanwhile: output goes on, since the monitor
+    may take input only when it has got rid of output.
+    """
+    stdin, taking = _Stdin(monitor, options), options.stdin
+    if taking and stdin.feed(client.read_ahead):
         return True
+    poller = select.poll()
     while True:
+        poller.register(monitor, select.POLLIN | (select.POLLOUT if stdin.pending else 0))
+        poller.register(client.socket, select.POLLIN if taking and not stdin.pending else 0)
         for descriptor, event in poller.poll():
             if descriptor == monitor.fileno():
-                if not _forward(monitor, client.socket, options):
+                if event & select.POLLOUT:
+                    stdin.flush()
+                if event & ~select.POLLOUT and not _forward(monitor, client.socket, options):
                     return False
-            elif stdin is None or (event & (select.POLLHUP | select.POLLERR) and not event & select.POLLIN):
+            elif not event & select.POLLIN:
                 return True
             elif data := _receive(client.socket):
                 if stdin.feed(data):
                     return True
             else:
                 stdin.end()
-                poller.modify(client.socket, select.POLLHUP)
-                stdin = None
+                taking = False
 
 
 def _receive(client: socket.socket) -> bytes:
@@ -120,8 +118,13 @@ def _forward(monitor: socket.socket, client: socket.socket, options: Options) ->
     stream, data = packet[0], packet[1:]
     if not (options.stdout if stream == STDOUT or options.tty else options.stderr):
         return True
-    client.sendall(data if options.tty else struct.pack(">BxxxL", stream - 1, len(data)) + data)
+    client.sendall(data if options.tty else frame(stream, data))
     return True
+
+
+def frame(stream: int, data: bytes) -> bytes:
+    """Return Docker's frame of a piece of output; ``stream`` as the monitor numbers it."""
+    return struct.pack(">BxxxL", stream - 1, len(data)) + data
 
 
 class _Stdin:
@@ -131,6 +134,8 @@ class _Stdin:
         self._monitor = monitor
         self._keys = options.detach_keys if options.tty else b""
         self._held = b""  # a beginning of the keys, not sent yet
+        self._ended = False
+        self.pending = b""  # not taken by the monitor yet
 
     def feed(self, data: bytes) -> bool:
         """Pass data on; True when the keys were typed."""
@@ -145,16 +150,24 @@ class _Stdin:
         self._send(data)
         return False
 
-    def _send(self, data: bytes) -> None:
-        try:
-            for start in range(0, len(data), STDIN_CHUNK):
-                self._monitor.send(data[start : start + STDIN_CHUNK])
-        except (BrokenPipeError, ConnectionResetError):
-            log.debug("the container takes no more input")
-
     def end(self) -> None:
+        self._ended = True
         self._send(self._held)
+
+    def _send(self, data: bytes) -> None:
+        self.pending += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send as much as the monitor takes; when all is sent that will ever come, end its stdin."""
         try:
-            self._monitor.shutdown(socket.SHUT_WR)
+            while self.pending:
+                sent = self._monitor.send(self.pending[:STDIN_CHUNK], socket.MSG_DONTWAIT)
+                self.pending = self.pending[sent:]
+            if self._ended:
+                self._monitor.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return
         except OSError:
-            log.debug("the monitor is gone")
+            log.debug("the container takes no more input")
+            self.pending = b""

@@ -17,7 +17,7 @@ from flask import request
 from shared.bus.context import Context, current
 from shared.protocol import Header
 
-__all__ = ["Hangups", "while_connected"]
+__all__ = ["client_gone", "while_connected"]
 
 
 class Hangups:
@@ -68,17 +68,22 @@ class Hangups:
 
 
 @contextmanager
+def client_gone() -> Iterator[threading.Event]:
+    """Yield an event that is set when the present request's client has gone away."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:  # a test client
+        yield threading.Event()
+        return
+    with Hangups.here().watch(connection) as event:
+        yield event
+
+
+@contextmanager
 def while_connected() -> Iterator[threading.Event]:
     """Cancel the jobs that are called inside when the present request's client goes away."""
-    connection = request.environ.get("gunicorn.socket")
-    context = Context(Header(), lambda output: None)
-    token = current.set(context)
-    try:
-        if connection is None:  # a test client
-            yield context.cancelled
-            return
-        with Hangups.here().watch(connection) as event:
-            context.cancelled = event
+    with client_gone() as event:
+        token = current.set(Context(Header(), lambda output: None, cancelled=event))
+        try:
             yield event
-    finally:
-        current.reset(token)
+        finally:
+            current.reset(token)

@@ -1,20 +1,20 @@
-"""Jobs: how a route calls its one job. Jobs that only read are asked again while the engine is being restarted."""
+"""Jobs: how a route calls its one job."""
 
 from __future__ import annotations
 
-import time
 from typing import Any, TypeVar
 
 import msgspec
 from flask import Response, current_app
 
-from shared.bus.bus import Bus, OnStatus
-from shared.protocol import Job, NotFound, StartContainer, Unavailable, WaitContainer, new_id
+from shared.bus.bus import Bus, EngineSilent, OnStatus
+from shared.protocol import Job, JobNotFound, Unavailable
 
-__all__ = ["RETRY_TIME", "bus", "call", "read", "show", "start"]
+__all__ = ["bus", "call", "read", "show"]
 
 R = TypeVar("R")
-RETRY_TIME = 10.0  # seconds
+READ_TIMEOUT = 10.0  # seconds
+READ_PATIENCE = 0.8  # seconds of silence
 
 
 def bus() -> Bus:
@@ -23,47 +23,20 @@ def bus() -> Bus:
 
 
 def call(job: Job[R], *, timeout: float | None = 120.0, on_status: OnStatus | None = None) -> R:
-    """Call a job that changes something: once."""
+    """Call a job; the bus asks again what may be asked again (`Job.REPEATABLE`) when a process dies under it."""
     return bus().call(job, timeout=timeout, on_status=on_status)
 
 
-def read(job: Job[R], *, timeout: float = RETRY_TIME) -> R:
-    """Call a job that only reads; while nobody answers, again, for `RETRY_TIME`."""
-    deadline = time.monotonic() + RETRY_TIME
-    while True:
-        try:
-            return bus().call(job, timeout=timeout)
-        except Unavailable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
-def start(container: str) -> None:
-    """Start a container; a start whose answer is lost with the engine is asked for again, for `RETRY_TIME`."""
-    job = StartContainer(container=container, attempt=new_id())
-    deadline = time.monotonic() + RETRY_TIME
-    lost: Unavailable | None = None
-    while True:
-        try:
-            return call(job)
-        except Unavailable as error:
-            if time.monotonic() > deadline:
-                raise
-            lost = error
-            time.sleep(0.05)
-        except NotFound:
-            if lost is None:
-                raise
-            return _must_have_run(container, lost)
-
-
-def _must_have_run(container: str, lost: Unavailable) -> None:
-    """A container that went away during its start has either run and been removed, or come to nothing."""
+def read(job: Job[R], *, timeout: float = READ_TIMEOUT) -> R:
+    """Call a job that only reads: it is the reader that answers while the engine is silent, if it can."""
+    reader: Bus = current_app.extensions["dockyard.reader"]
     try:
-        read(WaitContainer(container=container, condition="removed", generation=1))
-    except NotFound:
-        raise lost from None
+        return bus().call(job, timeout=timeout, patience=READ_PATIENCE)
+    except EngineSilent:
+        try:
+            return reader.call(job, timeout=timeout, patience=READ_PATIENCE)
+        except (JobNotFound, Unavailable):
+            return bus().call(job, timeout=timeout)
 
 
 def show(value: Any, status: int = 200) -> Response:

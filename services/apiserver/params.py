@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from typing import Any, TypeVar
 
 import msgspec
 from flask import request
 
-from shared.protocol import InvalidArgument
+from shared.protocol import AuthConfig, InvalidArgument
 
-__all__ = ["boolean", "decode", "filters", "integer", "json_body", "seconds", "text"]
+__all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "registry_auth", "seconds", "text"]
 
 T = TypeVar("T")
 FALSE = ("", "0", "no", "false", "none")
@@ -47,6 +49,15 @@ def seconds(name: str) -> float:
     if not 0 <= moment < 1e11:
         raise InvalidArgument(f"invalid value for {name}: {value!r} is out of range")
     return moment
+
+
+def nanoseconds(name: str) -> int:
+    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given."""
+    value = request.args.get(name, "") or "0"
+    whole, _, fraction = value.partition(".")
+    if not re.fullmatch(r"\d{1,10}", whole) or not re.fullmatch(r"\d{0,9}", fraction):
+        raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp")
+    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
 
 
 def filters(name: str = "filters") -> dict[str, list[str]]:
@@ -89,6 +100,15 @@ def json_body() -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidArgument("invalid JSON: an object is wanted")
     return value
+
+
+def registry_auth() -> AuthConfig:
+    """The X-Registry-Auth header: base64 of JSON, either alphabet, padded or not; what cannot be read is nobody."""
+    text = request.headers.get("X-Registry-Auth", "").replace("-", "+").replace("_", "/")
+    try:
+        return msgspec.json.decode(base64.b64decode(text + "=" * (-len(text) % 4)), type=AuthConfig)
+    except (ValueError, msgspec.DecodeError):
+        return AuthConfig()
 
 
 def drop_nulls(value: Any) -> Any:

@@ -19,7 +19,7 @@ from services.apiserver.app import create_app
 from services.apiserver.tls import TlsListener
 from services.apiserver.versions import SERVER
 from shared.bus.client import Client
-from shared.bus.sockets import engine_endpoint
+from shared.bus.sockets import engine_endpoint, reader_endpoint
 from shared.bus.worker import Worker, serve_in_thread
 from shared.runtime.config import Config, ConfigError
 from shared.runtime.tls import server_context
@@ -72,7 +72,8 @@ class _Server(BaseApplication):
         endpoint = engine_endpoint(self.dockyard.run)
         latch = Latch()
         serve_in_thread(Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
-        return create_app(Client(endpoint, "apiserver"), latch, self.dockyard.origins)
+        reader = Client(reader_endpoint(self.dockyard.run), "apiserver")
+        return create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
 
 
 def _sockets_are_not_ours(arbiter: Any) -> None:

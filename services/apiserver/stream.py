@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from flask import Response, request, stream_with_context
 
 from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 
-__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "take_over"]
+__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "taken_over"]
+
+log = logging.getLogger("dockyard.apiserver")
 
 RAW = "application/vnd.docker.raw-stream"
 LINGER = 2.0  # seconds that a client may take to notice the end
@@ -74,6 +78,18 @@ def take_over(kind: str) -> Client:
     reader = getattr(request.environ["wsgi.input"], "reader", None)
     unreader = getattr(reader, "unreader", None)
     return Client(connection, unreader.take_buffered() if unreader is not None else b"")
+
+
+@contextmanager
+def taken_over(kind: str) -> Iterator[Client]:
+    """Yield the client of a connection taken over; at the end it is closed. A client that goes away is no error."""
+    client = take_over(kind)
+    try:
+        yield client
+    except (BrokenPipeError, ConnectionResetError):
+        log.debug("the client of a stream went away")
+    finally:
+        client.finish()
 
 
 def _head(kind: str) -> bytes:

@@ -1,62 +1,142 @@
-"""Transfer: a request's body on its way to whoever a job's ticket names, while the job's progress comes back."""
+"""Transfer: bodies on their way between a client and whoever a job's ticket names.
+
+Either way a part is not taken for the whole: what ends too early at one side is broken off at the other.
+"""
 
 from __future__ import annotations
 
 import contextvars
+import itertools
+import logging
 import queue
 import threading
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
 
 import msgspec
 from flask import Response, request
 
-from services.apiserver import params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import bus
 from services.apiserver.stream import flushed
-from shared.bus.tickets import redeem
-from shared.protocol import DockyardError, LoadImages, Output, Ticket
+from shared.bus.tickets import deliver, redeem
+from shared.protocol import DockyardError, Job, Output, Ticket, Unavailable, job_name
 
-__all__ = ["load_stream"]
+__all__ = ["chunks_of", "progress_stream", "upload"]
 
 CHUNK = 1 << 18
-LOAD_TIMEOUT = 3600.0  # seconds
+UPLOAD_TIMEOUT = 3600.0  # seconds
+log = logging.getLogger("dockyard.apiserver")
 
 
-def load_stream() -> Response:
-    """`load`: errors come in-band, as the API has them (wire-details §6)."""
-    return flushed(_load(LoadImages(quiet=params.boolean("quiet", default=True)), request.stream))
+def chunks_of(ticket: Ticket) -> Iterator[bytes]:
+    """Connect at once, and return the bytes to come. Errors: Unavailable; on the way ConnectionResetError."""
+    source = redeem(ticket)
+
+    def chunks() -> Iterator[bytes]:
+        with source:
+            while chunk := source.recv(CHUNK):
+                yield chunk
+
+    return chunks()
 
 
-def _load(job: LoadImages, body: IO[bytes]) -> Iterator[bytes]:
-    lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    sender = bus()
+class _Body:
+    """A request's body, which one thread sends to a job's ticket (`take`) while another waits for the job."""
+
+    def __init__(self, source: IO[bytes], length: int | None) -> None:
+        self._source, self._length = source, length
+        self._pump: threading.Thread | None = None
+
+    def take(self, output: Output) -> None:
+        ticket = msgspec.json.decode(output.text, type=Ticket)
+        self._pump = threading.Thread(target=self._send, args=(ticket,), name="pump", daemon=True)
+        self._pump.start()
+
+    def _send(self, ticket: Ticket) -> None:
+        try:
+            deliver(ticket, self._chunks())
+        except (OSError, Unavailable) as error:
+            log.debug("the body was not taken to its end error=%s", error)
+
+    def _chunks(self) -> Iterator[bytes]:
+        come = 0
+        while chunk := self._source.read(CHUNK):
+            come += len(chunk)
+            yield chunk
+        if self._length is not None and come < self._length:
+            raise ConnectionResetError(f"the client went away after {come} of {self._length} bytes")
+
+    def drain(self) -> None:
+        """Read what nobody wanted: a client that is still sending does not look for an answer."""
+        if self._pump is not None:
+            self._pump.join()
+        try:
+            while self._source.read(CHUNK):
+                continue
+        except OSError as error:
+            log.debug("the body was not read to its end error=%s", error)
+
+
+def upload(job: Job[Any]) -> None:
+    """Call a job that takes the request's body. Errors: those of the job."""
+    body = _Body(request.stream, request.content_length)
 
     def on_status(output: Output) -> None:
         if output.stream == "ticket":
-            ticket = msgspec.json.decode(output.text, type=Ticket)
-            threading.Thread(target=_pump, args=(body, ticket), name="pump", daemon=True).start()
+            body.take(output)
+
+    with while_connected():
+        try:
+            bus().call(job, timeout=UPLOAD_TIMEOUT, on_status=on_status)
+        finally:
+            body.drain()
+
+
+def progress_stream(job: Job[Any], *, at_once: bool, last: str = "") -> Response:
+    """Call a job that takes the request's body and tells of its progress (wire-details §6).
+
+    Errors come in-band, from the start if the head goes out ``at_once``, else after the first line. ``last``: the
+    member of a last line with the job's result.
+    """
+    lines = _lines(job, last)
+    if at_once:
+        return flushed(_rendered(lines))
+    first = next(lines)
+    if isinstance(first, DockyardError):
+        raise first
+    return flushed(_rendered(itertools.chain([first], lines)))
+
+
+def _lines(job: Job[Any], last: str) -> Iterator[dict[str, Any] | DockyardError]:
+    lines: queue.SimpleQueue[dict[str, Any] | DockyardError | None] = queue.SimpleQueue()
+    sender, body = bus(), _Body(request.stream, request.content_length)
+
+    def on_status(output: Output) -> None:
+        if output.stream == "ticket":
+            body.take(output)
         elif output.stream == "progress":
-            lines.put(output.text.encode() + b"\r\n")
+            lines.put(msgspec.json.decode(output.text))
 
     def run() -> None:
         try:
-            sender.call(job, timeout=LOAD_TIMEOUT, on_status=on_status)
+            result = sender.call(job, timeout=UPLOAD_TIMEOUT, on_status=on_status)
+            if last:
+                lines.put({last: result})
         except DockyardError as error:
-            message = {"errorDetail": {"message": error.message}, "error": error.message}
-            lines.put(msgspec.json.encode(message) + b"\r\n")
+            lines.put(error)
         finally:
+            body.drain()
             lines.put(None)
 
     with while_connected():
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run,), name="load", daemon=True).start()
+        threading.Thread(target=context.run, args=(run,), name=job_name(job), daemon=True).start()
         while (line := lines.get()) is not None:
             yield line
 
 
-def _pump(body: IO[bytes], ticket: Ticket) -> None:
-    with redeem(ticket) as target:
-        while chunk := body.read(CHUNK):
-            target.sendall(chunk)
+def _rendered(lines: Iterable[dict[str, Any] | DockyardError]) -> Iterator[bytes]:
+    for line in lines:
+        shown = line if isinstance(line, dict) else {"errorDetail": {"message": line.message}, "error": line.message}
+        yield msgspec.json.encode(shown) + b"\r\n"

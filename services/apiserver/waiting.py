@@ -9,8 +9,8 @@ import time
 
 import msgspec
 
-from services.apiserver.jobs import RETRY_TIME
 from shared.bus.bus import Bus
+from shared.bus.client import RETRY_TIME
 from shared.bus.context import Context, current
 from shared.protocol import (
     Cancelled,

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import socket
-import sys
-import threading
-from typing import Any, BinaryIO, Union, get_args, get_origin
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import msgspec
+from msgspec.inspect import Field
 
+from services.ctl.shapes import fields_of, normal, settings_of, takes_list, takes_text
+from services.ctl.streams import Streams, has_stream
+from shared.bus.bus import Bus, OnStatus
 from shared.bus.client import Client
-from shared.bus.tickets import redeem
 from shared.protocol import (
+    ContainerCreated,
+    ContainerExit,
     DockyardError,
+    ExecCreated,
+    ExecStarted,
     InvalidArgument,
     Job,
     Output,
+    Ping,
     Ticket,
     encode_body,
     job_type,
     result_type,
 )
 
-__all__ = ["build_job", "inject"]
+__all__ = ["build_body", "build_job", "inject", "inject_foreign", "report"]
 
-CHUNK = 1 << 18
+FLUSH_TIMEOUT = 1.0  # seconds
 
 
 def build_job(name: str, arguments: list[str], environment: list[str]) -> Job[Any]:
@@ -35,18 +44,12 @@ def build_job(name: str, arguments: list[str], environment: list[str]) -> Job[An
     in its structured fields (``Image=busybox`` of `create` is ``config.Image``).
     """
     kind = job_type(name)
-    body: dict[str, Any] = {}
-    if len(arguments) > len(kind.ARGS) and not _takes_list(kind):
+    body: dict[str, Any] = dict(zip(kind.ARGS, arguments, strict=False))
+    if takes_list(kind):
+        body[kind.ARGS[-1]] = arguments[len(kind.ARGS) - 1 :]
+    elif len(arguments) > len(kind.ARGS):
         raise InvalidArgument(f"usage: {name} {' '.join(word.upper() for word in kind.ARGS)}".rstrip())
-    for index, field_name in enumerate(kind.ARGS):
-        if _takes_list(kind) and index == len(kind.ARGS) - 1:
-            body[field_name] = arguments[index:]
-        elif index < len(arguments):
-            body[field_name] = arguments[index]
-    for pair in environment:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise InvalidArgument(f"--env wants K=V, not {pair!r}")
+    for key, value in map(_split, environment):
         if not _place(kind, body, key, value):
             raise InvalidArgument(f"{name} has no setting {key!r}")
     try:
@@ -56,96 +59,130 @@ def build_job(name: str, arguments: list[str], environment: list[str]) -> Job[An
     return made
 
 
-def _takes_list(kind: type[Job[Any]]) -> bool:
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    return bool(kind.ARGS) and get_origin(fields[kind.ARGS[-1]].type) is list
-
-
 def _place(kind: type[Any], body: dict[str, Any], key: str, value: str) -> bool:
     """Put a value where its key belongs; False if it belongs nowhere."""
-    fields = msgspec.structs.fields(kind)
-    plain = key.lower().replace("_", "").replace("-", "")
-    for field in fields:
-        if plain in (field.name.replace("_", ""), field.encode_name.lower()):
-            body[field.encode_name] = _value(field.type, value)
+    for *above, field in settings_of(fields_of(kind)):
+        if normal(key) in (normal(field.name), normal(field.encode_name)):
+            for outer in above:
+                if not isinstance(body.get(outer.encode_name), dict):
+                    body[outer.encode_name] = {}
+                body = body[outer.encode_name]
+            body[field.encode_name] = _value(field, value)
             return True
-    for field in fields:
-        inner = _struct_in(field.type)
-        if inner is not None:
-            nested = body.get(field.encode_name, {})
-            if _place(inner, nested, key, value):
-                body[field.encode_name] = nested
-                return True
     return False
 
 
-def _struct_in(kind: Any) -> type[Any] | None:
-    candidates = get_args(kind) if get_origin(kind) is not None or hasattr(kind, "__args__") else (kind,)
-    for candidate in candidates:
-        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
-            return candidate
-    return None
+def _split(pair: str) -> tuple[str, str]:
+    key, separator, value = pair.partition("=")
+    if not separator:
+        raise InvalidArgument(f"--env wants K=V, not {pair!r}")
+    return key, value
 
 
-def _value(kind: Any, text: str) -> Any:
+def _value(field: Field, text: str) -> Any:
     """A text stays one where a text is wanted; elsewhere it is JSON if it parses."""
-    accepted = get_args(kind) if get_origin(kind) is Union or hasattr(kind, "__args__") else (kind,)
-    if kind is str or (str in accepted and not text.startswith(("[", "{"))):
-        return text
+    return text if takes_text(field.type, text) else _json(text)
+
+
+def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return text
 
 
-def inject(client: Client, job: Job[Any], *, as_json: bool) -> int:
-    """Send a job as a program runs: its output to ours, our input to it, its status is returned."""
+def build_body(arguments: list[str], environment: list[str]) -> bytes:
+    """Make the body of a job whose type we do not have, of a driver of one's own: JSON of the ``K=V`` pairs.
+
+    Errors: InvalidArgument.
+    """
+    if arguments:
+        raise InvalidArgument(
+            f"what {arguments[0]!r} means to a job that is not ours is not known: use --env KEY=VALUE"
+        )
+    return encode_body({key: _json(value) for key, value in map(_split, environment)})
+
+
+def inject(
+    client: Bus, job: Job[Any], *, as_json: bool, timeout: float | None = None, streams: Streams | None = None
+) -> int:
+    """Send a job as a program runs: its output to ours, our input to it; returns the exit status.
+
+    ``timeout``: seconds until the job's deadline. SIGINT (KeyboardInterrupt) and SIGTERM (SystemExit) cancel the job.
+    """
+    streams, kind = streams or Streams(), result_type(type(job))
+
+    def call(on_status: OnStatus) -> Any:
+        if kind is Ticket and not as_json:
+            streams.refuse_terminal()
+        return client.call(job, timeout=timeout, on_status=on_status)
+
+    return _run(client, call, kind, as_json=as_json, streams=streams)
+
+
+def inject_foreign(client: Client, name: str, body: bytes, *, as_json: bool, timeout: float | None = None) -> int:
+    """Send a job whose type we do not have; else as `inject`."""
+
+    def call(on_status: OnStatus) -> Any:
+        return msgspec.json.decode(client.call_raw(name, body, timeout=timeout, on_status=on_status))
+
+    return _run(client, call, Any, as_json=as_json, streams=Streams())
+
+
+def _run(client: Bus, call: Callable[[OnStatus], Any], kind: Any, *, as_json: bool, streams: Streams) -> int:
     try:
-        result = client.call(job, timeout=None, on_status=_show_status)
+        _show_result(streams, call(partial(_show_status, streams, as_json)), kind, as_json=as_json)
     except DockyardError as error:
-        print(error.message, file=sys.stderr)
-        return error.status
-    _show_result(result, result_type(type(job)), as_json=as_json)
+        return report(error, as_json=as_json, streams=streams)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        _flush(client)
+        return 128 + signal.SIGINT if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0)
     return 0
 
 
-def _show_status(output: Output) -> None:
+def report(error: DockyardError, *, as_json: bool, streams: Streams | None = None) -> int:
+    """Write an error as a line or as JSON to stderr; returns the job's status."""
+    shown = {"code": error.code, "message": error.message, "status": error.status}
+    (streams or Streams()).err(f"{json.dumps(shown, ensure_ascii=False) if as_json else error.message}\n")
+    return error.status
+
+
+def _flush(client: Bus) -> None:
+    """See to it that the CANCEL that was sent has arrived: frames overtake no others."""
+    with contextlib.suppress(DockyardError):
+        client.call(Ping(), timeout=FLUSH_TIMEOUT)
+
+
+def _show_status(streams: Streams, as_json: bool, output: Output) -> None:
+    """What a job says on its way; with ``as_json``, stdout has the result and nothing else."""
+    out = streams.err if as_json else streams.out
     if output.stream == "ticket":
-        ticket = msgspec.json.decode(output.text, type=Ticket)
-        threading.Thread(target=_send, args=(redeem(ticket), sys.stdin.buffer), daemon=True).start()
+        streams.send(msgspec.json.decode(output.text, type=Ticket))
+    elif output.stream == "session":
+        streams.begin_session(msgspec.json.decode(output.text, type=Ticket))
     elif output.stream == "progress":
-        message = json.loads(output.text)
-        sys.stdout.write(message.get("stream") or f"{output.text}\n")
+        out(json.loads(output.text).get("stream") or f"{output.text}\n")
     elif output.stream in ("stdout", "stderr"):
-        (sys.stderr if output.stream == "stderr" else sys.stdout).write(output.text)
-    sys.stdout.flush()
+        (streams.err if output.stream == "stderr" else out)(output.text)
 
 
-def _send(connection: socket.socket, source: BinaryIO) -> None:
-    with connection:
-        while chunk := source.read(CHUNK):
-            connection.sendall(chunk)
-
-
-def _show_result(result: Any, kind: Any, *, as_json: bool) -> None:
-    ticket = result if isinstance(result, Ticket) else getattr(result, "ticket", None)
-    if ticket is not None and not as_json:
-        _receive(ticket)
-    elif result is None and not as_json:
-        return
-    elif isinstance(result, str) and not as_json:
-        print(result)
-    elif kind == list[str] and not as_json:
-        print("\n".join(result))
-    elif hasattr(result, "id") and hasattr(result, "warnings") and not as_json:  # create: the id, as in 2014
-        print("\n".join(result.warnings), file=sys.stderr, end="\n" if result.warnings else "")
-        print(result.id)
-    else:
-        print(msgspec.json.format(encode_body(result), indent=2).decode())
-
-
-def _receive(ticket: Ticket) -> None:
-    with redeem(ticket) as connection:
-        while chunk := connection.recv(CHUNK):
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+def _show_result(streams: Streams, result: Any, kind: Any, *, as_json: bool) -> None:
+    if as_json:
+        streams.out(msgspec.json.format(encode_body(result), indent=2) + b"\n")
+    elif has_stream(result):
+        streams.receive(result)
+    elif isinstance(result, ContainerCreated):  # the id, as in 2014
+        streams.err("".join(f"{warning}\n" for warning in result.warnings))
+        streams.out(f"{result.id}\n")
+    elif isinstance(result, ExecCreated):
+        streams.out(f"{result.id}\n")
+    elif isinstance(result, ExecStarted):
+        streams.end_sessions()
+    elif isinstance(result, ContainerExit):
+        streams.out(f"{result.status_code}\n")
+    elif isinstance(result, str):
+        streams.out(f"{result}\n")
+    elif kind == list[str]:
+        streams.out("".join(f"{line}\n" for line in result))
+    elif result is not None:
+        streams.out(msgspec.json.format(encode_body(result), indent=2) + b"\n")

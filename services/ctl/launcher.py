@@ -15,26 +15,25 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from circus.arbiter import Arbiter
 from circus.config import get_config
-from circus.watcher import Watcher
 from sdnotify import SystemdNotifier
 from tornado.ioloop import IOLoop
 
 from services.ctl.listeners import Listener
 from services.ctl.readiness import Readiness
+from services.ctl.watcher import RESTART_WINDOW, BoundedWatcher
 
 __all__ = ["Launcher", "control_endpoint"]
 
 T = TypeVar("T")
 log = logging.getLogger("dockyard.arbiter")
 
-RESTART_LIMIT, RESTART_WINDOW = 10, 60.0  # more restarts of one watcher in so many seconds escalate
+RESTART_LIMIT = 10  # more restarts of one watcher within RESTART_WINDOW escalate
 QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
 WATCH_INTERVAL = 1.0  # seconds
 BOOT_TIMEOUT = 60.0  # seconds
@@ -43,44 +42,6 @@ STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LIS
 
 def control_endpoint(run: Path) -> str:
     return f"ipc://{run}/circus.sock"
-
-
-class BoundedWatcher(Watcher):
-    """Counts the processes that ended unasked, on a clock that nobody sets."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.was_started = False
-        self._deaths: deque[float] = deque()
-        self._asked: set[int] = set()  # pids that scale, restart or stop ends
-
-    def spawn_process(self, recovery_wid: Any = None) -> Any:
-        self.was_started = True
-        return super().spawn_process(recovery_wid)
-
-    def kill_process(self, process: Any, *args: Any, **options: Any) -> Any:
-        self._asked.add(process.pid)
-        return super().kill_process(process, *args, **options)
-
-    def notify_event(self, topic: str, msg: dict[str, Any]) -> None:
-        super().notify_event(topic, msg)
-        if topic == "spawn":
-            self._asked.discard(msg["process_pid"])
-        elif topic == "reap" and msg["process_pid"] not in self._asked:
-            self._deaths.append(time.monotonic())
-
-    def reap_process(self, pid: int, status: int | None = None) -> None:
-        """Circus waits here, with its loop stopped, for a process that it believes to be ending: make it so."""
-        if status is None and pid in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        super().reap_process(pid, status)
-
-    def restarts(self) -> int:
-        """Return how many processes have ended unasked in the last `RESTART_WINDOW`."""
-        while self._deaths and self._deaths[0] < time.monotonic() - RESTART_WINDOW:
-            self._deaths.popleft()
-        return len(self._deaths)
 
 
 class GatedArbiter(Arbiter):

@@ -15,8 +15,9 @@ from circus.exc import CallError
 from services.ctl.launcher import control_endpoint
 from services.ctl.up import take_lock
 
-__all__ = ["Process", "Stack", "StackError"]
+__all__ = ["ARBITER", "Process", "Stack", "StackError", "describe"]
 
+ARBITER = "arbiter"
 RESTART_TIMEOUT = 30.0  # seconds
 STOP_TIMEOUT = 40.0
 
@@ -27,16 +28,26 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Process:
+    """A process of the stack, with what it has forked of itself (gunicorn's worker)."""
+
     service: str
-    pid: int
+    pids: tuple[int, ...]  # itself first
+    status: str  # as circus says: active, starting, stopping, …
+    restarts: int | None  # times that one in its place ended unasked; None: not known
     started: float  # seconds since boot
     memory: int  # resident bytes
     cpu: float  # seconds of processor time
 
+    @property
+    def pid(self) -> int:
+        return self.pids[0] if self.pids else 0
+
 
 class Stack:
-    def __init__(self, run: Path) -> None:
-        self._client = CircusClient(endpoint=control_endpoint(run), timeout=10.0)
+    """``timeout``: seconds that the arbiter may take to answer. Errors of all methods: StackError."""
+
+    def __init__(self, run: Path, *, timeout: float = 10.0) -> None:
+        self._client = CircusClient(endpoint=control_endpoint(run), timeout=timeout)
 
     def close(self) -> None:
         self._client.stop()
@@ -59,13 +70,22 @@ class Stack:
     def pids(self, service: str) -> list[int]:
         return sorted(self._call("list", name=service)["pids"])
 
+    def restarts(self) -> dict[int, int]:
+        """Return how often the process in the place of each pid has ended unasked; none if the arbiter cannot tell."""
+        try:
+            return {int(pid): int(times) for pid, times in self._call("restarts")["restarts"].items()}
+        except StackError:
+            return {}
+
     def processes(self) -> Iterator[Process]:
-        for service in self.services():
-            for pid in self.pids(service):
-                try:
-                    yield _describe(service, pid)
-                except OSError:
-                    continue  # it ended as we looked
+        """Describe the processes there are, the arbiter first; a service that has none, without a pid."""
+        found = [(service, self.status(service), self.pids(service)) for service in self.services()]
+        restarts = self.restarts()
+        arbiters = {parent for _, _, pids in found for pid in pids if (parent := _parent(pid)) is not None}
+        for service, status, pids in [(ARBITER, "active", sorted(arbiters)), *found]:
+            yield from filter(None, (describe(service, status, pid, restarts.get(pid)) for pid in pids))
+            if not pids and service != ARBITER:
+                yield Process(service, (), status, None, 0.0, 0, 0.0)
 
     def scale(self, service: str, count: int) -> int:
         """Have ``count`` processes of a service; returns how many there were."""
@@ -98,9 +118,41 @@ class Stack:
         os.close(descriptor)
 
 
-def _describe(service: str, pid: int) -> Process:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    tick = os.sysconf("SC_CLK_TCK")
-    memory = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    cpu = (int(fields[11]) + int(fields[12])) / tick
-    return Process(service, pid, int(fields[19]) / tick, memory, cpu)
+def _stat(pid: int) -> list[str]:
+    """Return the fields of proc(5) /proc/PID/stat from the third on (state, ppid, …). Errors: OSError."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(_stat(pid)[1])
+    except OSError:
+        return None
+
+
+def _forks(pid: int) -> list[int]:
+    """Return a process, and the children that it has forked and that run the same program as itself."""
+    children = _read(f"{pid}/task/{pid}/children").split()
+    command = _read(f"{pid}/cmdline")
+    return [pid, *(int(child) for child in children if command and _read(f"{int(child)}/cmdline") == command)]
+
+
+def _read(path: str) -> bytes:
+    """Return a file of /proc; nothing if the process has ended, or the kernel does not have it."""
+    try:
+        return Path("/proc", path).read_bytes()
+    except OSError:
+        return b""
+
+
+def describe(service: str, status: str, pid: int, restarts: int | None) -> Process | None:
+    """Describe a process from /proc; None if it has ended."""
+    pids = tuple(_forks(pid)) if service != ARBITER else (pid,)
+    try:
+        stats = [_stat(each) for each in pids]
+    except OSError:
+        return None
+    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    memory = sum(int(fields[21]) for fields in stats) * page
+    cpu = sum(int(fields[11]) + int(fields[12]) for fields in stats) / tick
+    return Process(service, pids, status, restarts, int(stats[0][19]) / tick, memory, cpu)

@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.drivers import Driver
+from services.engine.health import note_health
+from services.engine.lifecycle.execs import reconcile_execs
 from services.engine.lifecycle.exits import note_exit, settle
+from services.engine.lifecycle.pause import note_paused
 from services.engine.lifecycle.removal import finish_removal
 from services.engine.lifecycle.restarts import resume_restarts
 from services.engine.lifecycle.start import note_start
+from services.engine.lifecycle.stillness import wake_all
+from services.engine.lifecycle.volumes import reconcile_volumes
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     AcceptConnections,
@@ -66,6 +71,7 @@ async def _boot(engine: Engine) -> None:
     for driver in engine.router.drivers.of("apiserver"):
         await _open_api(engine, driver)
     resume_restarts(engine)
+    wake_all(engine)
 
 
 async def _until_done(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
@@ -111,13 +117,16 @@ async def _open_api(engine: Engine, driver: Driver) -> None:
 async def _init_network(engine: Engine) -> None:
     held = {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
     engine.bridge = await engine.call(InitNetworkDriver(containers=held))
+    engine.store.remember("bridge", engine.bridge)
 
 
 async def _collect_graph(engine: Engine) -> None:
     engine.graph.status = await engine.call(GraphStatus())
+    engine.store.remember("graph_status", engine.graph.status)
     freed = await engine.graph.collect()
     if freed:
         log.info("graph collected bytes=%d", freed)
+    await reconcile_volumes(engine)
 
 
 async def _reconcile_runtime(engine: Engine) -> None:
@@ -128,11 +137,12 @@ async def _reconcile_runtime(engine: Engine) -> None:
             await _remove_stray(engine, entry)
     for container in engine.containers:
         async with container.lock:
-            if container.record.running != _runs(container, known.get(container.id)):
-                known = await _runtime_list(engine)  # older than this start or exit, maybe; under the lock it is not
+            if _differs(container, known.get(container.id)):
+                known = await _runtime_list(engine)  # older than this change, maybe; under the lock it is not
             await _reconcile(engine, container, known.get(container.id))
         if container.record.unsettled and not container.record.running:
             engine.router.spawn(settle(engine, container))
+    await reconcile_execs(engine)
 
 
 async def _runtime_list(engine: Engine) -> dict[str, Running]:
@@ -148,6 +158,12 @@ def _runs(container: Container, entry: Running | None) -> bool:
         and entry.generation == record.generation
         and record.exited_generation < record.generation
     )
+
+
+def _differs(container: Container, entry: Running | None) -> bool:
+    runs = _runs(container, entry)
+    paused = runs and entry is not None and entry.paused
+    return (container.record.running, container.record.paused) != (runs, paused)
 
 
 async def _reconcile(engine: Engine, container: Container, entry: Running | None) -> None:
@@ -166,9 +182,20 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
         note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False)
     elif entry.exit_code is not None:
         note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed)
-    elif record.pid != entry.pid:
+    else:
+        _correct(engine, container, entry)
+
+
+def _correct(engine: Engine, container: Container, entry: Running) -> None:
+    """Set right what has changed and an engine did not live to record: a pause, a start, health."""
+    record = container.record
+    if record.paused != entry.paused:
+        note_paused(engine, container, paused=entry.paused)
+    if record.pid != entry.pid:
         record.pid = entry.pid
         engine.save(container)
+    if entry.health is not None:
+        note_health(engine, container, entry.generation, entry.health)
 
 
 def _was_interrupted(record: ContainerRecord) -> bool:

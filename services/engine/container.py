@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Literal
 
 from services.engine.record import ContainerRecord
+from shared.bus.context import waiting_for
 from shared.protocol import Conflict, InvalidArgument, NotFound
 
 __all__ = ["Container", "Containers"]
+
+
+class Lock(asyncio.Lock):
+    """The lock of a container: `dockyard jobs` shows who waits for it."""
+
+    def __init__(self, record: ContainerRecord) -> None:
+        super().__init__()
+        self._record = record
+
+    async def acquire(self) -> Literal[True]:
+        if not self.locked():
+            return await super().acquire()
+        with waiting_for(f"the lock of container {self._record.name}"):
+            return await super().acquire()
 
 
 class Container:
@@ -16,7 +32,8 @@ class Container:
 
     def __init__(self, record: ContainerRecord) -> None:
         self.record = record
-        self.lock = asyncio.Lock()
+        self.lock = Lock(record)
+        self.stillness = asyncio.Lock()  # held by who pauses it for a while
         self._exits: set[asyncio.Future[int]] = set()
         self._removals: set[asyncio.Future[int]] = set()
         self.restart: asyncio.Task[None] | None = None

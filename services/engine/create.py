@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.container import Container
+from services.engine.health import merge_healthcheck
+from services.engine.lifecycle.mounting import confirm_volumes, populate_volumes, provide_volumes
+from services.engine.mounts import plan_mounts
+from services.engine.mountspecs import Planned
 from services.engine.names import random_name
 from services.engine.record import ContainerRecord
 from services.engine.unsupported import refuse_unsupported
+from shared.bus.context import asked_again, job_id
 from shared.protocol import (
     ContainerConfig,
     ContainerCreated,
@@ -28,7 +33,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["create"]
+__all__ = ["create", "merge_environment"]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,6 +46,8 @@ SHORT_ID = 12
 
 async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     """Create a container: its layer on disk, then its record. Errors as `CreateContainer`."""
+    if (made := _made_before(engine)) is not None:
+        return ContainerCreated(id=made, warnings=_warnings(job))
     image = engine.images.find(job.config.image)
     refuse_unsupported(job.config, job.host_config)
     host_config = _complete_host_config(engine, job.host_config)
@@ -50,34 +57,47 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     name = job.name.removeprefix("/") or random_name(engine.containers.name_taken)
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    planned = await plan_mounts(engine, config, host_config)
     record = ContainerRecord(
         id=container_id,
         name=name,
         created=time.time_ns(),
         image=image.id,
         requested_image=job.config.image,
+        created_by=job_id(),
         args=args,
         config=config,
         host_config=host_config,
         endpoint=_endpoint(job, host_config),
     )
     engine.containers.reserve(name, container_id)
-    await engine.router.uninterrupted(_add(engine, Container(record), image))
+    await engine.router.uninterrupted(_add(engine, Container(record), image, planned))
     return ContainerCreated(id=container_id, warnings=_warnings(job))
 
 
-async def _add(engine: Engine, container: Container, image: Image) -> None:
-    """Make the layer, then the record that owns it; neither stays without the other, nor the name without both."""
+def _made_before(engine: Engine) -> str | None:
+    """Return the id of the container that this job has made already, if it is asked again."""
+    if not asked_again():
+        return None
+    return next((c.id for c in engine.containers if c.record.created_by == job_id()), None)
+
+
+async def _add(engine: Engine, container: Container, image: Image, planned: list[Planned]) -> None:
+    """Make layer and volumes, then the record that owns them; none stays without the others, nor the name."""
     async with engine.graph.coming(container.id):
         try:
             await engine.call(CreateLayer(container=container.id, chain_ids=image.chain_ids))
-            engine.images.require(image.id)  # it may have been removed meanwhile
-            engine.save(container, "create")
+            async with provide_volumes(engine, container, planned):
+                await populate_volumes(engine, container)
+                engine.images.require(image.id)  # it may have been removed meanwhile
+                with engine.store.transaction():
+                    confirm_volumes(engine, container.record)
+                    engine.save(container, "create")
+                engine.containers.add(container)
         except BaseException:
             engine.containers.release(container.record.name)
             engine.router.spawn(engine.call(RemoveLayer(container=container.id)))
             raise
-        engine.containers.add(container)
 
 
 def _new_id() -> str:
@@ -121,13 +141,14 @@ def _merge(
     config.working_dir = config.working_dir or image.working_dir
     config.stop_signal = config.stop_signal or image.stop_signal
     config.shell = config.shell or image.shell
+    config.healthcheck = merge_healthcheck(config.healthcheck, image.healthcheck)
     config.labels = {**(image.labels or {}), **(config.labels or {})}
     config.exposed_ports = {**(image.exposed_ports or {}), **(config.exposed_ports or {})}
     for port in host_config.port_bindings or {}:
         config.exposed_ports.setdefault(port, {})
     config.exposed_ports = config.exposed_ports or None
     config.volumes = {**(image.volumes or {}), **(config.volumes or {})} or None
-    config.env = _merge_environment(image.env or [], config.env or [])
+    config.env = merge_environment(image.env or [], config.env or [])
     config.entrypoint, config.cmd = _words(config.entrypoint), _words(config.cmd)
     if config.entrypoint is None:
         config.entrypoint = _words(image.entrypoint)
@@ -142,7 +163,7 @@ def _words(value: list[str] | str | None) -> list[str] | None:
     return [value] if isinstance(value, str) else value or None
 
 
-def _merge_environment(image: list[str], given: list[str]) -> list[str]:
+def merge_environment(image: list[str], given: list[str]) -> list[str]:
     """Merge by variable: the request's value wins; a name without ``=`` removes it."""
     merged = {entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}
     return [entry for entry in merged.values() if "=" in entry]

@@ -26,6 +26,7 @@ class Driver:
     pid: int
     names: list[str]
     pool: bool
+    catchall: bool
     pidfd: int
     heard: float = field(default_factory=time.monotonic)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,20 +51,29 @@ class Drivers:
         return self._drivers.get(peer)
 
     def register(self, peer: bytes, service: str, registration: Registration) -> None:
-        """Note a driver; the same one again replaces itself. Raises Conflict for a name that another holds."""
+        """Note a driver; the same one again replaces itself. Raises Conflict for a name that another holds.
+
+        One that says again what it has said keeps its jobs: it may have been asked to, and have said it before.
+        """
         if not service or registration.pid <= 0:
             raise InvalidArgument("a registration needs a service name and a pid")
+        known = self._drivers.get(peer)
+        if known is not None and (known.pid, known.names) == (registration.pid, registration.names):
+            return
         for other in list(self._drivers.values()):
             if other.peer == peer or (other.service == service and other.pid == registration.pid):
                 self._forget(other)
             elif not (registration.pool and other.pool and other.service == service):
                 for name in set(registration.names) & set(other.names):
                     raise Conflict(f"Can't overwrite handler for command {name}")
+                if registration.catchall and other.catchall:
+                    raise Conflict(f"{other.service} catches all other jobs already")
         try:
             pidfd = os.pidfd_open(registration.pid)
         except OSError as error:
             raise InvalidArgument(f"no process {registration.pid}: {error.strerror}") from error
-        driver = Driver(peer, service, registration.pid, registration.names, registration.pool, pidfd)
+        names, pool, catchall = registration.names, registration.pool, registration.catchall
+        driver = Driver(peer, service, registration.pid, names, pool, catchall, pidfd)
         self._drivers[peer] = driver
         asyncio.get_running_loop().add_reader(pidfd, self.lose, driver, "died")
 
@@ -102,8 +112,10 @@ class Drivers:
                 self._on_lost(driver, "does not answer")
 
     def choose(self, name: str) -> Driver | None:
-        """Return the holder of a job name with the fewest jobs under way, if any is ready."""
-        holders = [driver for driver in self._drivers.values() if driver.usable and name in driver.names]
+        """Return the holder of a job name with the fewest jobs under way, if any is ready; else a catch-all."""
+        usable = [driver for driver in self._drivers.values() if driver.usable]
+        holders = [driver for driver in usable if name in driver.names]
+        holders = holders or [driver for driver in usable if driver.catchall]
         return min(holders, key=lambda driver: len(driver.jobs), default=None)
 
     def of(self, service: str) -> list[Driver]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import zmq
@@ -14,6 +14,7 @@ import zmq
 from services.engine import boot
 from services.engine.container import Container, Containers
 from services.engine.events import Events
+from services.engine.execs import Execs
 from services.engine.graph import Graph
 from services.engine.handlers import all_jobs
 from services.engine.images import Images
@@ -21,6 +22,7 @@ from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.router import Router
 from services.engine.store import Store, StoreLocked
+from services.engine.volumes import Volumes
 from shared.bus.sockets import engine_endpoint, events_endpoint
 from shared.protocol import Bridge, Job, MeasureLayer
 from shared.runtime.config import Config
@@ -28,6 +30,7 @@ from shared.runtime.config import Config
 __all__ = ["Engine", "serve"]
 
 R = TypeVar("R")
+SHUTDOWN_HANDLERS_TIMEOUT = 10.0  # seconds that all of them together may take, as in 2014
 log = logging.getLogger("dockyard.engine")
 
 
@@ -35,15 +38,22 @@ class Engine:
     def __init__(self, config: Config, store: Store) -> None:
         self.config = config
         self.store = store
-        self.events = Events(store)
+        self.events = Events(store, config.event_retention)
         self.journal = Journal(store, config.job_retention)
         self.router = Router(self, all_jobs(), self.journal.note)
         self.containers = Containers(store.containers())
+        self.execs = Execs(store)
         self.images = Images(store)
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
+        self.volumes = Volumes(store, self.containers)
         self.booted = asyncio.Event()
         self.bridge: Bridge | None = None
+        self._shutdown_handlers: list[Callable[[], Awaitable[None]]] = []
+
+    def on_shutdown(self, handler: Callable[[], Awaitable[None]]) -> None:
+        """Have ``handler`` run at the shutdown, at the same time as all others, when no job is under way any more."""
+        self._shutdown_handlers.append(handler)
 
     async def call(self, job: Job[R], *, timeout: float | None = 60.0) -> R:
         """Call a job, of a driver or of our own, as a child of the present one."""
@@ -75,6 +85,24 @@ class Engine:
         named = {"image": record.requested_image, "name": record.name}
         self.events.append("container", action, record.id, {**(record.config.labels or {}), **named, **attributes})
 
+    async def shut_down(self) -> None:
+        """Close the gate, give the jobs under way ``shutdown_timeout`` seconds, run the handlers, end."""
+        self.router.shut()
+        deadline = asyncio.get_running_loop().time() + self.config.shutdown_timeout
+        while self.router.busy() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        if self._shutdown_handlers:
+            tasks = [asyncio.ensure_future(handler()) for handler in self._shutdown_handlers]
+            _, late = await asyncio.wait(tasks, timeout=SHUTDOWN_HANDLERS_TIMEOUT)
+            for task in late:
+                log.error("shutdown handler not done in time")
+                task.cancel()
+        self.router.close()
+        await asyncio.sleep(0)
+        self.events.close()
+        self.journal.flush()
+        self.store.close()
+
 
 async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
     """Run the engine until ``stop``: no new job, wait for those under way, then leave."""
@@ -96,19 +124,7 @@ async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callab
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))
     engine.router.spawn(engine.journal.keep())
+    engine.router.spawn(engine.execs.keep())
     boot.begin(engine)
     await stopped.wait()
-    await shut_down(engine)
-
-
-async def shut_down(engine: Engine) -> None:
-    """Close the gate, give the jobs under way ``shutdown_timeout`` seconds, close the database."""
-    engine.router.closing = True
-    deadline = asyncio.get_running_loop().time() + engine.config.shutdown_timeout
-    while engine.router.busy() and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(0.01)
-    engine.router.close()
-    await asyncio.sleep(0)
-    engine.events.close()
-    engine.journal.flush()
-    engine.store.close()
+    await engine.shut_down()

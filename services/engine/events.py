@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -20,8 +21,11 @@ TRIM_EVERY = 1_000
 
 
 class Events:
-    def __init__(self, store: Store) -> None:
+    """``retention``: seconds after which an event may be forgotten; the newest `KEPT` are kept in any case."""
+
+    def __init__(self, store: Store, retention: float) -> None:
         self._store = store
+        self._retention = retention
         (newest,) = store.db.execute("SELECT max(seq) FROM events").fetchone()
         self.newest: int = newest or 0
         self.readers = 0  # that wait for an event at present
@@ -54,9 +58,14 @@ class Events:
         with self._store.transaction():
             self._store.db.execute("INSERT INTO events VALUES (?,?,?)", (event.seq, now, blob))
             if event.seq % TRIM_EVERY == 0:
-                self._store.db.execute("DELETE FROM events WHERE seq <= ?", (event.seq - KEPT,))
+                self._forget(now)
         self.newest = event.seq
         asyncio.get_running_loop().call_soon(self._announce, blob)
+
+    def _forget(self, now: int) -> None:
+        oldest_wanted = now - int(self._retention * 1e9)
+        query = "DELETE FROM events WHERE seq <= ? AND time_ns < ?"
+        self._store.db.execute(query, (self.newest - KEPT, oldest_wanted))
 
     def _announce(self, blob: bytes) -> None:
         self._appended.set()
@@ -64,13 +73,13 @@ class Events:
         if self._socket is not None:
             self._socket.send_multipart(Frame(Kind.EVENT, Header(name="event"), blob).parts(), zmq.NOBLOCK)
 
-    async def read(self, request: ReadEvents) -> list[Event]:
+    async def read(self, request: ReadEvents) -> list[Any]:
+        """Return events as `ReadEvents` says, encoded as they are in the journal."""
         if request.after < 0:
             return self._select(self.newest - 1, ReadEvents())
-        after = request.after
         deadline = time.monotonic() + request.wait
         while True:
-            found = self._select(after, request)
+            found = self._select(request.after, request)
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
@@ -83,19 +92,21 @@ class Events:
             finally:
                 self.readers -= 1
 
-    def _select(self, after: int, request: ReadEvents) -> list[Event]:
-        until = int(request.until * 1e9) if request.until else 2**63 - 1
+    def _select(self, after: int, request: ReadEvents) -> list[Any]:
+        until = request.until or 2**63 - 1
         rows = self._store.db.execute(
             "SELECT record FROM events WHERE seq > ? AND time_ns >= ? AND time_ns <= ? ORDER BY seq LIMIT ?",
-            (after, int(request.since * 1e9), until, request.limit),
+            (after, request.since, until, request.limit),
         )
-        return [msgspec.json.decode(blob, type=Event) for (blob,) in rows]
+        return [msgspec.Raw(blob) for (blob,) in rows]
 
-    def last(self, actor: str, action: str) -> Event | None:
-        """Return the newest event of that action on that actor."""
-        query = "SELECT record FROM events WHERE instr(record, ?) ORDER BY seq DESC LIMIT 50"
-        for (blob,) in self._store.db.execute(query, (actor.encode(),)):
+    def last(self, ref: str, action: str, *, within: float) -> Event | None:
+        """Return the newest event of that action, in the last ``within`` seconds, on what has that id or name."""
+        earliest = 0 if within == math.inf else time.time_ns() - int(within * 1e9)
+        query = "SELECT record FROM events WHERE time_ns >= ? AND instr(record, ?) ORDER BY seq DESC"
+        for (blob,) in self._store.db.execute(query, (earliest, ref.encode())):
             event = msgspec.json.decode(blob, type=Event)
-            if event.actor.id == actor and event.action == action:
+            named = event.actor.id.startswith(ref) or event.actor.attributes.get("name") == ref
+            if named and event.action == action:
                 return event
         return None

@@ -19,6 +19,7 @@ __all__ = ["check_keys", "container_filter", "match_labels", "parse_time", "prun
 
 Filters = dict[str, list[str]]
 Test = Callable[["Engine", ContainerRecord, str], bool]
+HEALTHS = ("none", "starting", "healthy", "unhealthy")
 STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -42,6 +43,9 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
     for status in filters.get("status", []):
         if status not in STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
+    for health in filters.get("health", []):
+        if health not in HEALTHS:
+            raise InvalidArgument(f"unrecognised filter value for health: {health}")
     for code in filters.get("exited", []):
         if not code.lstrip("-").isdigit():
             raise InvalidArgument(f"invalid filter 'exited={code}'")
@@ -100,10 +104,12 @@ TESTS: dict[str, Test] = {
     "exited": lambda _e, record, value: record.finished > 0 and not record.running and record.exit_code == int(value),
     "ancestor": _ancestor,
     "network": _network,
-    "volume": lambda _e, record, value: any(value in bind.split(":")[:2] for bind in record.host_config.binds or []),
+    "volume": lambda _e, record, value: any(
+        value in (point.name or point.source, point.destination) for point in record.mounts
+    ),
     "publish": lambda _e, record, value: _port(record, value, published=True),
     "expose": lambda _e, record, value: _port(record, value, published=False),
-    "health": lambda _e, _record, value: value == "none",
+    "health": lambda _e, record, value: value == (record.health.status if record.health else "none"),
     "isolation": lambda _e, _record, value: value in ("", "default"),
     "is-task": lambda _e, _record, value: value.lower() in ("false", "0"),
 }

@@ -6,18 +6,27 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+import msgspec
+
 from services.engine.flights import Flight, Flights
 from services.engine.store import Store
-from shared.protocol import PastJob
+from shared.protocol import ListJobs, PastJob
 
-__all__ = ["Journal"]
+__all__ = ["UNRECORDED", "Journal"]
 
 INTERVAL = 1.0  # seconds between writes
-UNRECORDED = frozenset({"ping", "events", "await_service", "services"})  # asked all the time, tell nothing
-COLUMNS = "id, parent, name, service, caller, started, ended, status, message"
+UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs"})  # asked all the time, tell nothing
+FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
+COLUMNS = ", ".join(FIELDS)
+TREE = (
+    "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id LIKE ?||'%' UNION SELECT jobs.id FROM jobs JOIN tree ON "
+    f"jobs.parent = tree.id) SELECT {COLUMNS} FROM jobs WHERE id IN tree"
+)
 
 
 class Journal:
+    """``retention``: seconds after which an entry is forgotten."""
+
     def __init__(self, store: Store, retention: float) -> None:
         self._store = store
         self._retention = retention
@@ -30,13 +39,12 @@ class Journal:
     def flush(self) -> None:
         if not self._pending:
             return
-        rows = [
-            (j.id, j.parent, j.name, j.service, j.caller, j.started, j.ended, j.status, j.message)
-            for j in self._pending
-        ]
+        rows = [tuple(getattr(job, field) for field in FIELDS) for job in self._pending]
         self._pending.clear()
         with self._store.transaction():
-            self._store.db.executemany("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?,?)", rows)
+            self._store.db.executemany(
+                f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
+            )
             self._store.db.execute("DELETE FROM jobs WHERE started < ?", (time.time() - self._retention,))
 
     async def keep(self) -> None:
@@ -44,47 +52,65 @@ class Journal:
             await asyncio.sleep(INTERVAL)
             self.flush()
 
-    def latest(self, limit: int) -> list[PastJob]:
-        self.flush()
-        return self._select(f"SELECT {COLUMNS} FROM jobs ORDER BY started DESC LIMIT ?", (limit,))
+    def find(self, request: ListJobs, flights: Flights) -> list[PastJob]:
+        """Return jobs that are under way, then past ones, each newest first; a trace is in order of start."""
+        if request.trace:
+            return self._trace(request.trace, flights)
+        running = [job for job in _running(flights) if _wanted(job, request)]
+        if request.running:
+            return running[: request.limit]
+        return (running + self._past(request))[: request.limit]
 
-    def running(self, flights: Flights) -> list[PastJob]:
-        """Return the jobs under way, newest first."""
-        shown = [flight for flight in flights if flight.header.name not in UNRECORDED]
-        return [entry(flight) for flight in sorted(shown, key=lambda flight: flight.started, reverse=True)]
-
-    def trace(self, job_id: str, running: Flights) -> list[PastJob]:
-        """Return a job (an id or a prefix of it) and all its descendants, in order of start."""
+    def _past(self, request: ListJobs) -> list[PastJob]:
         self.flush()
-        past = self._select(
-            f"WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id LIKE ?||'%' UNION SELECT jobs.id FROM jobs "
-            f"JOIN tree ON jobs.parent = tree.id) SELECT {COLUMNS} FROM jobs WHERE id IN tree",
-            (job_id,),
-        )
-        known = {job.id for job in past}
-        for flight in sorted(running, key=lambda flight: flight.started):
-            header = flight.header
-            if header.id not in known and (header.id.startswith(job_id) or header.parent in known):
-                known.add(header.id)
-                past.append(entry(flight))
-        return sorted(past, key=lambda job: job.started)
+        where = ["started >= ?"]
+        parameters: list[object] = [request.since]
+        if request.name:
+            where.append("name = ?")
+            parameters.append(request.name)
+        if request.failed:
+            where.append("status != 0")
+        query = f"SELECT {COLUMNS} FROM jobs WHERE {' AND '.join(where)} ORDER BY started DESC LIMIT ?"
+        return self._select(query, (*parameters, request.limit))
+
+    def _trace(self, job_id: str, flights: Flights) -> list[PastJob]:
+        """Return a job (an id or a prefix of it) and all its descendants."""
+        self.flush()
+        found = self._select(TREE, (job_id,))
+        known = {job.id for job in found}
+        for job in reversed(_running(flights)):
+            if job.id not in known and (job.id.startswith(job_id) or job.parent in known):
+                known.add(job.id)
+                found.append(job)
+        return sorted(found, key=lambda job: job.started)
 
     def _select(self, query: str, parameters: Iterable[object]) -> list[PastJob]:
         rows = self._store.db.execute(query, tuple(parameters)).fetchall()
-        return [
-            PastJob(
-                id=r[0],
-                parent=r[1],
-                name=r[2],
-                service=r[3],
-                caller=r[4],
-                started=r[5],
-                ended=r[6],
-                status=r[7],
-                message=r[8],
-            )
-            for r in rows
-        ]
+        return [PastJob(**dict(zip(FIELDS, row, strict=True))) for row in rows]
+
+
+def _wanted(job: PastJob, request: ListJobs) -> bool:
+    return job.started >= request.since and request.name in ("", job.name) and not request.failed
+
+
+def _running(flights: Flights) -> list[PastJob]:
+    """Return the jobs under way, newest first, each with what it waits for."""
+    shown = [flight for flight in flights if flight.header.name not in UNRECORDED]
+    children: dict[str, Flight] = {}
+    for flight in sorted(shown, key=lambda flight: flight.started, reverse=True):
+        children[flight.header.parent] = flight  # in the end the oldest of each parent
+    return [
+        _with_wait(flight, children.get(flight.header.id))
+        for flight in sorted(shown, key=lambda flight: flight.started, reverse=True)
+    ]
+
+
+def _with_wait(flight: Flight, child: Flight | None) -> PastJob:
+    waiting = flight.context.waiting
+    if waiting is None and child is not None:
+        waiting = (f"{child.header.name} at {child.service or 'nobody yet'}", child.started)
+    what, since = waiting or ("", None)
+    return msgspec.structs.replace(entry(flight), waiting=what, waiting_since=since, deadline=flight.context.remaining)
 
 
 def entry(flight: Flight) -> PastJob:
@@ -100,4 +126,6 @@ def entry(flight: Flight) -> PastJob:
         ended=flight.ended,
         status=flight.status,
         message=flight.message,
+        args=flight.args,
+        uid=header.caller.uid if header.caller else 0,
     )

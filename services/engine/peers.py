@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import zmq
@@ -12,9 +16,19 @@ import zmq
 from shared.bus import sockets
 from shared.protocol import Frame
 
-__all__ = ["Peers"]
+__all__ = ["Credentials", "Peers"]
 
 log = logging.getLogger("dockyard.engine")
+
+REMEMBERED = 4096  # peers whose credentials are kept
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who is at the other end of a connection, as the kernel saw it connect (unix(7), SO_PEERCRED)."""
+
+    pid: int
+    uid: int
 
 
 class Peers:
@@ -22,6 +36,7 @@ class Peers:
         self._receive = receive
         self._socket: zmq.Socket[bytes] | None = None
         self._drain_scheduled = False
+        self._credentials: OrderedDict[bytes, Credentials | None] = OrderedDict()
 
     def bind(self, context: zmq.Context[Any], endpoint: str) -> None:
         socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
@@ -36,6 +51,10 @@ class Peers:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close(500)
             self._socket = None
+
+    def credentials(self, peer: bytes) -> Credentials | None:
+        """Return who a peer is; None where the kernel does not tell."""
+        return self._credentials.get(peer)
 
     def send(self, peer: bytes, frame: Frame) -> bool:
         """Send a frame; False if the peer is gone or does not read (it is never waited for)."""
@@ -60,7 +79,29 @@ class Peers:
         self._drain_scheduled = False
         while self._socket is not None:
             try:
-                peer, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                peer = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._receive(peer, parts)
+            self._receive(peer, self._parts(self._socket, peer))
+
+    def _parts(self, socket: zmq.Socket[bytes], peer: bytes) -> list[bytes]:
+        """Receive the rest of a message; the first of a peer tells which connection it came by."""
+        if peer in self._credentials or not socket.rcvmore:
+            return socket.recv_multipart() if socket.rcvmore else []
+        first = socket.recv(copy=False)
+        self._credentials[peer] = _credentials(first)
+        if len(self._credentials) > REMEMBERED:
+            self._credentials.popitem(last=False)
+        return [first.bytes, *(socket.recv_multipart() if socket.rcvmore else [])]
+
+
+def _credentials(message: zmq.Frame) -> Credentials | None:
+    try:
+        descriptor = int(message.get(zmq.SRCFD))
+        with socket.socket(fileno=socket.dup(descriptor)) as connection:
+            answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except (zmq.ZMQError, OSError) as error:
+        log.debug("no credentials of a peer error=%s", error)
+        return None
+    pid, uid, _gid = struct.unpack("3i", answer)
+    return Credentials(pid, uid)

@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from shared.protocol import ContainerConfig, EndpointSettings, HostConfig, Interface
+from shared.protocol import ContainerConfig, EndpointSettings, Health, HostConfig, Interface, MountPoint
 
 __all__ = ["ContainerRecord", "Change", "Status", "next_status"]
 
@@ -14,6 +14,7 @@ __all__ = ["ContainerRecord", "Change", "Status", "next_status"]
 class Status(enum.StrEnum):
     CREATED = "created"
     RUNNING = "running"
+    PAUSED = "paused"
     RESTARTING = "restarting"
     EXITED = "exited"
     REMOVING = "removing"
@@ -23,6 +24,8 @@ class Change(enum.StrEnum):
     START = "start"
     START_FAILED = "start_failed"
     EXIT = "exit"
+    PAUSE = "pause"
+    UNPAUSE = "unpause"
     AWAIT_RESTART = "await_restart"
     GIVE_UP_RESTART = "give_up_restart"
     REMOVE = "remove"
@@ -33,6 +36,9 @@ TABLE: dict[tuple[Status, Change], Status] = {
     (Status.CREATED, Change.START_FAILED): Status.CREATED,
     (Status.CREATED, Change.REMOVE): Status.REMOVING,
     (Status.RUNNING, Change.EXIT): Status.EXITED,
+    (Status.RUNNING, Change.PAUSE): Status.PAUSED,
+    (Status.PAUSED, Change.UNPAUSE): Status.RUNNING,
+    (Status.PAUSED, Change.EXIT): Status.EXITED,
     (Status.EXITED, Change.START): Status.RUNNING,
     (Status.EXITED, Change.START_FAILED): Status.EXITED,
     (Status.EXITED, Change.AWAIT_RESTART): Status.RESTARTING,
@@ -75,17 +81,28 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     error: str = ""
     oom_killed: bool = False
     pid: int = 0
-    attempt: str = ""  # the id that the caller gave to the last start
+    created_by: str = ""  # the id of the job that created it
+    attempt: str = ""  # the id of the job that began the last start
     started: int = 0
     finished: int = 0
     restart_count: int = 0
     stopped_by_user: bool = False
+    held_still: bool = False  # paused by us for a while, not by the user
     unsettled: bool = False  # what the last start took has not all been given back
     interface: Interface | None = None
+    health: Health | None = None  # of the last start; None without a health check
+    mounts: list[MountPoint] = []
+    volumes_mounted: bool = False  # so said the events
+    remove_volumes: bool = False  # its removal takes the anonymous ones with it
 
     @property
     def running(self) -> bool:
-        return self.status is Status.RUNNING
+        """Say whether it has a process, be it paused."""
+        return self.status in (Status.RUNNING, Status.PAUSED)
+
+    @property
+    def paused(self) -> bool:
+        return self.status is Status.PAUSED
 
     def change(self, change: Change) -> None:
         self.status = next_status(self.status, change)

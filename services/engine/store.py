@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from services.engine.execs import ExecRecord
 from services.engine.record import ContainerRecord
+from services.engine.volumes import VolumeRecord
 from shared.protocol import Image
 
 __all__ = ["Store", "StoreLocked"]
@@ -24,15 +26,19 @@ __all__ = ["Store", "StoreLocked"]
 T = TypeVar("T")
 log = logging.getLogger("dockyard.engine")
 
+MIGRATIONS = ("DROP TABLE IF EXISTS jobs",)  # to version 1: the job journal tells arguments and uid
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT UNIQUE NOT NULL, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS execs (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tags (reference TEXT PRIMARY KEY, image TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS volumes (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, parent TEXT, name TEXT, service TEXT, caller TEXT,
-    started REAL, ended REAL, status INTEGER, message TEXT);
+    started REAL, ended REAL, status INTEGER, message TEXT, args TEXT, uid INTEGER);
 CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent);
 CREATE INDEX IF NOT EXISTS jobs_started ON jobs (started);
 CREATE TABLE IF NOT EXISTS quarantine (kind TEXT, id TEXT, record BLOB, reason TEXT);
@@ -44,6 +50,8 @@ class StoreLocked(Exception):
 
 
 class Store:
+    """`Store(root)` is the writer; `Store.for_reading` sees what it has committed, also while it is frozen."""
+
     def __init__(self, root: Path) -> None:
         root.mkdir(mode=0o710, parents=True, exist_ok=True)
         self._lock = os.open(root / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -56,12 +64,33 @@ class Store:
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=FULL")
+        self._migrate()
         self.db.executescript(SCHEMA)
         self._depth = 0
 
+    @classmethod
+    def for_reading(cls, root: Path) -> Store:
+        store = cls.__new__(cls)
+        store._lock = -1
+        store._depth = 0
+        store.db = sqlite3.connect(f"file:{root / 'engine.db'}?mode=ro", uri=True, isolation_level=None)
+        return store
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection commits (SQLite, PRAGMA data_version)."""
+        return int(self.db.execute("PRAGMA data_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        """Bring the database of an earlier release to what `SCHEMA` expects."""
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        for statement in MIGRATIONS[version:]:
+            self.db.execute(statement)
+        self.db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
     def close(self) -> None:
         self.db.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -94,6 +123,15 @@ class Store:
     def containers(self) -> list[ContainerRecord]:
         return list(self._read("containers", ContainerRecord))
 
+    def put_exec(self, record: ExecRecord) -> None:
+        self.db.execute("INSERT OR REPLACE INTO execs VALUES (?,?)", (record.id, msgspec.json.encode(record)))
+
+    def delete_exec(self, exec_id: str) -> None:
+        self.db.execute("DELETE FROM execs WHERE id=?", (exec_id,))
+
+    def execs(self) -> list[ExecRecord]:
+        return list(self._read("execs", ExecRecord))
+
     def put_image(self, image: Image) -> None:
         self.db.execute("INSERT OR REPLACE INTO images VALUES (?,?)", (image.id, msgspec.json.encode(image)))
 
@@ -102,6 +140,15 @@ class Store:
 
     def images(self) -> list[Image]:
         return list(self._read("images", Image))
+
+    def put_volume(self, record: VolumeRecord) -> None:
+        self.db.execute("INSERT OR REPLACE INTO volumes VALUES (?,?)", (record.name, msgspec.json.encode(record)))
+
+    def delete_volume(self, name: str) -> None:
+        self.db.execute("DELETE FROM volumes WHERE id=?", (name,))
+
+    def volumes(self) -> list[VolumeRecord]:
+        return list(self._read("volumes", VolumeRecord))
 
     def put_tag(self, reference: str, image_id: str) -> None:
         self.db.execute("INSERT OR REPLACE INTO tags VALUES (?,?)", (reference, image_id))
@@ -114,10 +161,23 @@ class Store:
 
     def fact(self, name: str, default: str) -> str:
         """Return a fact that is made once for a root (ids of built-in things) and kept."""
-        with self.transaction():
-            self.db.execute("INSERT OR IGNORE INTO facts VALUES (?,?)", (name, default))
-            (value,) = self.db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
-        return str(value)
+        query = "SELECT value FROM facts WHERE name=?"
+        found = self.db.execute(query, (name,)).fetchone()
+        if found is None and self._lock >= 0:
+            self.db.execute("INSERT INTO facts VALUES (?,?)", (name, default))
+        return str(found[0]) if found else default
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep something that drivers have told, for who reads while they or the engine are away."""
+        self.db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, msgspec.json.encode(value).decode()))
+
+    def recall(self, name: str, kind: type[T]) -> T | None:
+        """Return what was remembered; None if there is nothing, or nothing of that shape."""
+        row = self.db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+        try:
+            return msgspec.json.decode(row[0], type=kind) if row else None
+        except msgspec.DecodeError:
+            return None
 
     def quarantined(self) -> list[tuple[str, str, str]]:
         """Return (kind, id, reason) of each record that could not be read."""
@@ -129,6 +189,8 @@ class Store:
             try:
                 yield msgspec.json.decode(blob, type=kind)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                if self._lock < 0:
+                    continue
                 log.error("record quarantined table=%s id=%s error=%s", table, row_id, error)
                 with self.transaction():
                     self.db.execute("INSERT INTO quarantine VALUES (?,?,?,?)", (table, row_id, blob, str(error)))

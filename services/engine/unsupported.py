@@ -11,11 +11,11 @@ from shared.protocol import ContainerConfig, HostConfig, NotImplementedByUs
 __all__ = ["refuse_unsupported"]
 
 # fields that must be at their default (or empty)
-CONFIG = ("volumes", "on_build")
+CONFIG = ("on_build",)
 HOST_CONFIG = (
     "blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps", "blkio_device_read_iops",
     "blkio_device_write_iops", "cpu_realtime_period", "cpu_realtime_runtime", "device_cgroup_rules", "device_requests",
-    "volume_driver", "volumes_from", "links", "storage_opt", "cgroup", "publish_all_ports",
+    "links", "storage_opt", "cgroup", "publish_all_ports",
 )  # fmt: skip
 READABLE_LOG_DRIVERS = ("", "json-file")
 
@@ -26,9 +26,6 @@ def refuse_unsupported(config: ContainerConfig, host_config: HostConfig) -> None
         _refuse_if_set(config, name)
     for name in HOST_CONFIG:
         _refuse_if_set(host_config, name)
-    test = (config.healthcheck.test if config.healthcheck else None) or ["NONE"]
-    if test[0] != "NONE":
-        raise NotImplementedByUs("health checks are not implemented")
     if host_config.log_config.type not in READABLE_LOG_DRIVERS:
         raise NotImplementedByUs(f"log driver {host_config.log_config.type!r} is not implemented")
     for mode in (host_config.network_mode, host_config.ipc_mode, host_config.pid_mode):
@@ -36,12 +33,6 @@ def refuse_unsupported(config: ContainerConfig, host_config: HostConfig) -> None
             raise NotImplementedByUs(f"namespace mode {mode!r} is not implemented")
     if host_config.userns_mode not in ("", "host"):
         raise NotImplementedByUs("user namespaces are not implemented")
-    for bind in host_config.binds or []:
-        if not bind.startswith("/"):
-            raise NotImplementedByUs(f"named volumes are not implemented: {bind}")
-    for mount in host_config.mounts or []:
-        if mount.type not in ("bind", "tmpfs"):
-            raise NotImplementedByUs(f"mounts of type {mount.type!r} are not implemented")
 
 
 def _refuse_if_set(struct: Any, name: str) -> None:

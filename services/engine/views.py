@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from services.engine.container import Container
+from services.engine.health import health_text
+from services.engine.mounts import shown
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     ContainerConfig,
@@ -67,8 +69,9 @@ def human_duration(seconds: float) -> str:
 
 def status_text(record: ContainerRecord) -> str:
     now = time.time()
-    if record.status is Status.RUNNING:
-        return f"Up {human_duration(now - record.started / 1e9)}"
+    if record.running:
+        said = " (Paused)" if record.paused else health_text(record.health)
+        return f"Up {human_duration(now - record.started / 1e9)}{said}"
     ago = f"({record.exit_code}) {human_duration(now - record.finished / 1e9)} ago"
     return {
         Status.CREATED: "Created",
@@ -81,7 +84,8 @@ def status_text(record: ContainerRecord) -> str:
 def state(record: ContainerRecord) -> ContainerState:
     return ContainerState(
         status=record.status,
-        running=record.status in (Status.RUNNING, Status.RESTARTING),
+        running=record.running or record.status is Status.RESTARTING,
+        paused=record.paused,
         restarting=record.status is Status.RESTARTING,
         oom_killed=record.oom_killed,
         pid=record.pid,
@@ -89,6 +93,7 @@ def state(record: ContainerRecord) -> ContainerState:
         error=record.error,
         started_at=rfc3339(record.started),
         finished_at=rfc3339(record.finished),
+        health=msgspec.UNSET if record.health is None else record.health,
     )
 
 
@@ -139,26 +144,6 @@ def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:
     return published
 
 
-def _mounts(record: ContainerRecord) -> list[dict[str, Any]]:
-    """Return API 1.51 MountPoint for each bind and tmpfs."""
-    points = []
-    for bind in record.host_config.binds or []:
-        source, target, mode = [*bind.split(":", 2), "", ""][:3]
-        words = mode.split(",")
-        propagation = next((word for word in words if "shared" in word or "slave" in word or "private" in word), "")
-        points.append(_mount_point("bind", source, target, mode, "ro" not in words, propagation or "rprivate"))
-    for mount in record.host_config.mounts or []:
-        propagation = (mount.bind_options or {}).get("Propagation") or ("rprivate" if mount.type == "bind" else "")
-        points.append(_mount_point(mount.type, mount.source, mount.target, "", not mount.read_only, propagation))
-    return points
-
-
-def _mount_point(kind: str, source: str, target: str, mode: str, rw: bool, propagation: str) -> dict[str, Any]:
-    return {
-        "Type": kind, "Source": source, "Destination": target, "Mode": mode, "RW": rw, "Propagation": propagation,
-    }  # fmt: skip
-
-
 def inspect(engine: Engine, container: Container) -> ContainerInspect:
     record = container.record
     directory = engine.config.root / "containers" / record.id
@@ -183,10 +168,10 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         mount_label="",
         process_label="",
         app_armor_profile="",
-        exec_ids=None,
+        exec_ids=engine.execs.of(record.id) or None,
         host_config=host_config,
         graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": {}},
-        mounts=_mounts(record),
+        mounts=[shown(point) for point in record.mounts],
         config=_shown_config(record),
         network_settings=network_settings(engine, record),
     )
@@ -220,7 +205,7 @@ def summary(engine: Engine, container: Container) -> ContainerSummary:
         status=status_text(record),
         host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
         network_settings=SummaryNetworks(networks={record.host_config.network_mode: endpoint(engine, record)}),
-        mounts=_mounts(record),
+        mounts=[shown(point) for point in record.mounts],
     )
 
 

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
+from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.health import Checks
+from services.execdriver.reports import Reports
 from services.execdriver.runc import Runc
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
@@ -23,8 +26,10 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     endpoint = engine_endpoint(config.run)
     complete_hierarchies()
     runtime = RUNTIMES[config.runtime](config.exec_driver, config.run / "oci")
-    containers = Containers(config, runtime, Client(endpoint, "execdriver"))
-    driver = ExecDriver(containers, TicketServer(config.run / "execdriver.tickets"))
+    bus = Client(endpoint, "execdriver")
+    reports = Reports(bus)
+    containers = Containers(config, runtime, reports, Checks(bus))
+    driver = ExecDriver(containers, Execs(config, runtime, reports), TicketServer(config.run / "execdriver.tickets"))
     worker = Worker(endpoint, "execdriver", driver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)

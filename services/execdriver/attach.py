@@ -15,7 +15,7 @@ from collections import defaultdict
 from services.execdriver import monitor
 from services.execdriver.bundle import Bundle
 
-__all__ = ["Attachments"]
+__all__ = ["Attachments", "hand_over"]
 
 log = logging.getLogger("dockyard.execdriver")
 
@@ -30,7 +30,7 @@ class Attachments:
         """Hand over a connection now or when the container starts; returns when the other side has closed."""
         with self._lock:
             bundle = self._open.get(container)
-            if bundle is None or not _hand_over(bundle, connection):
+            if bundle is None or not hand_over(bundle, connection):
                 self._waiting[container].append(connection)
         _await_close(connection)
         with self._lock:
@@ -44,7 +44,7 @@ class Attachments:
         with self._lock:
             self._open[bundle.container] = bundle
             for connection in self._waiting.pop(bundle.container, []):
-                _hand_over(bundle, connection)
+                hand_over(bundle, connection)
 
     def end(self, container: str) -> None:
         """The monitor is gone: who asks from now on waits for the next start."""
@@ -52,18 +52,18 @@ class Attachments:
             self._open.pop(container, None)
 
 
-def _hand_over(bundle: Bundle, connection: socket.socket) -> bool:
-    """Return False if the monitor takes no connections (it is about to end)."""
+def hand_over(bundle: Bundle, connection: socket.socket) -> bool:
+    """Give the asker a connection to the monitor; False if it takes none (it is about to end)."""
     try:
         stream = monitor.connect(bundle)
     except OSError as error:
-        log.info("not attached container=%s error=%s", bundle.container, error)
+        log.info("not attached id=%s error=%s", bundle.id, error)
         return False
     with stream:
         try:
             socket.send_fds(connection, [b"A"], [stream.fileno()])
         except OSError as error:
-            log.debug("the asker is gone container=%s error=%s", bundle.container, error)
+            log.debug("the asker is gone id=%s error=%s", bundle.id, error)
     return True
 
 

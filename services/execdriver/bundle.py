@@ -9,23 +9,27 @@
 | attach, winsz | conmon     | its attach socket; a fifo for the terminal's size           |
 
 The exit status is RUN/exits/<id>, written by conmon.
+
+An exec has one too, under RUN/execs: process.json in place of config.json, its exit status in `exit`, the runtime's
+complaints in `runtime.log`, and until its process runs the fifo `gate` (see `services.execdriver.monitor`).
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Bundle", "Process", "Start"]
+__all__ = ["Bundle", "ExecBundle", "Process", "Start"]
 
 
 class Start(msgspec.Struct, frozen=True):
     generation: int
     cgroup: str
+    container: str = ""  # of an exec
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class Bundle:
     container: str
     directory: Path
     exit_file: Path
+
+    @property
+    def id(self) -> str:
+        """What the monitor is known by."""
+        return self.container
 
     @classmethod
     def of(cls, run: Path, container: str) -> Bundle:
@@ -101,7 +110,7 @@ class Bundle:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return 0
-        return pid if self.container.encode() in words else 0
+        return pid if self.id.encode() in words else 0
 
     def _pid(self, name: str) -> int:
         try:
@@ -120,3 +129,43 @@ class Bundle:
     def remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
         self.exit_file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class ExecBundle(Bundle):
+    """``container`` is the one the exec runs in."""
+
+    exec: str
+
+    @property
+    def id(self) -> str:
+        return self.exec
+
+    @classmethod
+    def of_exec(cls, run: Path, exec_id: str, container: str) -> ExecBundle:
+        directory = run / "execs" / exec_id
+        return cls(container, directory, directory / "exit", exec_id)
+
+    @classmethod
+    def found(cls, run: Path) -> list[ExecBundle]:
+        """Return those on disk; ``container`` is empty where a bundle was only begun."""
+        bundles = [cls.of_exec(run, entry.name, "") for entry in (run / "execs").iterdir()]
+        starts = [bundle.start() for bundle in bundles]
+        return [
+            replace(b, container=start.container if start else "") for b, start in zip(bundles, starts, strict=True)
+        ]
+
+    @property
+    def gate(self) -> Path:
+        return self.directory / "gate"
+
+    def create(self, start: Start) -> None:
+        """Begin: the gate is there before the bundle counts as one."""
+        self.remove()
+        self.directory.mkdir(mode=0o700, parents=True)
+        os.mkfifo(self.gate, 0o600)
+        self.write("start.json", msgspec.json.encode(start))
+
+    def is_waiting(self) -> bool:
+        """Say whether the process has not been let run yet."""
+        return not self.container or self.gate.exists()

@@ -7,23 +7,23 @@ import os
 import select
 import signal
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from services.execdriver import cgroups, monitor, rootfs
+from services.execdriver import monitor, rootfs
 from services.execdriver.attach import Attachments
 from services.execdriver.bundle import Bundle, Process, Start
+from services.execdriver.cgroups import Cgroup, expect_moves
 from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import write_files
+from services.execdriver.health import Checks
+from services.execdriver.reports import Reports
 from services.execdriver.spec import build_spec
-from services.execdriver.user import resolve_user
-from shared.bus.bus import Bus
 from shared.protocol import (
     Conflict,
     ContainerExited,
@@ -33,24 +33,22 @@ from shared.protocol import (
     Running,
     RuntimeStart,
     RuntimeStarted,
-    Unavailable,
 )
 from shared.runtime.config import Config
+from shared.runtime.user import resolve_user
 
 __all__ = ["Containers"]
 
-RETRY_LIMIT = 5.0  # seconds between two reports of an exit, at most
 log = logging.getLogger("dockyard.execdriver")
 
 
 class Containers:
-    def __init__(self, config: Config, runtime: Runtime, bus: Bus) -> None:
-        self._config, self._runtime, self._bus = config, runtime, bus
+    def __init__(self, config: Config, runtime: Runtime, reports: Reports, checks: Checks) -> None:
+        self._config, self._runtime, self._reports, self.checks = config, runtime, reports, checks
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
         self._ended: dict[str, threading.Event] = {}
-        self._reports = ThreadPoolExecutor(16, thread_name_prefix="report")
         self._exits = Exits(self._on_exit)
         for name in ("containers", "exits"):
             (config.run / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,6 +58,7 @@ class Containers:
 
     def start(self, job: RuntimeStart) -> RuntimeStarted:
         """Create and start; see `RuntimeStart`."""
+        expect_moves()
         bundle = self._bundle(job.container)
         with self._locks[job.container]:
             self._make_way(bundle, job.generation)
@@ -74,6 +73,7 @@ class Containers:
             except BaseException:
                 self._remove(bundle)
                 raise
+            self.checks.begin(bundle, job, self._inits[job.container])
             self._exits.watch(bundle)
         return RuntimeStarted(pid=pid, monitor_pid=bundle.monitor_pid())
 
@@ -127,6 +127,16 @@ class Containers:
         except OSError as error:
             raise Conflict(f"container {container} is not running: {error.strerror}") from error
 
+    @contextmanager
+    def running(self, container: str) -> Iterator[Cgroup]:
+        """Yield the cgroup of a container that runs; it is neither started nor deleted meanwhile. Errors: NotFound."""
+        with self._locks[container]:
+            bundle = self._bundle(container)
+            start = bundle.start()
+            if start is None or container not in self._inits or bundle.exit() is not None:
+                raise NotFound(f"No such container: {container}")
+            yield Cgroup(start.cgroup)
+
     def known(self) -> list[Running]:
         """Return what runs or has ended; a start under way is waited for."""
         found = []
@@ -148,12 +158,13 @@ class Containers:
         """Remove a container's processes, cgroups, runtime state and bundle, in whatever state they are."""
         start = bundle.start()
         if start is not None:
-            cgroups.kill_all(start.cgroup)
+            Cgroup(start.cgroup).kill_all()
         self._kill_monitor(bundle)
         if start is not None:
-            cgroups.remove(start.cgroup)
+            Cgroup(start.cgroup).remove()
         self._runtime.delete(bundle.container)
         self.attachments.end(bundle.container)
+        self.checks.end(bundle.container)
         process = self._inits.pop(bundle.container, None)
         if process is not None:
             process.close()
@@ -178,6 +189,7 @@ class Containers:
     def _on_exit(self, bundle: Bundle, code: int, when: float) -> None:
         start = bundle.start()
         self.attachments.end(bundle.container)
+        self.checks.end(bundle.container)
         if event := self._ended.get(bundle.container):
             event.set()
         if start is None:  # deleted meanwhile
@@ -187,24 +199,9 @@ class Containers:
             generation=start.generation,
             exit_code=code,
             exited_at=when,
-            oom_killed=cgroups.oom_killed(start.cgroup),
+            oom_killed=Cgroup(start.cgroup).oom_killed(),
         )
-        self._reports.submit(self._report, report)
-
-    def _report(self, report: ContainerExited) -> None:
-        """Tell the engine until it has acknowledged; an engine that is new asks by itself (`list`)."""
-        delay = 0.05
-        while True:
-            try:
-                self._bus.call(report)
-                return
-            except Unavailable as error:
-                log.info("exit not acknowledged yet container=%s error=%s", report.container, error)
-            except DockyardError as error:
-                log.error("exit refused container=%s error=%s", report.container, error)
-                return
-            time.sleep(delay)
-            delay = min(delay * 2, RETRY_LIMIT)
+        self._reports.submit(report)
 
     # -- after a restart
 
@@ -220,6 +217,7 @@ class Containers:
                 self._inits[bundle.container] = process
                 self._ended[bundle.container] = threading.Event()
                 self.attachments.release(bundle)
+                self.checks.resume(bundle, process)
             self._exits.watch(bundle)
 
     def _running(self, bundle: Bundle) -> Running | None:
@@ -235,7 +233,9 @@ class Containers:
             monitor_pid=bundle.monitor_pid(),
             exit_code=code,
             exited_at=when,
-            oom_killed=exited is not None and cgroups.oom_killed(start.cgroup),
+            oom_killed=exited is not None and Cgroup(start.cgroup).oom_killed(),
+            paused=exited is None and Cgroup(start.cgroup).frozen(),
+            health=self.checks.health(bundle.container),
         )
 
     def _bundle(self, container: str) -> Bundle:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 from shared.protocol import CommandNotExecutable, CommandNotFound, DockyardError, InvalidArgument, NotFound
 
-__all__ = ["Crun"]
+__all__ = ["EXEC_INIT_PHRASE", "EXEC_PHRASE", "Crun"]
 
 log = logging.getLogger("dockyard.execdriver")
 
+# the words that clients know (wire-details §12): who failed, and at what
 RUNC_PHRASE = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 INIT_PHRASE = "runc create failed: unable to start container process: error during container init: "
+EXEC_PHRASE = "OCI runtime exec failed: exec failed: "
+EXEC_INIT_PHRASE = "unable to start container process: "
 
 
 class Crun:
@@ -69,22 +72,36 @@ class Crun:
         shutil.rmtree(self.state_directory(container), ignore_errors=True)
 
     def create_error(self, message: str, args: list[str]) -> DockyardError:
+        log.info("create failed command=%s runtime=%s", args[0], message.strip())
+        return _error(message.strip(), args[0], RUNC_PHRASE, INIT_PHRASE)
+
+    def exec_error(self, message: str, args: list[str], working_dir: str) -> DockyardError:
         text = message.strip()
-        command = args[0]
-        log.info("create failed command=%s runtime=%s", command, text)
-        if re.search(r"executable file .* not found", text) or _is_about_exec(text, "No such file or directory"):
-            reason = "stat " + command + ": no such file or directory" if "/" in command else NOT_IN_PATH
-            return CommandNotFound(f'{RUNC_PHRASE}{INIT_PHRASE}exec: "{command}": {reason}: unknown')
-        refused = any(
-            _is_about_exec(text, why) for why in ("Permission denied", "Is a directory", "Operation not permitted")
-        )
-        if refused or "is not a regular file" in text:
-            # crun says EPERM or "not a regular file" of a directory, EACCES of a file without x
-            reason = "permission denied" if "Permission" in text else "is a directory: permission denied"
-            return CommandNotExecutable(f'{RUNC_PHRASE}{INIT_PHRASE}exec: "{command}": {reason}: unknown')
-        if _is_about_exec(text, "Exec format error"):
-            return InvalidArgument(f"{RUNC_PHRASE}{INIT_PHRASE}exec {command}: exec format error: unknown")
-        return DockyardError(f"{RUNC_PHRASE}{text}: unknown")
+        log.info("exec failed command=%s runtime=%s", args[0], text)
+        found = re.search(r"chdir .*: ([^:]+)$", text)
+        if found:
+            reason = found[1].lower()
+            why = f'{EXEC_PHRASE}{EXEC_INIT_PHRASE}chdir to cwd ("{working_dir}") set in config.json failed: {reason}'
+            missing = reason == "no such file or directory"
+            return (CommandNotFound if missing else CommandNotExecutable)(f"{why}: unknown")
+        return _error(text, args[0], EXEC_PHRASE, EXEC_INIT_PHRASE)
+
+
+def _error(text: str, command: str, who: str, what: str) -> DockyardError:
+    """Tell from a runtime's words of a command that did not start why it did not."""
+    if re.search(r"executable file .* not found", text) or _is_about_exec(text, "No such file or directory"):
+        reason = "stat " + command + ": no such file or directory" if "/" in command else NOT_IN_PATH
+        return CommandNotFound(f'{who}{what}exec: "{command}": {reason}: unknown')
+    refused = any(
+        _is_about_exec(text, why) for why in ("Permission denied", "Is a directory", "Operation not permitted")
+    )
+    if refused or "is not a regular file" in text:
+        # crun says EPERM or "not a regular file" of a directory, EACCES of a file without x
+        reason = "permission denied" if "Permission" in text else "is a directory: permission denied"
+        return CommandNotExecutable(f'{who}{what}exec: "{command}": {reason}: unknown')
+    if _is_about_exec(text, "Exec format error"):
+        return InvalidArgument(f"{who}{what}exec {command}: exec format error: unknown")
+    return DockyardError(f"{who}{text}: unknown")
 
 
 NOT_IN_PATH = "executable file not found in $PATH"

@@ -9,7 +9,7 @@ __all__ = ["Runtime"]
 
 
 class Runtime(Protocol):
-    """A runtime program. ``create`` is called by the monitor with `path` and `arguments`."""
+    """A runtime program. ``create`` and ``exec`` are called by the monitor with `path` and `arguments`."""
 
     path: str
     arguments: list[str]  # global arguments, before the verb
@@ -28,6 +28,10 @@ class Runtime(Protocol):
 
     def create_error(self, message: str, args: list[str]) -> Exception:
         """Turn what the runtime said of a failed create into one of our errors, in the words clients know."""
+        ...
+
+    def exec_error(self, message: str, args: list[str], working_dir: str) -> Exception:
+        """The same of a command that did not start in a running container."""
         ...
 
     def state_directory(self, container: str) -> Path:

@@ -12,6 +12,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from services.execdriver.bundle import Bundle, Process
 
@@ -20,19 +21,22 @@ __all__ = ["Exits"]
 UNKNOWN_EXIT_CODE = 255
 log = logging.getLogger("dockyard.execdriver")
 
-OnExit = Callable[[Bundle, int, float], None]  # bundle, exit code, time
+B = TypeVar("B", bound=Bundle)
 
 
-class Exits:
-    """Watch processes through pidfds in one thread; ``on_exit`` is called in it and must not block."""
+class Exits(Generic[B]):
+    """Watch processes through pidfds in one thread.
 
-    def __init__(self, on_exit: OnExit) -> None:
+    ``on_exit`` (bundle, exit code, time in seconds since the epoch) is called in it and must not block.
+    """
+
+    def __init__(self, on_exit: Callable[[B, int, float], None]) -> None:
         self._on_exit = on_exit
         self._epoll = select.epoll()
-        self._watched: dict[int, tuple[Bundle, Process]] = {}
+        self._watched: dict[int, tuple[B, Process]] = {}
         threading.Thread(target=self._run, name="exits", daemon=True).start()
 
-    def watch(self, bundle: Bundle) -> None:
+    def watch(self, bundle: B) -> None:
         """Watch a container's monitor; if there is none (any more), its init; if neither, it has ended."""
         process = Process.open(bundle.monitor_pid())
         if process is None:
@@ -40,7 +44,7 @@ class Exits:
         else:
             self._add(bundle, process)
 
-    def _add(self, bundle: Bundle, process: Process) -> None:
+    def _add(self, bundle: B, process: Process) -> None:
         self._watched[process.pidfd] = (bundle, process)
         self._epoll.register(process.pidfd, select.EPOLLIN)
 
@@ -53,18 +57,20 @@ class Exits:
                 try:
                     self._ended(bundle)
                 except Exception:
-                    log.exception("exit not handled container=%s", bundle.container)
+                    log.exception("exit not handled id=%s", bundle.id)
 
-    def _ended(self, bundle: Bundle) -> None:
+    def _ended(self, bundle: B) -> None:
         known = bundle.exit()
         if known is not None:
             self._on_exit(bundle, *known)
             return
         init = bundle.init()
         if init is not None:
-            log.warning("monitor lost, watching init container=%s pid=%d", bundle.container, init.pid)
+            log.warning("monitor lost, watching its process id=%s pid=%d", bundle.id, init.pid)
             self._add(bundle, init)
             return
-        log.warning("exit status lost container=%s", bundle.container)
+        if not bundle.directory.exists():
+            return  # deleted meanwhile: nobody asks
+        log.warning("exit status lost id=%s", bundle.id)
         bundle.exit_file.write_text(str(UNKNOWN_EXIT_CODE))
         self._on_exit(bundle, UNKNOWN_EXIT_CODE, time.time())

@@ -6,19 +6,27 @@ from dataclasses import dataclass
 from functools import partial
 
 from services.execdriver.containers import Containers
+from services.execdriver.exec import Execs
 from services.execdriver.logs import stream_logs
 from shared.bus.handlers import Handlers
 from shared.bus.tickets import TicketServer
 from shared.protocol import (
     Running,
+    RunningExec,
     RuntimeAttach,
     RuntimeDelete,
+    RuntimeExec,
+    RuntimeExecList,
+    RuntimeExecResize,
+    RuntimeExecStarted,
     RuntimeKill,
     RuntimeList,
     RuntimeLogs,
+    RuntimePause,
     RuntimeResize,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeUnpause,
     Ticket,
 )
 
@@ -28,6 +36,7 @@ __all__ = ["ExecDriver", "jobs"]
 @dataclass(frozen=True)
 class ExecDriver:
     containers: Containers
+    execs: Execs
     tickets: TicketServer
 
 
@@ -42,6 +51,18 @@ def start(driver: ExecDriver, job: RuntimeStart) -> RuntimeStarted:
 @jobs.handles(RuntimeKill)
 def kill(driver: ExecDriver, job: RuntimeKill) -> None:
     driver.containers.kill(job.container, job.signal)
+
+
+@jobs.handles(RuntimePause)
+def pause(driver: ExecDriver, job: RuntimePause) -> None:
+    with driver.containers.running(job.container) as cgroup:
+        cgroup.freeze()
+
+
+@jobs.handles(RuntimeUnpause)
+def unpause(driver: ExecDriver, job: RuntimeUnpause) -> None:
+    with driver.containers.running(job.container) as cgroup:
+        cgroup.thaw()
 
 
 @jobs.handles(RuntimeDelete)
@@ -68,3 +89,18 @@ def attach(driver: ExecDriver, job: RuntimeAttach) -> Ticket:
 def logs(driver: ExecDriver, job: RuntimeLogs) -> Ticket:
     ended = driver.containers.ended(job.container)
     return driver.tickets.issue(lambda connection: stream_logs(job, connection, ended))
+
+
+@jobs.handles(RuntimeExec)
+def start_exec(driver: ExecDriver, job: RuntimeExec) -> RuntimeExecStarted:
+    return driver.execs.start(job, driver.tickets.issue)
+
+
+@jobs.handles(RuntimeExecResize)
+def resize_exec(driver: ExecDriver, job: RuntimeExecResize) -> None:
+    driver.execs.resize(job.exec, job.height, job.width)
+
+
+@jobs.handles(RuntimeExecList)
+def list_execs(driver: ExecDriver, job: RuntimeExecList) -> list[RunningExec]:
+    return driver.execs.known()

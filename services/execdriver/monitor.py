@@ -1,4 +1,8 @@
-"""Monitor: one conmon a container. It holds stdio, log and exit status, and outlives us."""
+"""Monitor: one conmon a container, and one an exec. It holds stdio, log and exit status, and outlives us.
+
+An exec's monitor runs nothing until it has read a word from the fifo `gate`, which it keeps open for writing itself:
+if we die before the word, it waits, and whoever comes after us undoes it (`ExecBundle.is_waiting`).
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,19 @@ import select
 import shutil
 import socket
 import subprocess
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from services.execdriver.bundle import Bundle
+from services.execdriver.bundle import Bundle, ExecBundle
 from services.execdriver.driver import Runtime
-from shared.protocol import DockyardError, NotFound, RuntimeStart
+from shared.protocol import DockyardError, NotFound, RuntimeExec, RuntimeStart
 
-__all__ = ["connect", "resize", "spawn"]
+__all__ = ["connect", "prepared", "resize", "spawn"]
 
-CREATE_TIMEOUT = 60.0  # seconds for the runtime's create
+CREATE_TIMEOUT = 60.0  # seconds for the runtime's create or exec
+RUNTIME_LOG = "runtime.log"
 
 
 def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> int:
@@ -24,47 +32,91 @@ def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> int:
 
     Errors: what `Runtime.create_error` makes of the runtime's message; DockyardError.
     """
+    with ExitStack() as stack:
+        answers, writer = _pipe(stack)
+        _launch(bundle, _command(bundle, runtime, job), _OCI_SYNCPIPE=writer.fileno())
+        writer.close()
+        pid, message = _read_answer(bundle, answers)
+    if pid <= 0:
+        raise runtime.create_error(message or "the monitor said nothing", job.args)
+    return pid
+
+
+@contextmanager
+def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> Iterator[Callable[[], int]]:
+    """Start an exec's monitor: inside, it takes connections, and its process does not run.
+
+    What is yielded lets it run and returns its pid. Errors of that: what `Runtime.exec_error` makes of the runtime's
+    message; DockyardError.
+    """
+    with ExitStack() as stack:
+        answers, writer = _pipe(stack)
+        # the monitor can read its own end as well: it would die of a pipe that nobody reads, and with it the exec
+        sync = stack.enter_context(Path(f"/proc/self/fd/{writer.fileno()}").open("r+b", buffering=0))
+        writer.close()
+        attachable, attach = _pipe(stack)
+        gate = stack.enter_context(bundle.gate.open("r+b", buffering=0))
+        gate.write(b"0")  # conmon reads a first word at once
+        descriptors = {"_OCI_SYNCPIPE": sync, "_OCI_ATTACHPIPE": attach, "_OCI_STARTPIPE": gate}
+        numbers = {name: file.fileno() for name, file in descriptors.items()}
+        _launch(bundle, _exec_command(bundle, runtime, job), **numbers)
+        sync.close()
+        attach.close()
+        if _read_answer(bundle, attachable)[0] < 0:
+            raise DockyardError(f"the monitor of {bundle.id} did not come up")
+
+        def let_run() -> int:
+            gate.write(b"1")
+            bundle.gate.unlink(missing_ok=True)
+            pid, message = _read_answer(bundle, answers)
+            if pid <= 0:
+                raise runtime.exec_error(_runtime_log(bundle) or message, job.args, job.working_dir)
+            return pid
+
+        yield let_run
+
+
+def _pipe(stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
+
+
+def _launch(bundle: Bundle, command: list[str], **descriptors: int) -> None:
+    """Run conmon until it has gone to the background. ``descriptors`` are inherited, and named in its environment."""
     try:
         process = subprocess.Popen(
-            _command(bundle, runtime, job),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"PATH": os.environ.get("PATH", ""), "_OCI_SYNCPIPE": str(writer)},
-            pass_fds=[writer],
+            env={"PATH": os.environ.get("PATH", ""), **{name: str(number) for name, number in descriptors.items()}},
+            pass_fds=list(descriptors.values()),
             start_new_session=True,
         )
-        os.close(writer)
-        writer = -1
         process.wait(CREATE_TIMEOUT)  # conmon forks at once; the child goes on
-        answer = _read_answer(reader)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DockyardError(f"the monitor of {job.container} did not start: {error}") from error
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
-    pid = int(answer.get("data", answer.get("pid", -1)))
-    if pid <= 0:
-        raise runtime.create_error(str(answer.get("message", "the monitor said nothing")), job.args)
-    return pid
+        raise DockyardError(f"the monitor of {bundle.id} did not start: {error}") from error
 
 
-def _command(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> list[str]:
+def _common(bundle: Bundle, runtime: Runtime, name: str, *runtime_arguments: str) -> list[str]:
     program = shutil.which("conmon")
     if program is None:
         raise NotFound("conmon is not installed")
     directory = str(bundle.directory)
-    command = [
-        program, "--api-version", "1", "--cid", job.container, "--cuuid", job.container, "--name", job.name,
-        "--runtime", runtime.path, *(f"--runtime-arg={argument}" for argument in runtime.arguments),
+    return [
+        program, "--api-version", "1", "--cid", bundle.container, "--cuuid", bundle.id, "--name", name,
+        "--runtime", runtime.path,
+        *(f"--runtime-arg={argument}" for argument in (*runtime.arguments, *runtime_arguments)),
         "--bundle", directory, "--persist-dir", directory, "--full-attach",
         "--container-pidfile", f"{directory}/pidfile", "--conmon-pidfile", f"{directory}/monitor.pid",
-        "--exit-dir", str(bundle.exit_file.parent), "--no-sync-log", "--log-level", "warning",
-        "--log-path", f"k8s-file:{job.directory}/container.log",
+        "--no-sync-log", "--log-level", "warning",
     ]  # fmt: skip
+
+
+def _command(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> list[str]:
+    command = _common(bundle, runtime, job.name)
+    command += ["--exit-dir", str(bundle.exit_file.parent), "--log-path", f"k8s-file:{job.directory}/container.log"]
     if job.config.tty:
         command.append("--terminal")
     if job.config.open_stdin:
@@ -74,23 +126,43 @@ def _command(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> list[str]:
     return command
 
 
-def _read_answer(reader: int) -> dict[str, Any]:
-    """Read the line of JSON that conmon writes when the runtime has answered; its end of file if it died."""
+def _exec_command(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> list[str]:
+    """With a terminal, what the runtime says of a failure is lost with the terminal: so it says it to a file too."""
+    command = _common(bundle, runtime, job.exec, f"--log={bundle.directory / RUNTIME_LOG}")
+    command += ["--log-path", "none", "--exec", "--exec-attach"]
+    command += ["--exec-process-spec", str(bundle.directory / "process.json")]
+    if job.tty:
+        command += ["--terminal", "--leave-stdin-open"]
+    if job.stdin:
+        command.append("--stdin")
+    return command
+
+
+def _read_answer(bundle: Bundle, reader: BinaryIO) -> tuple[int, str]:
+    """Read the line of JSON that conmon writes when the runtime has answered: (pid or -1, message)."""
     data = b""
     poller = select.poll()
     poller.register(reader, select.POLLIN)
-    while not data.endswith(b"\n"):
+    while b"\n" not in data:
         if not poller.poll(CREATE_TIMEOUT * 1000):
-            raise OSError("no answer")
-        chunk = os.read(reader, 65536)
-        if not chunk:
+            raise DockyardError(f"the monitor of {bundle.id} does not answer")
+        chunk = os.read(reader.fileno(), 65536)
+        if not chunk:  # it died
             break
         data += chunk
     try:
-        answer = json.loads(data)
-    except ValueError:
-        return {"message": data.decode("utf-8", "replace")}
-    return answer if isinstance(answer, dict) else {}
+        answer: dict[str, Any] = json.loads(data.partition(b"\n")[0])
+        return int(answer.get("data", answer.get("pid", -1))), str(answer.get("message", ""))
+    except (ValueError, AttributeError):
+        return -1, data.decode("utf-8", "replace")
+
+
+def _runtime_log(bundle: ExecBundle) -> str:
+    """Return the first line, which is the cause of those that follow."""
+    try:
+        return next(iter((bundle.directory / RUNTIME_LOG).read_text(errors="replace").splitlines()), "")
+    except FileNotFoundError:
+        return ""
 
 
 def connect(bundle: Bundle) -> socket.socket:

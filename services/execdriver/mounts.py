@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import platform
 import shutil
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from shared.protocol import HostConfig, InvalidArgument, NotImplementedByUs, RuntimeStart
+from shared.protocol import HostConfig, InvalidArgument, MountPoint, NotImplementedByUs, RuntimeStart
+from shared.runtime.mountinfo import mount_of
 
 __all__ = ["DEFAULT_DEVICE_RULES", "devices", "masked_paths", "mounts", "readonly_paths"]
 
@@ -18,7 +21,10 @@ MASKED_PATHS = [
     "/sys/firmware",
 ]  # fmt: skip
 READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
-PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+TMPFS = ("noexec", "nosuid", "nodev")
+CONTRARY = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
+INHERITED = {os.ST_RDONLY: "ro", os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
+MOUNT_SETATTR = (5, 12)  # the Linux that has it
 INIT_TARGET = "/sbin/docker-init"
 
 Mount = dict[str, Any]
@@ -27,23 +33,13 @@ Mount = dict[str, Any]
 def mounts(job: RuntimeStart) -> list[Mount]:
     """Return OCI ``mounts`` in the order in which they are made."""
     host_config = job.host_config
-    made = [*_system_mounts(host_config), *_files(job), *_tmpfs(host_config)]
+    asked = [*_files(job), *_tmpfs(host_config), *(_of_point(point) for point in job.mounts)]
     if host_config.init:
-        made.append(_bind(init_program(), INIT_TARGET, ["ro"]))
-    made += [_parse_bind(bind) for bind in host_config.binds or []]
-    for mount in host_config.mounts or []:
-        if mount.type == "tmpfs":
-            given = mount.tmpfs_options or {}
-            options = [f"size={given['SizeBytes']}"] if given.get("SizeBytes") else []
-            options += [f"mode={given['Mode']:o}"] if given.get("Mode") else []
-            made.append(_mount("tmpfs", "tmpfs", mount.target, ["nosuid", "nodev", "noexec", *options]))
-        elif mount.type == "bind":
-            made.append(_mount_of_type_bind(mount))
-        else:
-            raise NotImplementedByUs(f"mounts of type {mount.type!r} are not implemented")
-    targets = [mount["destination"] for mount in made]
-    last = {target: index for index, target in enumerate(targets)}
-    return [mount for index, mount in enumerate(made) if last[targets[index]] == index]
+        asked.append(_bind(init_program(), INIT_TARGET, ["ro"]))
+    asked.sort(key=lambda mount: len(PurePosixPath(mount["destination"]).parts))  # /a before what goes onto /a/b
+    made = [*_system_mounts(host_config), *asked]
+    last = {mount["destination"]: index for index, mount in enumerate(made)}
+    return [mount for index, mount in enumerate(made) if last[mount["destination"]] == index]
 
 
 def _mount(kind: str, source: str, target: str, options: list[str]) -> Mount:
@@ -78,39 +74,84 @@ def _files(job: RuntimeStart) -> list[Mount]:
 
 def _tmpfs(host_config: HostConfig) -> list[Mount]:
     return [
-        _mount("tmpfs", "tmpfs", target, ["noexec", "nosuid", "nodev", *filter(None, options.split(","))])
+        _mount("tmpfs", "tmpfs", str(PurePosixPath(target)), _tmpfs_options(options.split(",")))
         for target, options in (host_config.tmpfs or {}).items()
     ]
 
 
-def _parse_bind(bind: str) -> Mount:
-    """Parse ``source:target[:options]``; a source that is not there is made a directory, as Docker does."""
-    parts = bind.split(":")
-    if len(parts) not in (2, 3) or not parts[0].startswith("/") or not parts[1].startswith("/"):
-        raise InvalidArgument(f"invalid volume specification: '{bind}'")
-    source, target = parts[0], parts[1]
-    words = [word for word in (parts[2].split(",") if len(parts) == 3 else []) if word]
-    for word in words:
-        if word not in ("ro", "rw", "z", "Z", "nocopy", *PROPAGATIONS):
-            raise InvalidArgument(f"invalid mode: {word}")
-    if not os.path.lexists(source):
-        Path(source).mkdir(parents=True)
-    return _bind(source, target, [_propagation(words), "ro" if "ro" in words else "rw"])
+def _tmpfs_options(given: list[str]) -> list[str]:
+    """Lay options over the defaults; the last of two that contradict each other holds (crun would keep noexec)."""
+    made: dict[str, str] = {}
+    for option in (*TMPFS, *filter(None, given)):
+        made[CONTRARY.get(option, option.partition("=")[0])] = option
+    return list(made.values())
 
 
-def _propagation(words: list[str]) -> str:
-    return next((word for word in words if word in PROPAGATIONS), "rprivate")
+def _of_point(point: MountPoint) -> Mount:
+    if point.type == "tmpfs":
+        options = _tmpfs_options(["rw" if point.writable else "ro", *point.options])
+        return _mount("tmpfs", "tmpfs", point.destination, options)
+    if point.type == "bind":
+        _find_source(point)
+        _check_propagation(point)
+    propagation = point.propagation or "rprivate"
+    options = [propagation, *_access(point), *_inherited(point.source)]
+    if point.recursive:
+        return _bind(point.source, point.destination, options)
+    options[0] = propagation.removeprefix("r")  # crun takes that r to mean all that is mounted below
+    return _mount("bind", point.source, point.destination, ["bind", *options])
 
 
-def _mount_of_type_bind(mount: Any) -> Mount:
-    if not Path(mount.source).exists():
-        raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {mount.source}')
-    options = mount.bind_options or {}
-    words = [_propagation([options.get("Propagation") or "rprivate"]), "ro" if mount.read_only else "rw"]
-    made = _bind(mount.source, mount.target, words)
-    if options.get("NonRecursive"):
-        made["options"][0] = "bind"
-    return made
+def _find_source(point: MountPoint) -> None:
+    """Make a directory where a bind's source is missing, if it may be made."""
+    source = Path(point.source)
+    if os.access(source, os.F_OK):
+        return
+    if not point.create_source:
+        raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {source}')
+    try:
+        for directory in (*reversed(source.parents), source):
+            if not os.access(directory, os.F_OK):
+                directory.mkdir()
+                directory.chmod(0o755)  # whatever our umask
+    except OSError as error:
+        raise InvalidArgument(f"error while creating mount source path '{source}': {error.strerror}") from error
+
+
+def _check_propagation(point: MountPoint) -> None:
+    """Mounts can be passed on only from where they are shared, and received only from there or from a slave of it."""
+    kind = point.propagation.removeprefix("r")
+    if kind not in ("shared", "slave"):
+        return
+    mount = mount_of(Path(point.source))
+    if not mount.tags & {"shared", "master" if kind == "slave" else "shared"}:
+        wanted = "shared or slave" if kind == "slave" else "shared"
+        raise InvalidArgument(f"path {point.source} is mounted on {mount.point} but it is not a {wanted} mount")
+
+
+def _access(point: MountPoint) -> list[str]:
+    """Return ro; or rro, with all that is mounted below, which the kernel can since 5.12."""
+    if point.writable:
+        return []
+    below = point.recursive and Path(point.source).is_dir()  # at a file crun refuses rro
+    if not below or point.recursive_read_only is False:
+        return ["ro"]
+    if kernel_version() >= MOUNT_SETATTR:
+        return ["rro"]
+    if point.recursive_read_only:
+        raise InvalidArgument("recursively read-only mounts need Linux 5.12")
+    return ["ro"]
+
+
+def _inherited(source: str) -> list[str]:
+    """Return the flags of the mount that a source is on: crun 1.8 would drop them."""
+    flags = os.statvfs(source).f_flag
+    return [name for flag, name in INHERITED.items() if flags & flag]
+
+
+def kernel_version() -> tuple[int, int]:
+    major, minor = platform.release().split(".")[:2]
+    return int(major), int("".join(itertools.takewhile(str.isdigit, minor)))
 
 
 def init_program() -> str:

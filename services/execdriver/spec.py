@@ -9,10 +9,10 @@ from services.execdriver.capabilities import capabilities
 from services.execdriver.mounts import INIT_TARGET, devices, masked_paths, mounts, readonly_paths
 from services.execdriver.resources import resources, rlimits
 from services.execdriver.seccomp import seccomp_profile
-from services.execdriver.user import User
-from shared.protocol import HostConfig, InvalidArgument, NotImplementedByUs, RuntimeStart
+from shared.protocol import HostConfig, InvalidArgument, MountPoint, NotImplementedByUs, RuntimeStart
+from shared.runtime.user import User
 
-__all__ = ["build_spec"]
+__all__ = ["build_spec", "environment", "identity"]
 
 OCI_VERSION = "1.0.2"
 ROOTFS_PROPAGATION = {"shared": "rshared", "slave": "rslave"}
@@ -36,7 +36,7 @@ def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any
         "readonlyPaths": readonly_paths(host_config),
         "sysctl": host_config.sysctls or {},
     }
-    if propagation := _propagation(host_config):
+    if propagation := _propagation(job.mounts):
         linux["rootfsPropagation"] = propagation
     profile = seccomp_profile(options["seccomp"], granted, privileged=host_config.privileged)
     annotations = dict(host_config.annotations or {})
@@ -61,19 +61,12 @@ def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any
 def _process(job: RuntimeStart, user: User, granted: list[str], *, no_new_privileges: bool) -> dict[str, Any]:
     config = job.config
     args = [INIT_TARGET, "--", *job.args] if job.host_config.init else job.args
-    # with a user other than root the kernel would drop the effective set; ambient stays empty as Docker has it
-    sets = {
-        "bounding": granted,
-        "effective": granted if user.uid == 0 else [],
-        "permitted": granted if user.uid == 0 else [],
-    }
     process = {
         "terminal": config.tty,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids},
+        **identity(user, granted),
         "args": args,
-        "env": _environment(job, user),
+        "env": environment(config.env or [], config.hostname, user, tty=config.tty),
         "cwd": config.working_dir or "/",
-        "capabilities": sets,
         "rlimits": rlimits(job.host_config),
         "noNewPrivileges": no_new_privileges,
     }
@@ -85,11 +78,20 @@ def _process(job: RuntimeStart, user: User, granted: list[str], *, no_new_privil
     return process
 
 
-def _environment(job: RuntimeStart, user: User) -> list[str]:
+def identity(user: User, granted: list[str]) -> dict[str, Any]:
+    """Return who a process is, and what it may. ``granted``: its capabilities, as far as its user lets it use them."""
+    # with a user other than root the kernel would drop the effective set; ambient stays empty as Docker has it
+    usable = granted if user.uid == 0 else []
+    return {
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids},
+        "capabilities": {"bounding": granted, "effective": usable, "permitted": usable},
+    }
+
+
+def environment(given: list[str], hostname: str, user: User, *, tty: bool) -> list[str]:
     """Add what Docker adds where it is not given: HOSTNAME, TERM with a terminal, HOME."""
-    given = list(job.config.env or [])
     names = {entry.partition("=")[0] for entry in given}
-    added = {"HOSTNAME": job.config.hostname, "TERM": "xterm" if job.config.tty else "", "HOME": user.home}
+    added = {"HOSTNAME": hostname, "TERM": "xterm" if tty else "", "HOME": user.home}
     return given + [f"{name}={value}" for name, value in added.items() if value and name not in names]
 
 
@@ -126,11 +128,7 @@ def _security_options(host_config: HostConfig) -> dict[str, str]:
     return options
 
 
-def _propagation(host_config: HostConfig) -> str:
+def _propagation(mounts: list[MountPoint]) -> str:
     """A shared or slave bind needs the root to be so too."""
-    asked = [word for bind in host_config.binds or [] for words in bind.split(":")[2:3] for word in words.split(",")]
-    asked += [str((mount.bind_options or {}).get("Propagation") or "") for mount in host_config.mounts or []]
-    for kind, propagation in ROOTFS_PROPAGATION.items():
-        if any(word.lstrip("r") == kind for word in asked):
-            return propagation
-    return ""
+    asked = {point.propagation.removeprefix("r") for point in mounts}
+    return next((propagation for kind, propagation in ROOTFS_PROPAGATION.items() if kind in asked), "")

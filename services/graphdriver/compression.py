@@ -2,30 +2,131 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import zlib
-from typing import IO, cast
+from collections.abc import Callable
+from typing import IO, Any, Protocol, cast
 
 import zstandard
 
-from shared.protocol import InvalidArgument
+__all__ = ["ERRORS", "decompressed", "unpacked"]
 
-__all__ = ["ERRORS", "decompressed"]
-
-ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError)  # of the data, not of the disk
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
+ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError, lzma.LZMAError)  # of the data, not of the disk
+GZIP = b"\x1f\x8b"
+MAX_WINDOW = 256 << 20  # bytes of memory that a stream may ask for
+HEAD = 6  # bytes that tell the formats apart
+INPUT, CHUNK = 1 << 10, 1 << 16  # bytes
 
 
 def decompressed(file: IO[bytes]) -> IO[bytes]:
-    """Return a stream of the plain bytes of a seekable file. Errors: InvalidArgument (bzip2, xz)."""
-    head = file.read(6)
+    """Return a stream of the plain bytes of a seekable file; ``file`` itself if they are plain."""
+    head = file.read(HEAD)
     file.seek(0)
-    if head.startswith(GZIP):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb"))
-    if head.startswith(ZSTD):
-        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-    for magic, name in OTHERS.items():
+    return _reader(head, file) or file
+
+
+def unpacked(source: IO[bytes]) -> IO[bytes]:
+    """Return a stream of the plain bytes of one that cannot seek."""
+    head = source.read(HEAD)
+    whole = cast("IO[bytes]", io.BufferedReader(_Joined(head, source), CHUNK))
+    return _reader(head, whole) or whole
+
+
+def _reader(head: bytes, file: IO[bytes]) -> IO[bytes] | None:
+    for magic, new in FORMATS.items():
         if head.startswith(magic):
-            raise InvalidArgument(f"{name} compression is not supported; use gzip, zstd or none")
-    return file
+            return cast("IO[bytes]", io.BufferedReader(_Inflating(file, new), CHUNK))
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")) if head.startswith(GZIP) else None
+
+
+class _Joined(io.RawIOBase):
+    """What was read of a stream already, and the rest of it."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head, self._rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self._head[: len(view)] or self._rest.read(len(view))
+        self._head = self._head[len(view) :]
+        view[: len(data)] = data
+        return len(data)
+
+
+class _Decompressor(Protocol):
+    """What bz2's and lzma's have in common."""
+
+    eof: bool
+    needs_input: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Zstd:
+    """zstandard's in the same shape. It cannot be told to stop, so it gets little: 1 KiB makes 32 MiB at the most."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inner.decompress(data)
+
+
+FORMATS: dict[bytes, Callable[[], Any]] = {
+    b"\x28\xb5\x2f\xfd": _Zstd,
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(memlimit=MAX_WINDOW),
+}
+
+
+class _Inflating(io.RawIOBase):
+    """A stream, or several one after another, through a decompressor. One that is cut off is an EOFError."""
+
+    def __init__(self, source: IO[bytes], new: Callable[[], _Decompressor]) -> None:
+        self._source, self._new = source, new
+        self._current = new()
+        self._plain = memoryview(b"")  # unpacked and not read yet
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        while not self._plain:
+            if self._current.eof:
+                data = self._current.unused_data or self._source.read(INPUT)
+                if not data:
+                    return 0
+                self._current = self._new()
+            else:
+                data = self._source.read(INPUT) if self._current.needs_input else b""
+                if not data and self._current.needs_input:
+                    raise EOFError("compressed data ended before its end-of-stream marker was reached")
+            self._plain = memoryview(_decompress(self._current, data, CHUNK))
+        piece, self._plain = self._plain[: len(view)], self._plain[len(view) :]
+        view[: len(piece)] = piece
+        return len(piece)
+
+
+def _decompress(decompressor: _Decompressor, data: bytes, size: int) -> bytes:
+    try:
+        return decompressor.decompress(data, size)
+    except OSError as error:  # bz2 says it so, as if the disk had failed
+        raise EOFError(str(error)) from error

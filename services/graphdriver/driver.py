@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ __all__ = ["StorageDriver"]
 
 class StorageDriver(Protocol):
     name: str
+    sparse: bool
 
     def diff_path(self, layer: Path) -> Path:
         """Return the directory of a layer into which its tar is unpacked."""
@@ -29,8 +31,19 @@ class StorageDriver(Protocol):
 
     def unmount(self, container: Path) -> None: ...
 
+    def is_mounted(self, container: Path) -> bool:
+        """Say whether the root filesystem is there without `mount`."""
+        ...
+
+    def below(self, layers: list[Path], scratch: Path) -> AbstractContextManager[Path]:
+        """Have the tree that a container of ``layers`` begins with; ``scratch`` is an empty directory in tmp/."""
+        ...
+
     def writable_path(self, container: Path) -> Path:
-        """Return the directory whose size is the container's own."""
+        """Return the directory whose size is the container's own.
+
+        With `sparse` it holds only what differs from the layers, as overlayfs writes it, else the whole tree.
+        """
         ...
 
     def status(self) -> dict[str, str]:

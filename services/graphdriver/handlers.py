@@ -5,20 +5,21 @@ from __future__ import annotations
 import secrets
 import shutil
 import socket
-import threading
-from pathlib import Path
 
 from services.graphdriver import syscalls
 from services.graphdriver.blobs import Blobs
+from services.graphdriver.contents import handlers as contents
 from services.graphdriver.export import export_images
+from services.graphdriver.intake import incoming
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import Loader, load_archive
+from services.graphdriver.volumes import handlers as volumes
+from services.graphdriver.volumes.local import Local
+from services.graphdriver.volumes.volumes import Volumes
 from shared.bus.bus import Bus
-from shared.bus.context import check_cancelled, emit
 from shared.bus.handlers import Handlers
 from shared.bus.tickets import TicketServer
 from shared.protocol import (
-    TICKET_LIFETIME,
     CreateLayer,
     DockyardError,
     ExportImages,
@@ -31,9 +32,7 @@ from shared.protocol import (
     NotFound,
     RemoveLayer,
     Ticket,
-    Unavailable,
     UnmountLayer,
-    encode_body,
 )
 from shared.runtime.config import Config
 
@@ -53,38 +52,12 @@ class GraphDriver:
         root.chmod(0o710)
         self.blobs = Blobs(root)
         self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary, config.storage_opt), self.blobs)
+        self.volumes = Volumes([Local(config.root / "volumes")], config.run / "volumes", self.layers)
         self.tickets = TicketServer(config.run / "graphdriver.tickets")
         self.bus = bus
 
-    def receive(self, path: Path) -> None:
-        """Have the job's caller send bytes, and write them to ``path``; returns when it has sent all.
 
-        Errors: Unavailable (nobody came), Cancelled, OSError (it cannot be written).
-        """
-        came, done = threading.Event(), threading.Event()
-        failed: list[OSError] = []
-
-        def spool(connection: socket.socket) -> None:
-            came.set()
-            try:
-                with path.open("xb") as file:
-                    while chunk := connection.recv(CHUNK):
-                        file.write(chunk)
-            except OSError as error:
-                failed.append(error)
-            finally:
-                done.set()
-
-        emit(encode_body(self.tickets.issue(spool)).decode(), stream="ticket")
-        if not came.wait(TICKET_LIFETIME):
-            raise Unavailable("load: nobody sent the archive")
-        while not done.wait(0.2):
-            check_cancelled()
-        if failed:
-            raise failed[0]
-
-
-jobs: Handlers[GraphDriver] = Handlers()
+jobs: Handlers[GraphDriver] = Handlers(volumes.jobs, contents.jobs)
 
 
 @jobs.handles(CreateLayer)
@@ -137,7 +110,8 @@ def load(driver: GraphDriver, job: LoadImages) -> None:
     directory = driver.temporary / secrets.token_hex(8)
     directory.mkdir(mode=0o700)
     try:
-        driver.receive(directory / "archive")
+        with incoming(driver.tickets) as source, (directory / "archive").open("xb") as file:
+            shutil.copyfileobj(source, file, CHUNK)
         load_archive(directory, Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet))
     except OSError as error:
         raise DockyardError(f"load: {error}") from error
@@ -160,7 +134,7 @@ def export(driver: GraphDriver, job: ExportImages) -> Ticket:
         with driver.blobs.hold(digests):
             export_images(job.images, driver.blobs, connection)
 
-    return driver.tickets.issue(send)
+    return driver.tickets.issue(send, whole=True)
 
 
 @jobs.handles(GraphCollect)

@@ -2,18 +2,22 @@
 
 A layer is unpacked in tmp/ and renamed into place; its directory's name is a short prefix of its chain id, so that a
 mount of more than a hundred fits into the kernel's 4096 bytes of options.
+
+A container's root filesystem may be mounted because the engine wants it (`mount`) and because somebody reads it at
+present (`borrowed`): never twice, since overlayfs does not bear two mounts of one upper directory. CONTAINER/borrowed
+says that only borrowers want the mount; the last of them unmounts it, or the next start after a kill.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import threading
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -22,12 +26,14 @@ from services.graphdriver.blobs import Blobs, sync_directory
 from services.graphdriver.driver import StorageDriver
 from services.graphdriver.overlay import Overlay
 from services.graphdriver.syscalls import sync_file_system
+from services.graphdriver.trees import tree_size
 from services.graphdriver.vfs import Vfs
 from shared.protocol import DockyardError, InvalidArgument, LayerUsage, NotFound
 
 __all__ = ["Layers", "choose_driver"]
 
 SHORT = 12  # hex digits of a chain id in a directory's name
+BORROWED = "borrowed"
 
 
 def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> StorageDriver:
@@ -69,6 +75,9 @@ class Layers:
         for directory in (self._layers, self._containers):
             directory.mkdir(mode=0o710, parents=True, exist_ok=True)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._borrowers: Counter[str] = Counter()
+        for left in self._containers.glob(f"*/{BORROWED}"):
+            self._give_back(left.parent)
 
     # -- image layers
 
@@ -123,11 +132,59 @@ class Layers:
     def mount(self, container: str) -> Path:
         directory = self._container(container)
         with self._locks[container]:
-            return self.driver.mount(directory, [self.path(chain_id) for chain_id in self._chain(container)])
+            path = self._mount(container)
+            (directory / BORROWED).unlink(missing_ok=True)
+            return path
+
+    def _mount(self, container: str) -> Path:
+        return self.driver.mount(self._container(container), self._parents(container))
 
     def unmount(self, container: str) -> None:
+        directory = self._container(container)
         with self._locks[container]:
-            self.driver.unmount(self._container(container))
+            if self._borrowers[container]:
+                (directory / BORROWED).touch()
+            else:
+                self._give_back(directory)
+
+    def _give_back(self, directory: Path) -> None:
+        self.driver.unmount(directory)
+        (directory / BORROWED).unlink(missing_ok=True)
+
+    @contextmanager
+    def borrowed(self, container: str) -> Iterator[Path]:
+        """Have a container's root filesystem mounted for a while. Errors: NotFound, OSError.
+
+        It may be removed meanwhile; what was opened of it stays readable.
+        """
+        directory = self._container(container)
+        with self._locks[container]:
+            if not self.driver.is_mounted(directory):
+                self._chain(container)
+                (directory / BORROWED).touch()
+            path = self._mount(container)
+            self._borrowers[container] += 1
+        try:
+            yield path
+        finally:
+            with self._locks[container]:
+                self._borrowers[container] -= 1
+                if not self._borrowers[container]:
+                    del self._borrowers[container]
+                    if (directory / BORROWED).exists():
+                        self._give_back(directory)
+
+    @contextmanager
+    def compared(self, container: str) -> Iterator[tuple[Path, Path]]:
+        """Have what a container holds of its own (`StorageDriver.writable_path`), and the tree that it began with."""
+        parents = self._parents(container)
+        scratch = self._temporary / secrets.token_hex(8)
+        scratch.mkdir(mode=0o700)
+        try:
+            with self.driver.below(parents, scratch) as below:
+                yield self.driver.writable_path(self._container(container)), below
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def remove(self, container: str) -> None:
         with self._locks[container]:
@@ -136,11 +193,11 @@ class Layers:
             if directory.exists():
                 doomed = self._temporary / secrets.token_hex(8)
                 directory.rename(doomed)
-                shutil.rmtree(doomed)
+                shutil.rmtree(doomed, ignore_errors=bool(self._borrowers[container]))  # who still writes into it
         self._locks.pop(container, None)
 
     def usage(self, container: str) -> LayerUsage:
-        own = _tree_size(self.driver.writable_path(self._container(container)))
+        own = tree_size(self.driver.writable_path(self._container(container)))
         below = sum(self.size(chain_id) or 0 for chain_id in self._chain(container))
         return LayerUsage(rw=own, root=own + below) if self.driver.name == "overlay" else LayerUsage(rw=own, root=own)
 
@@ -153,6 +210,9 @@ class Layers:
             raise DockyardError(f"layers of container {container} are unreadable: {error}") from error
         return chain
 
+    def _parents(self, container: str) -> list[Path]:
+        return [self.path(chain_id) for chain_id in self._chain(container)]
+
     def _container(self, container: str) -> Path:
         if not container.isalnum():
             raise InvalidArgument(f"invalid container id: {container[:100]!r}")
@@ -163,7 +223,7 @@ class Layers:
         freed = 0
         for directory in list(self._containers.iterdir()):
             if directory.name.isalnum() and directory.name not in keep_containers:
-                freed += _tree_size(self.driver.writable_path(directory))
+                freed += tree_size(self.driver.writable_path(directory))
                 self.remove(directory.name)
         wanted = {self.path(chain).name for chain in keep_chains}
         for directory in list(self._layers.iterdir()):
@@ -177,22 +237,6 @@ class Layers:
             if not free:
                 return 0
             directory.rename(doomed)
-        size = _tree_size(doomed)
+        size = tree_size(doomed)
         shutil.rmtree(doomed)
         return size
-
-
-def _tree_size(path: Path) -> int:
-    """Return the bytes of the regular files under ``path``; a hard link counts once."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for directory, _, files in os.walk(path):
-        for name in files:
-            try:
-                status = (Path(directory) / name).lstat()
-            except FileNotFoundError:  # a running container removes what it likes
-                continue
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                total += status.st_size
-    return total

@@ -12,18 +12,18 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from services.graphdriver.apply import MAX_UNPACKED
 from services.graphdriver.archive import Archive, LoadedImage
 from services.graphdriver.blobs import Blobs, digest_of, is_digest
 from services.graphdriver.compression import ERRORS, decompressed
 from services.graphdriver.layers import Layers
 from services.graphdriver.progress import Watched
+from services.graphdriver.unpack import MAX_UNPACKED
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
 
-__all__ = ["Loader", "chain_ids", "load_archive"]
+__all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_record", "load_archive"]
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
@@ -94,7 +94,7 @@ def _load_image(loaded: LoadedImage, to: Loader) -> None:
                     raise InvalidArgument(f"layer {digest} cannot be unpacked: {error}") from error
             sizes.append(size)
         to.blobs.add(io.BytesIO(loaded.config), image_id)
-        image = _record(image_id, config, len(loaded.config), descriptors, chains, sizes)
+        image = image_record(image_id, config, len(loaded.config), descriptors, chains, sizes)
         to.bus.call(SetImage(image=image, tags=loaded.tags))
     for tag in loaded.tags:
         _say(f"Loaded image: {familiar(tag)}\n")
@@ -128,7 +128,7 @@ def _config(data: bytes) -> dict[str, Any]:
     return config  # type: ignore[no-any-return]
 
 
-def _record(
+def image_record(
     image_id: str, config: dict[str, Any], size: int, layers: list[Descriptor], chains: list[str], sizes: list[int]
 ) -> Image:
     given = {key: value for key, value in (config.get("config") or {}).items() if value is not None}

@@ -15,7 +15,14 @@ TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionEr
 
 
 class Member(tarfile.TarInfo):
-    """Errors: tarfile.ReadError (an extended header is too large)."""
+    """Errors: tarfile.ReadError (an extended header is too large, or a header is none; tarfile would end there)."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:  # type: ignore[override]
+        try:
+            return super().fromtarfile(archive)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # the point that tarfile names for overriding
         if self.type in EXTENDED and self.size > MAX_EXTENDED:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.graphdriver import syscalls
@@ -19,12 +20,15 @@ __all__ = ["Overlay"]
 
 EMPTY = "empty"
 MAX_OPTIONS = 4095  # bytes that mount(2) takes
+# What a container changes is whole in its upper directory, whatever the host's defaults: it can be read there.
+WHOLE = "metacopy=off,redirect_dir=off,index=off"
 
 
 class Overlay:
     """``options``: further ones of mount(8), as ``index=on``."""
 
     name = "overlay"
+    sparse = True
 
     def __init__(self, options: Sequence[str] = ()) -> None:
         self._options = "".join(f",{option}" for option in options)
@@ -67,13 +71,34 @@ class Overlay:
         if syscalls.is_mounted(merged):
             return merged
         # overlayfs wants a lower directory; an image without layers gets an empty one
-        lower = ":".join(str(self.diff_path(Path(layer.name))) for layer in reversed(layers)) or EMPTY
-        options = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work{self._options}"
+        lower = _lower(layers) or EMPTY
+        places = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work"
+        self._mount(merged, layers, f"{places},{WHOLE}{self._options}", layers[0].parent if layers else container)
+        return merged
+
+    def _mount(self, target: Path, layers: list[Path], options: str, directory: Path) -> None:
         if len(options) > MAX_OPTIONS:
             raise OSError(errno.ENAMETOOLONG, f"{len(layers)} layers are too many for one mount")
-        with syscalls.working_directory(layers[0].parent if layers else container):
-            syscalls.mount("overlay", merged, "overlay", options)
-        return merged
+        with syscalls.working_directory(directory):
+            syscalls.mount("overlay", target, "overlay", options)
+
+    def is_mounted(self, container: Path) -> bool:
+        return syscalls.is_mounted(container / "merged")
+
+    @contextmanager
+    def below(self, layers: list[Path], scratch: Path) -> Iterator[Path]:
+        """The layers without a writable one. overlayfs wants two of them at least: an empty one goes below."""
+        (scratch / EMPTY).mkdir()
+        if not layers:
+            yield scratch / EMPTY
+            return
+        merged = scratch / "merged"  # so called, what is left by a kill is unmounted at the next start
+        merged.mkdir()
+        self._mount(merged, layers, f"lowerdir={_lower(layers)}:{scratch}/{EMPTY}", layers[0].parent)
+        try:
+            yield merged
+        finally:
+            syscalls.unmount(merged)
 
     def unmount(self, container: Path) -> None:
         syscalls.unmount(container / "merged")
@@ -83,3 +108,8 @@ class Overlay:
 
     def status(self) -> dict[str, str]:
         return {"Driver": self.name, "Supports d_type": "true", "Using metacopy": "false", "userxattr": "false"}
+
+
+def _lower(layers: list[Path]) -> str:
+    """Name the layers relative to their common directory, the topmost first."""
+    return ":".join(str(Path(layer.name) / "diff") for layer in reversed(layers))

@@ -17,9 +17,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 thread = threading.local()
 
 
-def mount(source: str, target: Path, kind: str, options: str) -> None:
+def mount(source: str, target: Path, kind: str, options: str, flags: int = 0) -> None:
     """Errors: OSError."""
-    if libc.mount(source.encode(), str(target).encode(), kind.encode(), ctypes.c_ulong(0), options.encode()):
+    if libc.mount(source.encode(), str(target).encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()):
         _fail(str(target))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["Vfs"]
@@ -11,6 +13,7 @@ __all__ = ["Vfs"]
 
 class Vfs:
     name = "vfs"
+    sparse = False
 
     def diff_path(self, layer: Path) -> Path:
         return layer / "tree"
@@ -50,6 +53,13 @@ class Vfs:
 
     def unmount(self, container: Path) -> None:
         return
+
+    def is_mounted(self, container: Path) -> bool:
+        return True
+
+    @contextmanager
+    def below(self, layers: list[Path], scratch: Path) -> Iterator[Path]:
+        yield self.diff_path(layers[-1]) if layers else scratch
 
     def writable_path(self, container: Path) -> Path:
         return container / "tree"

@@ -15,6 +15,7 @@ from shared.protocol import (
     Bridge,
     InitNetworkDriver,
     Interface,
+    LinkContainers,
     ListInterfaces,
     ReleaseInterface,
 )
@@ -51,6 +52,11 @@ def release(netdriver: NetDriver, job: ReleaseInterface) -> None:
 @jobs.handles(AllocatePort)
 def publish(netdriver: NetDriver, job: AllocatePort) -> AllocatedPort:
     return netdriver.publish(job)
+
+
+@jobs.handles(LinkContainers)
+def link(netdriver: NetDriver, job: LinkContainers) -> None:
+    netdriver.link(job)
 
 
 @jobs.handles(ListInterfaces)

@@ -25,7 +25,9 @@ from shared.protocol import (
     DockyardError,
     Interface,
     InvalidArgument,
+    LinkContainers,
     NotFound,
+    NotImplementedByUs,
 )
 from shared.runtime.config import Config
 
@@ -43,7 +45,7 @@ class NetDriver:
     """
 
     def __init__(self, config: Config, drivers: Mapping[str, Driver]) -> None:
-        self._default_ip = config.ip
+        self._default_ip, self._icc = config.ip, config.icc
         self._namespaces = config.run / "netns"
         self._namespaces.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._leases = Leases(config.run / "leases")
@@ -155,6 +157,18 @@ class NetDriver:
                 self._leases.put(lease)
             driver.publish(lease)
             return port
+
+    def link(self, job: LinkContainers) -> None:
+        """Carry out `LinkContainers`."""
+        if job.action not in ("-I", "-D"):
+            raise InvalidArgument(f"link: the action is -I or -D, not {job.action!r}")
+        for address in (job.parent_ip, job.child_ip):
+            if not any(address == lease.interface.address for lease in self._leases.all()) and not job.ignore_errors:
+                raise InvalidArgument(f"link: no container has the address {address}")
+        if not self._icc:
+            raise NotImplementedByUs(
+                "links between containers that may not talk to each other (icc) are not implemented"
+            )
 
     def interfaces(self) -> dict[str, Interface]:
         return {lease.container: lease.interface for lease in self._leases.all()}

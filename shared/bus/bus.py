@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from shared.protocol import DockyardError, Job, Output, job_name
+from shared.protocol import DockyardError, Job, Output, Unavailable, job_name
 
-__all__ = ["Bus", "FakeBus", "OnStatus"]
+__all__ = ["PATIENCE", "Bus", "EngineSilent", "FakeBus", "OnStatus"]
 
+PATIENCE = 10.0  # seconds without any answer after which the engine counts as gone
 R = TypeVar("R")
 OnStatus = Callable[[Output], None]
 
 
+class EngineSilent(Unavailable):
+    """Nothing was heard of the engine for as long as the caller's patience lasts."""
+
+
 class Bus(Protocol):
-    def call(self, job: Job[R], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> R:
+    def call(
+        self,
+        job: Job[R],
+        *,
+        timeout: float | None = 60.0,
+        on_status: OnStatus | None = None,
+        patience: float = PATIENCE,
+    ) -> R:
         """Send a job and return its result; blocks. ``timeout`` in seconds, None for no deadline.
 
-        ``on_status`` sees each STATUS as it comes. Raises the error the job ended with; Unavailable when the engine or
-        the driver vanished or the deadline passed. May be called from any thread.
+        ``on_status`` sees each STATUS as it comes. Raises the error the job ended with; Unavailable when the driver
+        vanished or the deadline passed; EngineSilent when nothing was heard of the engine for ``patience`` seconds.
+        May be called from any thread.
         """
         ...
 
@@ -30,7 +43,14 @@ class FakeBus:
         self.answers = dict(answers or {})
         self.calls: list[Job[Any]] = []
 
-    def call(self, job: Job[R], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> R:
+    def call(
+        self,
+        job: Job[R],
+        *,
+        timeout: float | None = 60.0,
+        on_status: OnStatus | None = None,
+        patience: float = PATIENCE,
+    ) -> R:
         self.calls.append(job)
         answer: Any = self.answers.get(job_name(job))
         if callable(answer):

@@ -7,9 +7,10 @@ import threading
 import time
 from typing import TypeVar
 
+import msgspec
 import zmq
 
-from shared.bus.bus import OnStatus
+from shared.bus.bus import PATIENCE, EngineSilent, OnStatus
 from shared.bus.context import current
 from shared.bus.sockets import dealer
 from shared.protocol import (
@@ -18,12 +19,14 @@ from shared.protocol import (
     Frame,
     Header,
     Job,
+    JobNotFound,
     Kind,
     Output,
     Unavailable,
     decode_body,
     encode_body,
     job_name,
+    job_type,
     new_id,
     result_type,
 )
@@ -32,7 +35,9 @@ __all__ = ["Client"]
 
 R = TypeVar("R")
 HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
-PATIENCE = 10.0  # seconds without any answer after which the engine counts as gone
+RETRY_TIME = 10.0  # seconds for which a repeatable job is asked again when a process that had it is gone
+RETRY_PAUSE = 0.05  # seconds
+CANCEL_INTERVAL = 0.05  # seconds between two looks whether a cancelled job has ended
 
 
 class Client:
@@ -64,25 +69,73 @@ class Client:
         while self._sockets:
             self._sockets.popitem()[1].close(0)
 
-    def call(self, job: Job[R], *, timeout: float | None = 60.0, on_status: OnStatus | None = None) -> R:
-        body = self.call_raw(job_name(job), encode_body(job), timeout=timeout, on_status=on_status)
+    def call(
+        self,
+        job: Job[R],
+        *,
+        timeout: float | None = 60.0,
+        on_status: OnStatus | None = None,
+        patience: float = PATIENCE,
+    ) -> R:
+        body = self.call_raw(job_name(job), encode_body(job), timeout=timeout, on_status=on_status, patience=patience)
         result: R = decode_body(body, result_type(type(job)))
         return result
 
     def call_raw(
-        self, name: str, body: bytes, *, timeout: float | None = 60.0, on_status: OnStatus | None = None
+        self,
+        name: str,
+        body: bytes,
+        *,
+        timeout: float | None = 60.0,
+        on_status: OnStatus | None = None,
+        patience: float = PATIENCE,
     ) -> bytes:
         """Send a job as encoded JSON and return its result as encoded JSON; else as `call`."""
         header = self._header(name, timeout)
-        socket = self._socket()
+        until = time.monotonic() + RETRY_TIME if _is_repeatable(name) else 0.0
         try:
-            socket.send_multipart(Frame(Kind.JOB, header, body).parts())
-            return self._await(socket, header, on_status)
+            while True:
+                try:
+                    return self._ask(header, body, on_status, patience)
+                except EngineSilent:
+                    raise
+                except Unavailable:
+                    if time.monotonic() > until or _is_late(header):
+                        raise
+                time.sleep(RETRY_PAUSE)
+                header = msgspec.structs.replace(header, again=True)
         except zmq.ZMQError as error:
             raise Unavailable(f"{name}: the bus does not answer: {error}") from error
         except BaseException:
             self._forget(header)
             raise
+
+    def cancel(self, job_id: str, *, timeout: float = 5.0) -> bool:
+        """Cancel a job, whoever called it, and wait until it has ended, ``timeout`` seconds at most.
+
+        False: the job is still ending. Raises Unavailable (the engine does not answer). A job that is not under way
+        counts as ended.
+        """
+        socket, header = self._socket(), Header(id=job_id)
+        answered, deadline = False, time.monotonic() + timeout
+        socket.send_multipart(Frame(Kind.CANCEL, header).parts())
+        while (left := deadline - time.monotonic()) > 0:
+            socket.send_multipart(Frame(Kind.HEARTBEAT, header).parts())
+            if not socket.poll(int(left * 1000) + 1):
+                break
+            frame = Frame.parse(socket.recv_multipart())
+            if frame.kind is Kind.HEARTBEAT and frame.header.id == job_id:
+                answered = True
+                if frame.header.status:
+                    return True
+                time.sleep(CANCEL_INTERVAL)
+        if not answered:
+            raise Unavailable("the engine does not answer")
+        return False
+
+    def _forget(self, header: Header) -> None:
+        """Tell the engine that nobody waits for this job any more."""
+        self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=header.id)).parts())
 
     def _header(self, name: str, timeout: float | None) -> Header:
         context = current.get()
@@ -94,16 +147,19 @@ class Client:
             deadline = min(limits) if limits else None
         return Header(id=new_id(), name=name, parent=parent, deadline=deadline, caller=self._caller)
 
-    def _await(self, socket: zmq.Socket[bytes], header: Header, on_status: OnStatus | None) -> bytes:
+    def _ask(self, header: Header, body: bytes, on_status: OnStatus | None, patience: float) -> bytes:
+        socket = self._socket()
+        socket.send_multipart(Frame(Kind.JOB, header, body).parts())
         heard = time.monotonic()
         while True:
             now = time.monotonic()
-            if header.deadline is not None and now >= header.deadline:
+            if _is_late(header):
                 raise Unavailable(f"{header.name}: no answer before the deadline")
-            if now - heard > PATIENCE:
-                raise Unavailable(f"{header.name}: the engine does not answer")
+            if now - heard > patience:
+                raise EngineSilent(f"{header.name}: the engine does not answer")
             _check(header)
-            left = HEARTBEAT_INTERVAL if header.deadline is None else min(HEARTBEAT_INTERVAL, header.deadline - now)
+            limits = [HEARTBEAT_INTERVAL, heard + patience - now]
+            left = min(limits if header.deadline is None else [*limits, header.deadline - now])
             if not socket.poll(int(left * 1000) + 1):
                 socket.send_multipart(Frame(Kind.HEARTBEAT, Header(id=header.id)).parts())
                 continue
@@ -120,9 +176,16 @@ class Client:
             elif frame.kind is Kind.HEARTBEAT and frame.header.status:
                 raise Unavailable(f"{header.name}: the engine was restarted and does not know this job")
 
-    def _forget(self, header: Header) -> None:
-        """Tell the engine that nobody waits for this job any more."""
-        self._socket().send_multipart(Frame(Kind.CANCEL, Header(id=header.id)).parts())
+
+def _is_repeatable(name: str) -> bool:
+    try:
+        return job_type(name).REPEATABLE
+    except JobNotFound:
+        return False  # of a driver that we do not know
+
+
+def _is_late(header: Header) -> bool:
+    return header.deadline is not None and time.monotonic() >= header.deadline
 
 
 def _check(header: Header) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from shared.protocol import Cancelled, Header, Output
 
-__all__ = ["Context", "check_cancelled", "current", "emit"]
+__all__ = ["Context", "asked_again", "check_cancelled", "current", "emit", "job_id", "waiting_for"]
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Context:
     header: Header
     send_status: Callable[[Output], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
+    waiting: tuple[str, float] | None = None  # for what, since when (seconds since the epoch)
 
     @property
     def remaining(self) -> float | None:
@@ -41,3 +43,29 @@ def check_cancelled() -> None:
     context = current.get()
     if context is not None and context.cancelled.is_set():
         raise Cancelled(f"{context.header.name}: cancelled")
+
+
+def asked_again() -> bool:
+    """Say whether the present job was asked before, and its answer lost: what is done already is done then."""
+    context = current.get()
+    return context is not None and context.header.again
+
+
+def job_id() -> str:
+    """Return the id of the present job; empty where there is none."""
+    context = current.get()
+    return context.header.id if context is not None else ""
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """Have `dockyard jobs` show what the present job waits for."""
+    context = current.get()
+    if context is None:
+        yield
+        return
+    before, context.waiting = context.waiting, (what, time.time())
+    try:
+        yield
+    finally:
+        context.waiting = before

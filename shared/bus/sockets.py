@@ -10,7 +10,7 @@ import zmq
 
 from shared.protocol import MAX_MESSAGE_SIZE
 
-__all__ = ["bind", "dealer", "engine_endpoint", "events_endpoint"]
+__all__ = ["bind", "dealer", "engine_endpoint", "events_endpoint", "reader_endpoint"]
 
 
 def engine_endpoint(run: Path) -> str:
@@ -19,6 +19,10 @@ def engine_endpoint(run: Path) -> str:
 
 def events_endpoint(run: Path) -> str:
     return f"ipc://{run}/events.sock"
+
+
+def reader_endpoint(run: Path) -> str:
+    return f"ipc://{run}/reader.sock"
 
 
 def prepare(socket: zmq.Socket[Any]) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from shared.protocol.archive import *
+from shared.protocol.build import *
 from shared.protocol.config import *
 from shared.protocol.containers import *
+from shared.protocol.control import *
 from shared.protocol.errors import *
+from shared.protocol.exec import *
+from shared.protocol.health import *
 from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *
+from shared.protocol.mounts import *
 from shared.protocol.networks import *
 from shared.protocol.reference import *
+from shared.protocol.registry import *
 from shared.protocol.runtime import *
 from shared.protocol.streams import *
 from shared.protocol.system import *
+from shared.protocol.volumes import *
 from shared.protocol.wire import *

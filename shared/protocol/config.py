@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import field
 
 from shared.protocol.job import Record
+from shared.protocol.mounts import Mount
 
 __all__ = [
     "ContainerConfig",
@@ -15,7 +16,6 @@ __all__ = [
     "HealthConfig",
     "HostConfig",
     "LogConfig",
-    "Mount",
     "NetworkingConfig",
     "PortBinding",
     "RestartPolicy",
@@ -90,18 +90,6 @@ class Ulimit(Record):
     name: str
     soft: int = 0
     hard: int = 0
-
-
-class Mount(Record):
-    type: str = "volume"
-    source: str = ""
-    target: str = ""
-    read_only: bool = False
-    consistency: str = ""
-    bind_options: dict[str, Any] | None = None
-    volume_options: dict[str, Any] | None = None
-    image_options: dict[str, Any] | None = None
-    tmpfs_options: dict[str, Any] | None = None
 
 
 class HostConfig(Record):

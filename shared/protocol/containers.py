@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from shared.protocol.config import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
+from shared.protocol.health import Health
 from shared.protocol.job import Data, Job, Record
 from shared.protocol.streams import Ticket
 
@@ -55,6 +56,7 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("name",)
+    REPEATABLE: ClassVar[bool] = True
 
     name: str = ""
     platform: str = ""
@@ -64,28 +66,28 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):
-    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict.
-
-    ``attempt``, an id that the caller makes, is put on record with the start. A start whose answer was lost with the
-    engine may be asked for again with the same one: it is not made twice.
-    """
+    """Start a container. Errors: NotModified (it runs), CommandNotFound, CommandNotExecutable, Conflict."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
-    attempt: str = ""
 
 
 class StopContainer(Job[None], frozen=True, tag="stop"):
     """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None  # seconds; None: the container's own, else 10; negative: for ever
     signal: str = ""
 
 
 class RestartContainer(Job[None], frozen=True, tag="restart"):
+    """Stop a container as `StopContainer` does, and start it; one that does not run is started."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None
     signal: str = ""
@@ -103,6 +105,7 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
     """Remove a container. Errors: Conflict (it runs, and not ``force``)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     force: bool = False
     volumes: bool = False
@@ -110,13 +113,19 @@ class RemoveContainer(Job[None], frozen=True, tag="rm"):
 
 
 class RenameContainer(Job[None], frozen=True, tag="rename"):
+    """Give a container another name. Errors: Conflict (name in use), InvalidArgument."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "name")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     name: str
 
 
 class ResizeContainer(Job[None], frozen=True, tag="resize"):
+    """Tell a container's terminal its size in characters. Errors: Conflict (not running)."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container", "height", "width")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     height: int
     width: int
@@ -156,7 +165,10 @@ class Attachment(Data, frozen=True):
 
 
 class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
+    """Connect to a container's stdin, stdout and stderr; it may be asked for before the start."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stream: bool = True
     logs: bool = False
@@ -178,6 +190,7 @@ class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     stdout: bool = True
     stderr: bool = True
@@ -203,6 +216,7 @@ class ContainerState(Record):
     error: str = ""
     started_at: str = "0001-01-01T00:00:00Z"
     finished_at: str = "0001-01-01T00:00:00Z"
+    health: Health | UnsetType = UNSET  # absent without a health check
 
 
 class NetworkSettings(Record):
@@ -257,7 +271,10 @@ class ContainerInspect(Record):
 
 
 class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspect"):
+    """Tell all that there is to know of a container. ``size``: measure its layers too."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     size: bool = False
 
@@ -298,6 +315,7 @@ class ContainerSummary(Record):
 class ListContainers(Job[list[ContainerSummary]], frozen=True, tag="containers"):
     """List containers, newest first; only the running ones unless ``all``. ``limit`` 0 for no limit."""
 
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     limit: int = 0
     size: bool = False
@@ -310,4 +328,6 @@ class Pruned(Record):
 
 
 class PruneContainers(Job[Pruned], frozen=True, tag="containers_prune"):
+    """Remove the containers that do not run, and are chosen by the filters."""
+
     filters: Filters = field(default_factory=dict)

@@ -14,7 +14,9 @@ __all__ = [
     "DeleteImage",
     "DeletedImage",
     "Descriptor",
+    "DrawImages",
     "ExportImages",
+    "GetImage",
     "GraphCollect",
     "HistoryEntry",
     "Image",
@@ -24,10 +26,13 @@ __all__ = [
     "InspectImage",
     "ListImages",
     "LoadImages",
+    "NameImage",
+    "ReadImageLayer",
     "SaveImages",
     "SavedImage",
     "SetImage",
     "TagImage",
+    "TarLayer",
 ]
 
 Filters = dict[str, list[str]]
@@ -46,6 +51,7 @@ class Image(Data, frozen=True, kw_only=True):
 
     ``layers`` are the blobs, ``diff_ids`` the digests of their uncompressed tars, ``chain_ids`` the layers on disk
     (OCI image-spec 1.1, config §layer ChainID), all bottom first; ``layer_sizes`` the unpacked bytes of each.
+    ``parent`` is the id of the image that it was made from here.
     """
 
     id: str
@@ -62,16 +68,18 @@ class Image(Data, frozen=True, kw_only=True):
     chain_ids: list[str]
     layer_sizes: list[int]
     history: list[dict[str, Any]]
+    parent: str = ""
 
 
 class SetImage(Job[None], frozen=True, tag="image_set"):
     """graphdriver → engine: record an image whose blobs and layers are on disk, and tag it.
 
-    ``tags`` are complete references, as ``docker.io/library/busybox:latest``.
+    ``tags`` are complete references, as ``docker.io/library/busybox:latest``. ``action`` is the event that tells of it.
     """
 
     image: Image
     tags: list[str] = field(default_factory=list)
+    action: str = "load"
 
 
 class LoadImages(Job[None], frozen=True, tag="load"):
@@ -93,6 +101,7 @@ class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
     """Export images as a docker archive that is an OCI layout too. ``images`` are references or ids."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("images",)
+    REPEATABLE: ClassVar[bool] = True
     images: list[str]
 
 
@@ -128,6 +137,9 @@ class ImageSummary(Record):
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
+    """List images, newest first."""
+
+    REPEATABLE: ClassVar[bool] = True
     all: bool = False
     digests: bool = False
     filters: Filters = field(default_factory=dict)
@@ -155,7 +167,10 @@ class ImageInspect(Record):
 
 
 class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
+    """Tell all that there is to know of an image. ``image``: a reference, or an id or its beginning."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -169,15 +184,57 @@ class HistoryEntry(Record):
 
 
 class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
+    """List the steps that made an image, newest first."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
 class TagImage(Job[None], frozen=True, tag="tag"):
+    """Give an image one more reference. ``tag`` empty: ``latest``."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("image", "repo", "tag")
+    REPEATABLE: ClassVar[bool] = True
     image: str
     repo: str
     tag: str = ""
+
+
+class NameImage(Job[None], frozen=True, tag="image_tag"):
+    """`TagImage` with the new name first, and the tag in it, as the 2014 daemon's own jobs had it."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("name", "image")
+    name: str
+    image: str
+
+
+class GetImage(Job[dict[str, str]], frozen=True, tag="image_get"):
+    """Return the facts Created, Author, Os, Architecture, DockerVersion, Id and Parent; nothing if there is none."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    image: str
+
+
+class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
+    """Stream a layer's tar, as its diff id says it is; ``layer`` counts from the bottom, -1 is the topmost.
+
+    Errors: NotFound (no such image, or it has no such layer).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("image", "layer")
+    image: str
+    layer: int = -1
+
+
+class ReadImageLayer(Job[Ticket], frozen=True, tag="graph_layer"):
+    """engine → graphdriver: stream a layer's blob, unpacked."""
+
+    digest: str
+
+
+class DrawImages(Job[str], frozen=True, tag="viz"):
+    """Draw the layers of all images and their names, as a graph in the language of Graphviz."""
 
 
 class DeletedImage(Record, omit_defaults=True):

@@ -12,7 +12,17 @@ import msgspec
 
 from shared.protocol.errors import InvalidArgument, JobNotFound
 
-__all__ = ["Data", "Job", "Record", "catalogue", "decode_job", "job_name", "job_type", "result_type"]
+__all__ = [
+    "Data",
+    "Job",
+    "Record",
+    "call_arguments",
+    "catalogue",
+    "decode_job",
+    "job_name",
+    "job_type",
+    "result_type",
+]
 
 R = TypeVar("R")
 
@@ -34,9 +44,14 @@ class Job(
     omit_defaults=True,
     tag_field="job",
 ):
-    """Base of all jobs. ``ARGS`` names the fields that ``dockyard job NAME ARG…`` fills by position."""
+    """Base of all jobs. ``ARGS`` names the fields that ``dockyard job NAME ARG…`` fills by position.
+
+    ``REPEATABLE``: a job whose answer was lost with a process may be asked again under its id (`Header.again`): it is
+    not done twice.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ()
+    REPEATABLE: ClassVar[bool] = False
 
 
 def job_name(job: Job[Any] | type[Job[Any]]) -> str:
@@ -56,12 +71,27 @@ def catalogue() -> dict[str, type[Job[Any]]]:
     return found
 
 
+_known: dict[str, type[Job[Any]]] = {}
+
+
 def job_type(name: str) -> type[Job[Any]]:
     """Return the type of the job NAME; raises JobNotFound."""
+    if name not in _known:
+        _known.update(catalogue())
     try:
-        return catalogue()[name]
+        return _known[name]
     except KeyError:
         raise JobNotFound(f"{name}: command not found") from None
+
+
+def call_arguments(name: str, body: bytes) -> str:
+    """Return the arguments of a job's call string, as ``web, SIGTERM``; empty for what cannot be read."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        words = [msgspec.json.decode(fields[word]) for word in job_type(name).ARGS if word in fields]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobNotFound):
+        return ""
+    return ", ".join(", ".join(map(str, word)) if isinstance(word, list) else str(word) for word in words)[:200]
 
 
 def result_type(kind: type[Job[Any]]) -> Any:

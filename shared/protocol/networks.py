@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import field
 
@@ -17,6 +17,7 @@ __all__ = [
     "InitNetworkDriver",
     "InspectNetwork",
     "Interface",
+    "LinkContainers",
     "ListInterfaces",
     "ListNetworks",
     "NetworkInspect",
@@ -100,6 +101,21 @@ class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
     host_port: str = ""
 
 
+class LinkContainers(Job[None], frozen=True, tag="link"):
+    """Let a container reach ports of another: 2014's `link`, ``-I`` to begin and ``-D`` to end it.
+
+    Where containers of a bridge may talk to each other (``icc``) there is nothing to do. Errors: InvalidArgument,
+    NotImplementedByUs (they may not).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("action",)
+    action: str
+    parent_ip: str
+    child_ip: str
+    ports: list[str] = field(default_factory=list)  # as "80/tcp"
+    ignore_errors: bool = False
+
+
 class NetworkInspect(Record):
     """API 1.51 Network."""
 
@@ -122,8 +138,10 @@ class NetworkInspect(Record):
 
 
 class ListNetworks(Job[list[NetworkInspect]], frozen=True, tag="networks"):
+    REPEATABLE: ClassVar[bool] = True
     filters: dict[str, list[str]] = field(default_factory=dict)
 
 
 class InspectNetwork(Job[NetworkInspect], frozen=True, tag="network_inspect"):
+    REPEATABLE: ClassVar[bool] = True
     network: str

@@ -6,8 +6,12 @@ generation is left alone or cleaned up, never mistaken for the present one.
 
 from __future__ import annotations
 
+from msgspec import field
+
 from shared.protocol.config import ContainerConfig, HostConfig
+from shared.protocol.health import Health
 from shared.protocol.job import Data, Job
+from shared.protocol.mounts import MountPoint
 from shared.protocol.networks import Interface
 from shared.protocol.streams import Ticket
 
@@ -34,8 +38,9 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     """Create and start a container from a mounted rootfs, in the network namespace of ``interface``.
 
     ``config`` is complete: image and request merged, ``args`` the command line, ``config.env`` all of the environment.
-    ``directory`` is the container's own (hosts, hostname, resolv.conf, logs). Attachments that wait are connected
-    before the process runs. A start that fails leaves nothing behind.
+    ``directory`` is the container's own (hosts, hostname, resolv.conf, logs). ``mounts`` are all but HostConfig.Tmpfs,
+    with volumes at their ``source``. Attachments that wait are connected before the process runs. A start that fails
+    leaves nothing behind.
     Errors: CommandNotFound, CommandNotExecutable, InvalidArgument, Conflict (that generation runs already).
     """
 
@@ -48,6 +53,7 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     config: ContainerConfig
     host_config: HostConfig
     interface: Interface
+    mounts: list[MountPoint] = field(default_factory=list)
 
 
 class RuntimeKill(Job[None], frozen=True, tag="runtime_kill"):
@@ -97,7 +103,7 @@ class RuntimeLogs(Job[Ticket], frozen=True, tag="runtime_logs"):
 
 
 class Running(Data, frozen=True):
-    """A container that the runtime knows. ``exit_code`` None while it runs."""
+    """A container that the runtime knows. ``exit_code`` None while it runs; ``paused``: its cgroup is frozen."""
 
     container: str
     generation: int
@@ -106,6 +112,8 @@ class Running(Data, frozen=True):
     exit_code: int | None = None
     exited_at: float = 0.0  # seconds since the epoch
     oom_killed: bool = False
+    paused: bool = False
+    health: Health | None = None  # None without a health check, and of one that has ended
 
 
 class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):

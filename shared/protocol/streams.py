@@ -2,7 +2,7 @@
 
 A ticket names a unix stream socket and a token. Its holder connects, sends ``token`` and a newline, and then has the
 byte stream (or, where the job says so, receives a file descriptor by SCM_RIGHTS). A ticket is good for one connection
-and expires after `TICKET_LIFETIME`.
+and expires after `TICKET_LIFETIME`. `shared.bus.tickets` says how a stream that breaks off is told from one that ends.
 """
 
 from __future__ import annotations

@@ -12,16 +12,19 @@ from shared.protocol.job import Data, Job
 __all__ = [
     "AcceptConnections",
     "AwaitService",
+    "CountSubscribers",
     "Event",
     "EventActor",
     "ListCommands",
     "ListJobs",
     "ListServices",
+    "LogEvent",
     "Ping",
     "PastJob",
     "ReadEvents",
     "ServeApi",
     "ServiceStatus",
+    "Subscribers",
     "SystemInfo",
     "SystemVersion",
 ]
@@ -30,17 +33,25 @@ __all__ = [
 class Ping(Job[str], frozen=True, tag="ping"):
     """Answer ``OK``."""
 
+    REPEATABLE: ClassVar[bool] = True
+
 
 class SystemVersion(Job[dict[str, Any]], frozen=True, tag="version"):
     """API 1.51 SystemVersion."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class SystemInfo(Job[dict[str, Any]], frozen=True, tag="info"):
     """API 1.51 SystemInfo."""
 
+    REPEATABLE: ClassVar[bool] = True
+
 
 class ListCommands(Job[list[str]], frozen=True, tag="commands"):
     """List every registered job name, sorted."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class ServiceStatus(Data, frozen=True):
@@ -49,21 +60,29 @@ class ServiceStatus(Data, frozen=True):
     ready: bool
     names: list[str]
     silent: float  # seconds since it was last heard
+    jobs: int = 0  # under way in it
 
 
 class ListServices(Job[list[ServiceStatus]], frozen=True, tag="services"):
     """List the processes that are registered with the engine."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class AwaitService(Job[None], frozen=True, tag="await_service"):
     """Return once SERVICE takes jobs; ``engine``: once the boot is complete (restore and reconcile done)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("service",)
+    REPEATABLE: ClassVar[bool] = True
     service: str
 
 
 class PastJob(Data, frozen=True):
-    """A journal entry. Times in seconds since the epoch; ``ended`` None while it runs."""
+    """A journal entry. Times in seconds since the epoch; ``ended`` and ``status`` None while it runs.
+
+    ``args`` are those of the call string, as ``web, SIGTERM``. ``waiting`` says what a job under way waits for, as
+    ``runtime_start at execdriver``. ``deadline``: seconds that were left when asked.
+    """
 
     id: str
     parent: str
@@ -74,15 +93,28 @@ class PastJob(Data, frozen=True):
     ended: float | None
     status: int | None
     message: str
+    args: str = ""
+    waiting: str = ""
+    waiting_since: float | None = None
+    uid: int = 0
+    deadline: float | None = None
 
 
 class ListJobs(Job[list[PastJob]], frozen=True, tag="jobs"):
-    """List jobs from the journal, newest first; with ``trace`` that job and all its descendants, oldest first."""
+    """List jobs from the journal, newest first; with ``trace`` that job and all its descendants, oldest first.
+
+    ``name``: only jobs of that name; ``failed``: only those that did; ``since``: only those started since (seconds
+    since the epoch).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("trace",)
+    REPEATABLE: ClassVar[bool] = True
     limit: int = 100
     running: bool = False
     trace: str = ""
+    name: str = ""  # only jobs of that name
+    failed: bool = False  # only those that failed
+    since: float = 0.0  # only those that began later (seconds since the epoch)
 
 
 class EventActor(msgspec.Struct, kw_only=True):
@@ -103,17 +135,39 @@ class Event(msgspec.Struct, kw_only=True):
 
 
 class ReadEvents(Job[list[Event]], frozen=True, tag="events"):
-    """Read the event journal: events with ``seq`` > ``after``, and time in [since, until] (seconds; 0 for none).
+    """Read the event journal: events with ``seq`` > ``after``, and time in [since, until].
+
+    Times are in nanoseconds since the epoch, 0 for none.
 
     With ``wait`` > 0 and nothing to return, wait that many seconds for an event. ``after`` -1: only
     the newest event there is, at once: to learn where to begin.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     after: int = 0
-    since: float = 0.0
-    until: float = 0.0
+    since: int = 0
+    until: int = 0
     wait: float = 0.0
     limit: int = 1000
+
+
+class LogEvent(Job[None], frozen=True, tag="log"):
+    """Journal and publish an event about a container, as drivers of one's own may want to: 2014's ACTION ID FROM."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("action", "id", "origin")
+    action: str
+    id: str
+    origin: str = ""  # the image
+
+
+class Subscribers(Data, frozen=True):
+    count: int
+
+
+class CountSubscribers(Job[Subscribers], frozen=True, tag="subscribers_count"):
+    """Count the readers that wait for an event at present."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class ServeApi(Job[None], frozen=True, tag="serveapi"):

@@ -51,7 +51,7 @@ class Kind(enum.StrEnum):
 
 
 class Caller(Data, frozen=True):
-    """Who sent a job. The engine trusts ``pid`` and ``uid`` only as far as the socket's mode does (0600)."""
+    """Who sent a job. The engine puts in what the kernel says of the connection (SO_PEERCRED), where it can."""
 
     service: str
     pid: int
@@ -65,14 +65,19 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     deadline: float | None = None  # seconds on CLOCK_MONOTONIC (one clock for all processes of a host)
     caller: Caller | None = None
     status: int = 0  # RESULT: 0 OK, 1 error, 127 not found
+    again: bool = False  # JOB: asked before under this id; the answer was lost with a process
 
 
 class Registration(Data, frozen=True):
-    """What a driver offers. Members of a pool share their names; any other second holder is refused."""
+    """What a driver offers. Members of a pool share their names; any other second holder is refused.
+
+    A driver that registers as ``catchall`` gets every job whose name nobody holds.
+    """
 
     names: list[str]
     pid: int
     pool: bool = False
+    catchall: bool = False
 
 
 class Failure(Data, frozen=True):

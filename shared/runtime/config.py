@@ -55,6 +55,11 @@ class Config:
     cgroup_parent: str = setting("/dockyard", "the cgroup above all containers")
     shutdown_timeout: float = setting(5.0, "seconds that jobs under way are given at a stop", check=values.is_amount)
     job_retention: float = setting(7 * 24 * 3600.0, "seconds that the job journal remembers", check=values.is_amount)
+    event_retention: float = setting(
+        7 * 24 * 3600.0,
+        "seconds that the event journal remembers; the newest 100,000 in any case",
+        check=values.is_amount,
+    )
     nowarn_kernel_version: bool = setting(False, "say nothing of an old kernel")
 
     hosts: tuple[str, ...] = setting(

@@ -1,16 +1,26 @@
-"""Logging: one event a line on stderr, ``key=value``."""
+"""Logging: one event a line on stderr, ``key=value``. What is said while a job is worked on carries its id."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
+from shared.bus.context import current
+
 __all__ = ["set_up_logging"]
+
+
+class _Formatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        line, context = super().formatMessage(record), current.get()
+        if context is None or not context.header.id or " job=" in line:
+            return line
+        return f"{line} job={context.header.id}"
 
 
 def set_up_logging(*, debug: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

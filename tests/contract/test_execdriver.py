@@ -16,11 +16,15 @@ from typing import Any
 
 import pytest
 
+from services.execdriver.bundle import ExecBundle
 from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
 from services.execdriver.crun import Crun
 from services.execdriver.driver import Runtime
+from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
+from services.execdriver.health import Checks
+from services.execdriver.reports import Reports
 from shared.bus.bus import FakeBus
 from shared.bus.tickets import TicketServer, redeem
 from shared.protocol import (
@@ -29,18 +33,23 @@ from shared.protocol import (
     Conflict,
     ContainerConfig,
     ContainerExited,
+    ExecExited,
     HostConfig,
     Interface,
     InvalidArgument,
+    MountPoint,
     NotFound,
     RuntimeAttach,
     RuntimeDelete,
+    RuntimeExec,
+    RuntimeExecList,
     RuntimeKill,
     RuntimeList,
     RuntimeLogs,
     RuntimeResize,
     RuntimeStart,
     RuntimeStarted,
+    Unavailable,
 )
 from shared.runtime.config import Config
 
@@ -60,8 +69,13 @@ class Bench:
         self.ids: list[str] = []
 
     def new_driver(self) -> ExecDriver:
-        containers = Containers(self.config, self.new_runtime(), self.bus)
-        return ExecDriver(containers, TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"))
+        runtime, reports = self.new_runtime(), Reports(self.bus)
+        containers = Containers(self.config, runtime, reports, Checks(self.bus))
+        return ExecDriver(
+            containers,
+            Execs(self.config, runtime, reports),
+            TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"),
+        )
 
     def new_runtime(self) -> Runtime:
         return Crun("crun", self.config.run / "oci")
@@ -69,7 +83,14 @@ class Bench:
     def do(self, job: Any) -> Any:
         return jobs[job.__struct_config__.tag](self.driver, job)
 
-    def job(self, *args: str, host: HostConfig | None = None, generation: int = 1, **config: Any) -> RuntimeStart:
+    def job(
+        self,
+        *args: str,
+        host: HostConfig | None = None,
+        generation: int = 1,
+        mounts: list[MountPoint] | None = None,
+        **config: Any,
+    ) -> RuntimeStart:
         container = os.urandom(32).hex()
         self.ids.append(container)
         return RuntimeStart(
@@ -82,6 +103,7 @@ class Bench:
             config=ContainerConfig(hostname="inside", env=["PATH=/bin"], **config),
             host_config=host or HostConfig(shm_size=1 << 20),
             interface=Interface(mode="none", netns=str(self.netns)),
+            mounts=mounts or [],
         )
 
     def run(self, *args: str, **settings: Any) -> tuple[int, str, str]:
@@ -262,11 +284,10 @@ def test_binds_tmpfs_and_a_read_only_root(bench: Bench, tmp_path: Path) -> None:
     source = tmp_path / "shared"
     source.mkdir()
     (source / "file").write_text("from the host\n")
-    host = HostConfig(
-        shm_size=1 << 20, binds=[f"{source}:/tmp/b:ro"], tmpfs={"/root": "size=64k"}, readonly_rootfs=True
-    )
+    host = HostConfig(shm_size=1 << 20, tmpfs={"/root": "size=64k"}, readonly_rootfs=True)
+    bind = MountPoint(type="bind", source=str(source), destination="/tmp/b", writable=False)
     script = "cat /tmp/b/file; touch /tmp/b/x || echo ro-bind; touch /x || echo ro-root; touch /root/x && echo tmpfs"
-    _, out, _ = bench.run("sh", "-c", script, host=host)
+    _, out, _ = bench.run("sh", "-c", script, host=host, mounts=[bind])
     assert out == "from the host\nro-bind\nro-root\ntmpfs\n"
 
 
@@ -431,3 +452,71 @@ def test_a_generation_that_runs_is_not_started_again_and_an_old_one_makes_way(be
 def test_delete_is_idempotent(bench: Bench) -> None:
     for _ in range(2):
         bench.do(RuntimeDelete(container="b" * 64))
+
+
+def exec_job(job: RuntimeStart, *args: str, attach: bool = False) -> RuntimeExec:
+    return RuntimeExec(
+        exec=os.urandom(32).hex(), container=job.container, generation=job.generation, args=list(args),
+        env=["PATH=/bin"], hostname="inside", working_dir="/", user="", group_add=[], tty=False, stdin=False,
+        attach=attach, privileged=False,
+    )  # fmt: skip
+
+
+def end_of(bench: Bench, exec_id: str) -> ExecExited:
+    return until(
+        lambda: next((j for j in list(bench.bus.calls) if isinstance(j, ExecExited) and j.exec == exec_id), None)
+    )
+
+
+def test_an_exec_runs_once_and_its_end_is_told(bench: Bench) -> None:
+    job = bench.job("sleep", "1000")
+    bench.do(job)
+    request = exec_job(job, "sh", "-c", "echo x >> /tmp/ran; sleep 0.3; exit 5")
+    started = bench.do(request)
+    assert bench.do(request) == started
+    assert [entry.exec for entry in bench.do(RuntimeExecList())] == [request.exec]
+    assert end_of(bench, request.exec).exit_code == 5
+    until(lambda: not bench.do(RuntimeExecList()))
+    assert (bench.rootfs / "tmp" / "ran").read_text() == "x\n"
+    (bench.rootfs / "tmp" / "ran").unlink()
+
+
+def test_an_exec_that_cannot_run_leaves_nothing(bench: Bench) -> None:
+    job = bench.job("sleep", "1000")
+    bench.do(job)
+    for args, error in ((["nonesuch"], CommandNotFound), (["/etc"], CommandNotExecutable)):
+        with pytest.raises(error, match="OCI runtime exec failed: exec failed"):
+            bench.do(exec_job(job, *args))
+    bench.do(RuntimeKill(container=job.container, signal=9))
+    bench.exit_of(job.container)
+    with pytest.raises(Conflict, match="is not running"):
+        bench.do(exec_job(job, "true"))
+    assert not list((bench.config.run / "execs").iterdir())
+
+
+def test_an_exec_that_nobody_has_fetched_does_not_run_and_a_new_driver_undoes_it(bench: Bench) -> None:
+    job = bench.job("sleep", "1000")
+    bench.do(job)
+    request = exec_job(job, "touch", "/tmp/ran", attach=True)
+    outcome: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            bench.do(request)
+        except Unavailable as error:
+            outcome.append(error)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    bundle = ExecBundle.of_exec(bench.config.run, request.exec, job.container)
+    until(lambda: bundle.monitor_pid() and request.exec in bench.driver.execs._handovers)
+    assert bundle.is_waiting()
+    assert not bench.do(RuntimeExecList())
+    pid = bundle.monitor_pid()
+    old, bench.driver = bench.driver, bench.new_driver()
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert not bundle.directory.exists()
+    old.execs._handovers[request.exec].give_up()
+    asker.join(5)
+    assert "nobody fetched the session" in str(outcome[0])
+    assert not (bench.rootfs / "tmp" / "ran").exists()

@@ -51,17 +51,18 @@ class Stack:
             "DOCKER_CONFIG": str(directory / "docker-config"),
             **environ,
         }
+        self.arguments: list[str] = []  # of `dockyard up`
         self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *flags: str) -> Stack:
+    def start(self) -> Stack:
         """Start, and wait for READY=1 on a notify socket of our own."""
-        self.launch(*flags)
+        self.launch()
         until(lambda: self.said("READY=1") or self.ended(), BOOT_TIMEOUT, f"not ready: {self.log()[-2000:]}")
         assert self.said("READY=1"), self.log()[-3000:]
         return self
 
-    def launch(self, *flags: str) -> None:
+    def launch(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -72,7 +73,7 @@ class Stack:
         script = 'ip link set lo up; exec "$@"'
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *flags],
+                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -121,7 +122,8 @@ class Stack:
     def pids(self, service: str) -> list[int]:
         """Return the stack's processes of a service: the arbiter's children, and gunicorn's workers."""
         assert self.process is not None
-        return [pid for pid in descendants(self.process.pid) if f"services.{service}" in command_line(pid)]
+        module = {"reader": "services.engine.reader"}.get(service, f"services.{service}")
+        return [pid for pid in descendants(self.process.pid) if module in command_line(pid).split()]
 
     # -- the end
 
@@ -168,7 +170,7 @@ class Stack:
     def leftovers(self) -> list[str]:
         left = self._mounts()
         left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}/*") if path.is_dir()]
-        for name in ("netns", "containers", "exits", "leases"):
+        for name in ("netns", "containers", "exits", "leases", "volumes"):
             left += [str(path) for path in (self.run / name).glob("*")]
         left += [f"process {pid}" for pid in processes() if str(self.directory) in command_line(pid)]
         return left
@@ -218,7 +220,7 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
             stack.tidy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_stack() -> Iterator[Stack]:
     stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
     stack.start()
@@ -229,7 +231,7 @@ def shared_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The stack that most tests share; each leaves it without containers."""
+    """The stack that the tests of a module share; each leaves it without containers."""
     yield shared_stack
     ids = shared_stack.out("ps", "-aq").split()
     if ids:

@@ -17,7 +17,7 @@ from tests.integration.conftest import DOCKYARD, command_line, processes, until
 
 pytestmark = pytest.mark.root
 
-SERVICES = ("engine", "graphdriver", "netdriver", "execdriver", "apiserver")
+SERVICES = ("engine", "reader", "graphdriver", "netdriver", "execdriver", "apiserver")
 
 
 def test_ready_is_said_by_the_arbiter_after_an_answered_ping_and_stopping_at_the_end(
@@ -43,17 +43,17 @@ def test_ready_is_said_by_the_arbiter_after_an_answered_ping_and_stopping_at_the
     assert stopped == list(reversed(SERVICES))
 
 
-def test_ready_is_not_said_while_the_api_does_not_answer(new_stack: Callable[..., Any], tmp_path: Path) -> None:
+def test_ready_is_not_said_while_the_api_does_not_answer(new_stack: Callable[..., Any]) -> None:
     """The execdriver cannot start: there is no boot, and the API holds its answers back."""
-    ini = tmp_path / "circus.ini"
-    shipped = (Path(__file__).parents[2] / "circus.ini").read_text()
-    ini.write_text(
-        shipped.replace("-m services.execdriver", "-c 'import sys; sys.exit(sys.stderr.write(\"broken\\n\"))'")
-    )
     stack = new_stack()
-    stack.launch("--circus-ini", str(ini))
+    ini = stack.directory / "circus.ini"
+    shipped = (Path(__file__).parents[2] / "circus.ini").read_text()
+    broken = """python -c "raise SystemExit('broken on purpose')\""""
+    ini.write_text(shipped.replace("python -m services.execdriver", broken))
+    stack.arguments = ["--circus-ini", str(ini)]
+    stack.launch()
     until(lambda: stack.said("STATUS=starting execdriver"), 30, stack.log())
-    until(lambda: stack.log().count("broken") > 1, 30)
+    until(lambda: stack.log().count("broken on purpose") > 1, 30)
     assert not stack.said("READY=1")
     until(stack.ended, 60, "a part that fails for ever must end the stack")
     assert stack.process.returncode == 1

@@ -142,6 +142,25 @@ def test_a_frozen_driver_does_not_freeze_the_rest(stack: Any) -> None:
     until(lambda: stack.docker("run", "--rm", "busybox", "true", check=False).returncode == 0, 30)
 
 
+def test_a_frozen_engine_does_not_freeze_who_only_looks(stack: Any) -> None:
+    start_counter(stack)
+    (engine,) = stack.pids("engine")
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        for verb in (["ps"], ["inspect", "counter"], ["images"], ["version"], ["info"], ["network", "ls"]):
+            began = time.monotonic()
+            shown = stack.docker(*verb)
+            assert time.monotonic() - began < 2.5, verb
+            assert verb != ["ps"] or "counter" in shown.stdout
+            assert verb != ["info"] or "the engine does not answer" in shown.stdout + shown.stderr
+        stopping = subprocess.Popen(["docker", "stop", "-t", "0", "counter"], env=stack.environ)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    assert stopping.wait(30) == 0
+    assert stack.out("inspect", "-f", "{{.State.Running}}", "counter") == "false"
+    assert "the engine does not answer" not in stack.docker("info").stderr
+
+
 def test_the_stack_restarts_under_its_containers(new_stack: Callable[..., Any]) -> None:
     stack = new_stack().start()
     stack.dockyard("busybox")

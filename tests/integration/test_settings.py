@@ -29,9 +29,9 @@ def stack() -> Iterator[Stack]:
     runtime = "runc" if shutil.which("runc") else "crun"
     stack = Stack(directory, DOCKYARD_CONFIG=str(directory / "dockyard.toml"), DOCKYARD_MTU="1300")
     flags = ["--dns-search", "corp.example", "--registry-mirror", "http://mirror.example", "--icc=false"]
-    stack.start(
-        *flags, "-e", runtime, "-H", f"unix://{stack.run}/docker.sock", "-H", "127.0.0.1:2375", "--api-enable-cors"
-    )
+    listeners = ["-H", f"unix://{stack.run}/docker.sock", "-H", "127.0.0.1:2375", "--api-enable-cors"]
+    stack.arguments = [*flags, *listeners, "-e", runtime]
+    stack.start()
     stack.dockyard("busybox")
     yield stack
     stack.close()

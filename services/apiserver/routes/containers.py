@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 
@@ -10,15 +9,18 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from services.apiserver import attach as attaching
-from services.apiserver import jobs, params
+from services.apiserver import params
 from services.apiserver.hangups import while_connected
-from services.apiserver.jobs import RETRY_TIME, bus, call, read, show
-from services.apiserver.stream import Client, content_type, flushed, take_over
+from services.apiserver.jobs import bus, call, read, show
+from services.apiserver.stream import Client, content_type, flushed, taken_over
+from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
+from shared.bus.client import RETRY_TIME
 from shared.bus.tickets import redeem
 from shared.protocol import (
     AttachContainer,
     Attachment,
+    BindOptions,
     ContainerConfig,
     ContainerLogs,
     CreateContainer,
@@ -34,14 +36,15 @@ from shared.protocol import (
     RenameContainer,
     ResizeContainer,
     RestartContainer,
+    StartContainer,
     StopContainer,
     Unavailable,
     WaitContainer,
 )
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
-log = logging.getLogger("dockyard.apiserver")
 
+RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
 CHUNK = 1 << 16
@@ -59,15 +62,26 @@ def list_containers() -> Response:
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
+    host_config = params.decode(body.get("HostConfig") or {}, HostConfig)
+    if api_version() < RECURSIVE_READ_ONLY:
+        _read_only_at_the_top(host_config)
     networking = body.get("NetworkingConfig")
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform"),
         config=params.decode(body, ContainerConfig),
-        host_config=params.decode(body.get("HostConfig") or {}, HostConfig),
+        host_config=host_config,
         networking_config=params.decode(networking, NetworkingConfig) if networking else None,
     )
     return show(call(job), 201)
+
+
+def _read_only_at_the_top(host_config: HostConfig) -> None:
+    """Older clients know of no other read-only binds."""
+    for mount in host_config.mounts or []:
+        if mount.type == "bind" and mount.read_only:
+            mount.bind_options = mount.bind_options or BindOptions()
+            mount.bind_options.read_only_non_recursive = True
 
 
 @routes.get("/<ref>/json")
@@ -81,7 +95,7 @@ def start(ref: str) -> tuple[str, int]:
         raise InvalidArgument(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
-    jobs.start(ref)
+    call(StartContainer(container=ref))
     return "", 204
 
 
@@ -200,13 +214,8 @@ def attach(ref: str) -> Response:
         tty=attachment.tty,
         detach_keys=keys,
     )
-    client = take_over(content_type(tty=attachment.tty))
-    try:
+    with taken_over(content_type(tty=attachment.tty)) as client:
         _serve_attachment(client, job, attachment, options)
-    except (BrokenPipeError, ConnectionResetError):
-        log.debug("the client of an attach went away")
-    finally:
-        client.finish()
     return Response(status=200)
 
 

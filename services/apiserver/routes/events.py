@@ -14,7 +14,7 @@ from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import read
 from services.apiserver.stream import flushed
 from services.apiserver.versions import api_version
-from shared.protocol import Cancelled, Event, InvalidArgument, ReadEvents
+from shared.protocol import Cancelled, Event, EventActor, InvalidArgument, ReadEvents
 
 routes = Blueprint("events", __name__)
 
@@ -28,7 +28,7 @@ BY_ACTOR = ("container", "daemon", "image", "network", "volume", "plugin", "serv
 
 @routes.get("/events")
 def events() -> Response:
-    since, until, filters = params.seconds("since"), params.seconds("until"), params.filters()
+    since, until, filters = params.nanoseconds("since"), params.nanoseconds("until"), params.filters()
     for key in set(filters) - KEYS:
         raise InvalidArgument(f"invalid filter '{key}'")
     if until and since > until:
@@ -37,22 +37,30 @@ def events() -> Response:
     return flushed(_follow(newest[0].seq if newest else 0, since, until, filters))
 
 
-def _follow(after: int, since: float, until: float, filters: dict[str, list[str]]) -> Iterator[bytes]:
+def _follow(after: int, since: int, until: int, filters: dict[str, list[str]]) -> Iterator[bytes]:
     legacy = api_version() < (1, 52)
     try:
         with while_connected():
             while True:
-                left = until - time.time() if until else WAIT
+                left = (until - time.time_ns()) / 1e9 if until else WAIT
                 wait = max(0.0, min(WAIT, left))
                 found = read(ReadEvents(after=after, since=since, until=until, wait=wait), timeout=WAIT * 4)
+                if after and found and found[0].seq > after + 1 and not since:
+                    yield render(_gap(after, found[0]), legacy=legacy)
                 for event in found:
                     after = event.seq
                     if matches(event, filters):
                         yield render(event, legacy=legacy)
-                if not found and until and time.time() >= until:
+                if not found and until and time.time_ns() >= until:
                     return
     except Cancelled:
         return
+
+
+def _gap(after: int, following: Event) -> Event:
+    """Say that the reader was so slow that the journal has forgotten what it had not read yet."""
+    lost = EventActor(id="", attributes={"lost": str(following.seq - after - 1)})
+    return Event(type="daemon", action="gap", actor=lost, time=following.time, time_nano=following.time_nano)
 
 
 def matches(event: Event, filters: dict[str, list[str]]) -> bool:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from flask import Blueprint, Response, request
 
 from services.apiserver import params
 from services.apiserver.jobs import call, read, show
-from services.apiserver.transfer import load_stream
-from shared.bus.tickets import redeem
+from services.apiserver.routes.archive import import_image
+from services.apiserver.transfer import chunks_of, progress_stream
 from shared.protocol import (
     DeleteImage,
     ImageHistory,
     InspectImage,
     ListImages,
-    NotImplementedByUs,
+    LoadImages,
+    PullImage,
+    PushImage,
     SaveImages,
+    SearchImages,
     TagImage,
-    Ticket,
 )
 
 routes = Blueprint("images", __name__, url_prefix="/images")
-
-CHUNK = 1 << 18
 
 
 @routes.get("/json")
@@ -54,15 +52,37 @@ def delete(ref: str) -> Response:
 
 @routes.post("/create")
 def pull() -> Response:
-    name = params.text("fromImage") or params.text("fromSrc")
-    raise NotImplementedByUs(
-        f"cannot pull or import {name!r}: registries are not implemented; get the image with 'docker load'"
+    if params.text("fromSrc"):
+        return import_image()
+    job = PullImage(
+        image=params.text("fromImage"),
+        tag=params.text("tag"),
+        platform=params.text("platform"),
+        auth=params.registry_auth(),
     )
+    return progress_stream(job, at_once=False)
+
+
+@routes.post("/<path:ref>/push")
+def push(ref: str) -> Response:
+    job = PushImage(image=ref, tag=params.text("tag"), platform=params.text("platform"), auth=params.registry_auth())
+    return progress_stream(job, at_once=False)
+
+
+@routes.get("/search")
+def search() -> Response:
+    job = SearchImages(
+        term=params.text("term"),
+        limit=params.integer("limit"),
+        filters=params.filters(),
+        auth=params.registry_auth(),
+    )
+    return show(read(job, timeout=60.0))
 
 
 @routes.post("/load")
 def load() -> Response:
-    return load_stream()
+    return progress_stream(LoadImages(quiet=params.boolean("quiet", default=True)), at_once=True)
 
 
 @routes.get("/get")
@@ -77,10 +97,4 @@ def save(ref: str) -> Response:
 
 def _archive(refs: list[str]) -> Response:
     ticket = call(SaveImages(images=refs))
-    return Response(_bytes_of(ticket), headers={"Content-Type": "application/x-tar"})
-
-
-def _bytes_of(ticket: Ticket) -> Iterator[bytes]:
-    with redeem(ticket) as source:
-        while chunk := source.recv(CHUNK):
-            yield chunk
+    return Response(chunks_of(ticket), headers={"Content-Type": "application/x-tar"})

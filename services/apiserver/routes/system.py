@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from services.apiserver import params
 from services.apiserver.errors import error_response
-from services.apiserver.jobs import read, show
-from shared.protocol import SystemInfo, SystemVersion
+from services.apiserver.jobs import call, read, show
+from shared.protocol import AuthConfig, Authenticate, SystemInfo, SystemVersion
 
 routes = Blueprint("system", __name__)
 
@@ -36,6 +37,11 @@ def version() -> Response:
 @routes.get("/info")
 def info() -> Response:
     return show(read(SystemInfo()))
+
+
+@routes.post("/auth")
+def auth() -> Response:
+    return show(call(Authenticate(auth=params.decode(params.json_body(), AuthConfig))))
 
 
 @routes.get("/plugins")

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.engine.handlers import containers, images, networks, runtime, system
+from services.engine.handlers import (
+    archive,
+    build,
+    containers,
+    control,
+    exec,
+    graph,
+    images,
+    networks,
+    runtime,
+    system,
+    volumes,
+)
 from shared.bus.handlers import Handlers
 
 __all__ = ["all_jobs"]
 
+NOUNS = (
+    archive,
+    build,
+    containers,
+    control,
+    exec,
+    graph,
+    images,
+    networks,
+    runtime,
+    system,
+    volumes,
+)
+
 
 def all_jobs() -> Handlers[Any]:
-    return Handlers(containers.jobs, images.jobs, networks.jobs, runtime.jobs, system.jobs)
+    return Handlers(*(noun.jobs for noun in NOUNS))

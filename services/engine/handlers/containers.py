@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from services.engine import filters, views
@@ -10,7 +11,7 @@ from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
 from services.engine.record import Status
-from shared.bus.context import emit
+from shared.bus.context import asked_again, emit, waiting_for
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     AttachContainer,
@@ -48,17 +49,19 @@ if TYPE_CHECKING:
 jobs: Handlers[Engine] = Handlers()
 jobs.handles(CreateContainer)(create)
 
+LATELY = 60.0  # seconds
 WAIT_CONDITIONS = ("not-running", "next-exit", "removed")
 
 
 @jobs.handles(StartContainer)
 async def start(engine: Engine, job: StartContainer) -> None:
-    await engine.booted.wait()  # until then a start that was interrupted may be taken for none
-    container = engine.containers.find(job.container)
-    if job.attempt and job.attempt == container.record.attempt:
-        await starting.take_up(engine, container)
-    else:
-        await starting.start(engine, container, job.attempt)
+    try:
+        container = engine.containers.find(job.container)
+    except NotFound:
+        if _went_meanwhile(engine, job.container):
+            return  # it ran, ended, and was removed as it had asked
+        raise
+    await starting.start(engine, container)
 
 
 @jobs.handles(StopContainer)
@@ -80,7 +83,14 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
         raise InvalidArgument(f"Cannot get parent / for name /{job.container}: links are not implemented")
-    await removal.remove(engine, engine.containers.find(job.container), force=job.force)
+    if not _went_meanwhile(engine, job.container):
+        container = engine.containers.find(job.container)
+        await removal.remove(engine, container, force=job.force, volumes=job.volumes)
+
+
+def _went_meanwhile(engine: Engine, ref: str) -> bool:
+    """Say whether the container of a job that is asked again was removed lately."""
+    return asked_again() and engine.events.last(ref, "destroy", within=LATELY) is not None
 
 
 @jobs.handles(RenameContainer)
@@ -90,6 +100,8 @@ def rename(engine: Engine, job: RenameContainer) -> None:
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name == record.name:
+        if asked_again():
+            return
         raise InvalidArgument("Renaming a container with the same name as its current name")
     engine.containers.reserve(name, record.id)
     old, record.name = record.name, name
@@ -117,18 +129,20 @@ async def wait(engine: Engine, job: WaitContainer) -> ContainerExit:
     generation = job.generation or record.generation + (0 if record.running else 1)
     emit(f"{record.id} {generation}", stream="ready")
     if job.condition == "removed":
-        code = await container.removal_future()
+        with waiting_for(f"the removal of container {record.name}"):
+            code = await container.removal_future()
     elif (job.condition == "not-running" and not record.running and record.status is not Status.RESTARTING) or (
         job.condition == "next-exit" and record.exited_generation >= generation
     ):
         code = record.exit_code
     else:
-        code = await container.exit_future()
+        with waiting_for(f"the exit of container {record.name}"):
+            code = await container.exit_future()
     return ContainerExit(status_code=code)
 
 
 def _exit_of_removed(engine: Engine, container_id: str) -> ContainerExit:
-    death = engine.events.last(container_id, "die")
+    death = engine.events.last(container_id, "die", within=math.inf)
     if death is None:
         raise NotFound(f"No such container: {container_id}")
     return ContainerExit(status_code=int(death.actor.attributes["exitCode"]))
@@ -138,6 +152,8 @@ def _exit_of_removed(engine: Engine, container_id: str) -> ContainerExit:
 async def attach(engine: Engine, job: AttachContainer) -> Attachment:
     container = engine.containers.find(job.container)
     record = container.record
+    if record.paused:
+        raise Conflict(f"container {job.container} is paused, unpause the container before attach")
     stream: Ticket | None = None
     earlier: Ticket | None = None
     if job.stream:
@@ -194,7 +210,8 @@ def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummar
     found = [
         container
         for container in engine.containers
-        if (everything or container.record.status in (Status.RUNNING, Status.RESTARTING)) and wanted(container)
+        if (everything or container.record.running or container.record.status is Status.RESTARTING)
+        and wanted(container)
     ]
     found.sort(key=lambda container: container.record.created, reverse=True)
     return [views.summary(engine, container) for container in found[: job.limit or None]]

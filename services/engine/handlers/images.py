@@ -20,6 +20,7 @@ from shared.protocol import (
     ImageSummary,
     InspectImage,
     ListImages,
+    NameImage,
     SavedImage,
     SaveImages,
     SetImage,
@@ -39,8 +40,15 @@ SHORT = 12
 
 @jobs.handles(SetImage)
 async def set_image(engine: Engine, job: SetImage) -> None:
+    """Record an image. One that was loaded brings its name along; others have it from us, with an event of its own."""
     await engine.graph.record(job.image, job.tags)
-    engine.events.append("image", "load", job.image.id, {"name": familiar(job.tags[0]) if job.tags else job.image.id})
+    names = [familiar(tag) for tag in job.tags]
+    if job.action == "load":
+        engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
+        return
+    engine.events.append("image", job.action, job.image.id, {"name": job.image.id})
+    for name in names:
+        engine.events.append("image", "tag", job.image.id, {"name": name})
 
 
 @jobs.handles(ListImages)
@@ -84,7 +92,7 @@ def _created(image: Image) -> float:
 def _summary(engine: Engine, image: Image, tags: list[str]) -> ImageSummary:
     return ImageSummary(
         id=image.id,
-        parent_id="",
+        parent_id=image.parent,
         repo_tags=tags,
         repo_digests=[],
         created=int(_created(image)),
@@ -102,7 +110,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
         id=image.id,
         repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
         repo_digests=[],
-        parent="",
+        parent=image.parent,
         comment=image.comment,
         created=image.created,
         docker_version="",
@@ -152,8 +160,17 @@ def _created_at(text: str) -> int:
 
 @jobs.handles(TagImage)
 def tag(engine: Engine, job: TagImage) -> None:
-    image = engine.images.find(job.image)
-    reference = normalize(f"{job.repo}:{job.tag}" if job.tag else job.repo)
+    _tag(engine, job.image, f"{job.repo}:{job.tag}" if job.tag else job.repo)
+
+
+@jobs.handles(NameImage)
+def image_tag(engine: Engine, job: NameImage) -> None:
+    _tag(engine, job.image, job.name)
+
+
+def _tag(engine: Engine, ref: str, name: str) -> None:
+    image = engine.images.find(ref)
+    reference = normalize(name)
     engine.images.put(image, [reference])
     engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from services.engine.health import note_health
 from services.engine.lifecycle.exits import note_exit
 from shared.bus.handlers import Handlers
-from shared.protocol import ContainerExited, RuntimeDelete
+from shared.protocol import ContainerExited, ContainerHealth, RuntimeDelete
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
 jobs: Handlers[Engine] = Handlers()
 log = logging.getLogger("dockyard.engine")
+
+
+@jobs.handles(ContainerHealth)
+def health(engine: Engine, job: ContainerHealth) -> None:
+    for report in job.reports:
+        container = engine.containers.by_id(report.container)
+        if container is not None:
+            note_health(engine, container, report.generation, report.health)
 
 
 @jobs.handles(ContainerExited)

@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.engine import host
+from services.engine.journal import UNRECORDED
 from services.engine.record import Status
 from services.engine.registries import registry_config
 from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
+    DEFAULT_VOLUME_DRIVER,
     AwaitService,
+    CountSubscribers,
     Event,
     ListCommands,
     ListJobs,
     ListServices,
+    LogEvent,
     PastJob,
     Ping,
     ReadEvents,
     ServiceStatus,
+    Subscribers,
     SystemInfo,
     SystemVersion,
 )
@@ -54,13 +59,16 @@ def commands(engine: Engine, job: ListCommands) -> list[str]:
 @jobs.handles(ListServices)
 def services(engine: Engine, job: ListServices) -> list[ServiceStatus]:
     now = time.monotonic()
-    own = ServiceStatus(service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0)
+    own_jobs = sum(flight.task is not None and flight.header.name not in UNRECORDED for flight in engine.router.flights)
+    own = ServiceStatus(
+        service="engine", pid=os.getpid(), ready=engine.booted.is_set(), names=[], silent=0.0, jobs=own_jobs
+    )
     return [
         own,
         *(
             ServiceStatus(
                 service=driver.service, pid=driver.pid, ready=driver.usable, names=driver.names,
-                silent=now - driver.heard,
+                silent=now - driver.heard, jobs=len(driver.jobs),
             )
             for driver in engine.router.drivers
         ),
@@ -77,15 +85,22 @@ async def await_service(engine: Engine, job: AwaitService) -> None:
 
 @jobs.handles(ListJobs)
 def list_jobs(engine: Engine, job: ListJobs) -> list[PastJob]:
-    if job.trace:
-        return engine.journal.trace(job.trace, engine.router.flights)
-    running = engine.journal.running(engine.router.flights)
-    return running if job.running else (running + engine.journal.latest(job.limit))[: job.limit]
+    return engine.journal.find(job, engine.router.flights)
 
 
 @jobs.handles(ReadEvents)
 async def events(engine: Engine, job: ReadEvents) -> list[Event]:
     return await engine.events.read(job)
+
+
+@jobs.handles(LogEvent)
+def log_event(engine: Engine, job: LogEvent) -> None:
+    engine.events.append("container", job.action, job.id, {"image": job.origin})
+
+
+@jobs.handles(CountSubscribers)
+def count_subscribers(engine: Engine, job: CountSubscribers) -> Subscribers:
+    return Subscribers(count=engine.events.readers)
 
 
 @jobs.handles(SystemVersion)
@@ -125,19 +140,20 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
     for container in engine.containers:
         count[container.record.status] += 1
     runtime = engine.config.runtime
-    running = count[Status.RUNNING] + count[Status.RESTARTING]
+    running, paused = count[Status.RUNNING] + count[Status.RESTARTING], count[Status.PAUSED]
     return {
         "ID": engine.store.fact("id", host.new_engine_id()),
         "Containers": len(engine.containers),
         "ContainersRunning": running,
-        "ContainersPaused": 0,
-        "ContainersStopped": len(engine.containers) - running,
+        "ContainersPaused": paused,
+        "ContainersStopped": len(engine.containers) - running - paused,
         "Images": len(engine.images),
         "Driver": engine.graph.status.get("Driver", ""),
         "DriverStatus": [[key, value] for key, value in engine.graph.status.items() if key != "Driver"],
         "DockerRootDir": str(engine.config.root),
         "Plugins": {
-            "Volume": [], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file"],
+            "Volume": [DEFAULT_VOLUME_DRIVER], "Network": ["bridge", "host", "null"], "Authorization": None,
+            "Log": ["json-file"],
         },
         "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
         "CPUSet": True, "PidsLimit": True, "OomKillDisable": facts.cgroup_version == "1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.health import end_health
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.restarts import consider_restart
 from services.engine.record import Change, Status
@@ -23,6 +24,7 @@ def note_exit(engine: Engine, container: Container, code: int, exited_at: float,
     record.finished = int(exited_at * 1e9)
     record.exited_generation = record.generation
     record.pid = 0
+    end_health(container)
     lasted = str(max(0, record.finished - record.started) // 1_000_000_000)
     with engine.store.transaction():
         if oom_killed:
@@ -41,6 +43,6 @@ async def settle(engine: Engine, container: Container) -> None:
         if record.unsettled:
             await give_back(engine, container)
         if record.host_config.auto_remove and record.status is Status.EXITED:
-            await erase(engine, container)
+            await erase(engine, container, volumes=True)
             return
     consider_restart(engine, container)

@@ -1,4 +1,4 @@
-"""Holding: what a container holds (process, network, mount; layer, directory, record), and how it is given back."""
+"""Holding: what a container holds (process, network, mounts; layer, directory, record), and how it is given back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from services.engine.record import Change
+from services.engine.lifecycle.mounting import condemn_volumes, tell_unmounted, unmount_volumes
+from services.engine.lifecycle.volumes import settle_volumes
+from services.engine.record import Change, ContainerRecord
 from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, UnmountLayer
 
 if TYPE_CHECKING:
@@ -20,10 +22,10 @@ log = logging.getLogger("dockyard.engine")
 
 
 async def give_back(engine: Engine, container: Container) -> None:
-    """Release process, network and mount of the last start. All idempotent; what fails is tried again at boot."""
+    """Release process, network and mounts of the last start. All idempotent; what fails is tried again at boot."""
     record = container.record
     results = await asyncio.gather(
-        _delete_then_unmount(engine, record.id),
+        _delete_then_unmount(engine, record),
         engine.call(ReleaseInterface(container=record.id)),
         return_exceptions=True,
     )
@@ -31,29 +33,39 @@ async def give_back(engine: Engine, container: Container) -> None:
     for failure in failures:
         log.error("not given back container=%s error=%s", record.id, failure)
     record.interface = None
-    if not failures:
-        record.unsettled = False
-    engine.store.put_container(record)
+    with engine.store.transaction():
+        if not failures:
+            record.unsettled = False
+            tell_unmounted(engine, record)
+        engine.store.put_container(record)
 
 
-async def _delete_then_unmount(engine: Engine, container_id: str) -> None:
-    await engine.call(RuntimeDelete(container=container_id))
-    await engine.call(UnmountLayer(container=container_id))
+async def _delete_then_unmount(engine: Engine, record: ContainerRecord) -> None:
+    await engine.call(RuntimeDelete(container=record.id))
+    await engine.call(UnmountLayer(container=record.id))
+    await unmount_volumes(engine, record)
 
 
-async def erase(engine: Engine, container: Container) -> None:
-    """Remove what a container has on disk, then its record. The caller holds the lock; after a crash, boot goes on."""
+async def erase(engine: Engine, container: Container, *, volumes: bool = False) -> None:
+    """Remove what a container has on disk, then its record; ``volumes``: and its anonymous volumes.
+
+    The caller holds the lock; after a crash, boot goes on.
+    """
     record = container.record
     record.change(Change.REMOVE)
+    record.remove_volumes = record.remove_volumes or volumes
     engine.store.put_container(record)
     if record.unsettled:
         await give_back(engine, container)
     await engine.call(RemoveLayer(container=record.id))
     await asyncio.to_thread(_remove_directory, engine, record.id)
     with engine.store.transaction():
+        condemned = condemn_volumes(engine, record) if record.remove_volumes else []
         engine.store.delete_container(record.id)
         engine.tell(container, "destroy")
     engine.containers.remove(container)
+    engine.execs.drop(record.id)
+    await settle_volumes(engine, condemned)
     container.tell_removal()
 
 

@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["finish_removal", "remove"]
 
 
-async def remove(engine: Engine, container: Container, *, force: bool) -> None:
-    """Remove a container. Errors: Conflict (it runs and not ``force``)."""
-    await engine.router.uninterrupted(_remove_checked(engine, container, force))
+async def remove(engine: Engine, container: Container, *, force: bool, volumes: bool = False) -> None:
+    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs and not ``force``)."""
+    await engine.router.uninterrupted(_remove_checked(engine, container, force, volumes))
 
 
-async def _remove_checked(engine: Engine, container: Container, force: bool) -> None:
+async def _remove_checked(engine: Engine, container: Container, force: bool, volumes: bool) -> None:
     record = container.record
     if record.running and not force:
-        raise Conflict(
-            f'cannot remove container "{record.name}": container is running: stop the container before removing or '
-            "force remove"
-        )
+        why = "container is running: stop the container before removing or force remove"
+        if record.paused:
+            why = "container is paused and must be unpaused first"
+        raise Conflict(f'cannot remove container "{record.name}": {why}')
     record.stopped_by_user = record.stopped_by_user or force
     cancel_restart(engine, container)
     while record.running:
         await force_stop(engine, container)
     async with container.lock:
         if engine.containers.by_id(record.id) is not None:
-            await erase(engine, container)
+            await erase(engine, container, volumes=volumes)
 
 
 async def finish_removal(engine: Engine, container: Container) -> None:

@@ -1,4 +1,4 @@
-"""Start: a mount and a network at the same time, then the process."""
+"""Start: mounts and a network at the same time, then the process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.health import begin_health
 from services.engine.lifecycle.holding import erase, give_back
+from services.engine.lifecycle.mounting import mount_volumes
 from services.engine.record import Change, Status
+from shared.bus.context import asked_again, job_id, waiting_for
 from shared.protocol import (
     AllocateInterface,
     CommandNotExecutable,
@@ -25,30 +28,38 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["note_start", "start", "start_now", "take_up"]
+__all__ = ["begun_by_us", "note_start", "start", "start_now"]
 
 START_EXIT_CODES: dict[type[DockyardError], int] = {CommandNotFound: 127, CommandNotExecutable: 126}
 OTHER_START_EXIT_CODE = 128
 
 
-async def start(engine: Engine, container: Container, attempt: str = "") -> None:
-    """Start a container; whoever called may go away meanwhile. Errors as `StartContainer`."""
+def begun_by_us(container: Container) -> bool:
+    """Say whether the container's last start was begun for the present job, before its answer was lost."""
+    return asked_again() and container.record.attempt == job_id()
+
+
+async def start(engine: Engine, container: Container) -> None:
+    """Start a container; whoever called may go away meanwhile. Errors as `StartContainer`.
+
+    Asked again, it is done if its process runs or has ended, else made again.
+    """
+    with waiting_for("the end of the boot"):
+        await engine.booted.wait()  # until then a start that was interrupted may be taken for none
+    if begun_by_us(container):
+        async with container.lock:
+            record = container.record
+            if record.running or record.exited_generation == record.generation:
+                return
     container.stop_requested = False
-    await engine.router.uninterrupted(start_now(engine, container, attempt))
+    await engine.router.uninterrupted(start_now(engine, container))
 
 
-async def take_up(engine: Engine, container: Container) -> None:
-    """Go on with a start whose answer was lost: done if its process runs or has ended, else made again."""
+async def start_now(engine: Engine, container: Container) -> None:
     record = container.record
     async with container.lock:
-        if record.running or record.exited_generation == record.generation:
-            return
-    await start(engine, container, record.attempt)
-
-
-async def start_now(engine: Engine, container: Container, attempt: str = "") -> None:
-    record = container.record
-    async with container.lock:
+        if record.paused:
+            raise Conflict("cannot start a paused container, try unpause instead")
         if record.running:
             raise NotModified(f"Container {record.id} is already running")
         if record.status is Status.REMOVING:
@@ -56,7 +67,7 @@ async def start_now(engine: Engine, container: Container, attempt: str = "") -> 
         if record.unsettled:
             await give_back(engine, container)
         record.generation += 1
-        record.attempt = attempt
+        record.attempt = job_id()
         record.unsettled = True
         record.error = ""
         record.started = time.time_ns()
@@ -76,16 +87,18 @@ def note_start(engine: Engine, container: Container) -> None:
     record.oom_killed, record.stopped_by_user = False, False
     record.finished = 0
     record.exit_code = 0
+    record.health = begin_health(record.config)
     engine.save(container, "start")
 
 
 async def _run(engine: Engine, container: Container) -> None:
-    """Mount and network at the same time, then the process."""
+    """Mounts and network at the same time, then the process."""
     record = container.record
     mounting = asyncio.ensure_future(engine.call(MountLayer(container=record.id)))
+    filling = asyncio.ensure_future(mount_volumes(engine, container))
     connecting = asyncio.ensure_future(_allocate_interface(engine, container))
-    await asyncio.wait([mounting, connecting])  # both end before a failed start is undone
-    rootfs, interface = await asyncio.gather(mounting, connecting)
+    await asyncio.wait([mounting, filling, connecting])  # all end before a failed start is undone
+    rootfs, mounts, interface = await asyncio.gather(mounting, filling, connecting)
     record.interface = interface
     started = await engine.call(
         RuntimeStart(
@@ -98,6 +111,7 @@ async def _run(engine: Engine, container: Container) -> None:
             config=record.config,
             host_config=record.host_config,
             interface=interface,
+            mounts=mounts,
         )
     )
     record.pid = started.pid
@@ -133,4 +147,4 @@ async def _start_failed(engine: Engine, container: Container, error: DockyardErr
     engine.save(container)
     await give_back(engine, container)
     if record.host_config.auto_remove:
-        await erase(engine, container)
+        await erase(engine, container, volumes=True)

@@ -8,9 +8,11 @@ import signal
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.lifecycle.pause import thaw
 from services.engine.lifecycle.restarts import cancel_restart
-from services.engine.lifecycle.start import start
+from services.engine.lifecycle.start import begun_by_us, start
 from services.engine.record import Status
+from shared.bus.context import asked_again, waiting_for
 from shared.protocol import Conflict, DockyardError, InvalidArgument, NotFound, NotModified, RuntimeKill
 
 if TYPE_CHECKING:
@@ -51,10 +53,10 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
         exit_future = container.exit_future()
         if number == signal.SIGKILL:
             record.stopped_by_user = True
-        await _signal(engine, container, number)
+        await _signal(engine, container, number, thawing=_ends(container, number))
         engine.tell(container, "kill", signal=str(number))
     if number == signal.SIGKILL:
-        await _wait_exit(exit_future, KILL_GRACE)
+        await _wait_exit(container, exit_future, KILL_GRACE)
 
 
 async def stop(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
@@ -73,13 +75,15 @@ async def _stop(engine: Engine, container: Container, timeout: float | None, sig
         return
     async with container.lock:
         if not record.running:
+            if asked_again() and record.stopped_by_user:
+                return
             raise NotModified(f"Container {record.id} is already stopped")
         record.stopped_by_user = True
         engine.store.put_container(record)
         exit_future = container.exit_future()
         await _signal(engine, container, number)
         engine.tell(container, "kill", signal=str(number))
-    if not await _wait_exit(exit_future, None if timeout < 0 else timeout):
+    if not await _wait_exit(container, exit_future, None if timeout < 0 else timeout):
         await force(engine, container)
     engine.tell(container, "stop")
 
@@ -92,30 +96,42 @@ async def force(engine: Engine, container: Container) -> None:
         exit_future = container.exit_future()
         await _signal(engine, container, signal.SIGKILL)
         engine.tell(container, "kill", signal=str(int(signal.SIGKILL)))
-    if not await _wait_exit(exit_future, KILL_GRACE):
+    if not await _wait_exit(container, exit_future, KILL_GRACE):
         raise DockyardError(f"tried to kill container {container.id}, but it did not exit")
 
 
 async def restart(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
-    try:
-        await stop(engine, container, timeout, signal_name)
-    except NotModified:
-        log.debug("restart of a stopped container container=%s", container.id)
+    """Stop and start. Asked again, it goes on where it was: what it has started already is not stopped."""
+    if not begun_by_us(container):
+        try:
+            await stop(engine, container, timeout, signal_name)
+        except NotModified:
+            log.debug("restart of a stopped container container=%s", container.id)
     await start(engine, container)
     engine.tell(container, "restart")
 
 
-async def _signal(engine: Engine, container: Container, number: int) -> None:
+async def _signal(engine: Engine, container: Container, number: int, *, thawing: bool = True) -> None:
+    """Send a signal; with ``thawing`` a paused container runs on to receive it."""
     try:
         await engine.call(RuntimeKill(container=container.id, signal=number))
+        if thawing and container.record.paused:
+            await thaw(engine, container)
     except NotFound:
         log.debug("the process is gone already container=%s", container.id)
 
 
-async def _wait_exit(exit_future: asyncio.Future[int], timeout: float | None) -> bool:
+def _ends(container: Container, number: int) -> bool:
+    """Say whether a signal is meant to end the container; without a stop signal of its own, any is (as moby has it)."""
+    own = container.record.config.stop_signal
+    return not own or number in (signal.SIGKILL, parse_signal(own))
+
+
+async def _wait_exit(container: Container, exit_future: asyncio.Future[int], timeout: float | None) -> bool:
     try:
-        async with asyncio.timeout(timeout):
-            await exit_future
+        with waiting_for(f"the exit of container {container.record.name}"):
+            async with asyncio.timeout(timeout):
+                await exit_future
     except TimeoutError:
         return False
     return True

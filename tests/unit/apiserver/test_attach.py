@@ -131,3 +131,23 @@ def test_a_monitor_that_closes_with_input_unread_loses_no_output() -> None:
     session.client.sendall(b"unread")
     session.monitor.send(b"\x02last words")
     assert session.finish() == frame(1, b"last words")
+
+
+def test_input_that_is_not_taken_does_not_hold_output_back() -> None:
+    session = Session()
+    data, output = b"x" * 2_000_000, b"y" * 8000
+    feeder = threading.Thread(target=lambda: (session.client.sendall(data), session.client.shutdown(socket.SHUT_WR)))
+    feeder.start()
+    framed = 300 * (8 + len(output))
+    got = threading.Thread(target=lambda: session.client.recv(framed, socket.MSG_WAITALL))
+    got.start()
+    session.monitor.settimeout(5)
+    for _ in range(300):  # far more than the sockets hold, and no input is read meanwhile
+        session.monitor.send(b"\x02" + output)
+    received = 0
+    while chunk := session.monitor.recv(65536):
+        received += len(chunk)
+    assert received == len(data)
+    got.join(5)
+    feeder.join(5)
+    session.finish()

@@ -17,7 +17,6 @@ from shared.protocol import (
     ERRORS,
     Conflict,
     ContainerCreated,
-    ContainerExit,
     CreateContainer,
     KillContainer,
     ListContainers,
@@ -26,7 +25,6 @@ from shared.protocol import (
     RemoveContainer,
     StartContainer,
     StopContainer,
-    Unavailable,
     from_code,
 )
 
@@ -35,7 +33,7 @@ def api(**answers: Any) -> tuple[HttpClient, FakeBus]:
     latch = threading.Event()
     latch.set()
     bus = FakeBus(answers)
-    return HttpClient(create_app(bus, latch), Response), bus
+    return HttpClient(create_app(bus, bus, latch), Response), bus
 
 
 def message(answer: Any) -> str:
@@ -176,24 +174,6 @@ def test_verbs_become_their_jobs() -> None:
         KillContainer(container="web", signal="HUP"),
         RemoveContainer(container="web", force=True, volumes=True),
     ]
-
-
-@pytest.mark.parametrize(
-    ("second", "wait", "status"),
-    [
-        (None, None, 204),
-        (Conflict("no"), None, 409),
-        (NotFound("No such container"), ContainerExit(status_code=3), 204),  # it has run, and was removed
-        (NotFound("No such container"), NotFound("No such container"), 503),
-    ],
-)
-def test_a_start_whose_answer_is_lost_is_asked_for_again(second: Any, wait: Any, status: int) -> None:
-    answers = iter([Unavailable("the engine was restarted"), second])
-    http, bus = api(start=lambda job: next(answers), wait=wait)
-    assert http.post("/containers/web/start").status_code == status
-    first, again = (job for job in bus.calls if isinstance(job, StartContainer))
-    assert first == again
-    assert first.attempt
 
 
 def test_start_takes_no_body() -> None:

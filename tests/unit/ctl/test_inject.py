@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any, cast
 
 import pytest
 
 from services.ctl import busybox
-from services.ctl.inject import build_job
+from services.ctl.inject import build_body, build_job, inject_foreign
 from shared.protocol import (
     CreateContainer,
     InvalidArgument,
@@ -61,6 +62,31 @@ def test_an_unknown_job() -> None:
         build_job("nonesuch", [], [])
 
 
+def test_a_job_that_is_not_ours_takes_its_settings_as_json() -> None:
+    assert build_body([], ["name=web", "count=3", 'tags=["a"]', "empty="]) == (
+        b'{"name":"web","count":3,"tags":["a"],"empty":""}'
+    )
+    with pytest.raises(InvalidArgument, match="'web' means"):
+        build_body(["web"], [])
+
+
 def test_the_built_in_image_is_the_same_each_time() -> None:
     digests = {hashlib.sha256(busybox.archive()).hexdigest() for _ in range(2)}
     assert len(digests) == 1
+
+
+class Foreign:
+    """A client on which somebody offers ``greet``."""
+
+    def call_raw(self, name: str, body: bytes, *, timeout: float | None = 60.0, on_status: Any = None) -> bytes:
+        if name != "greet":
+            raise JobNotFound(f"{name}: command not found")
+        return b'{"greeting":"hello ' + body[9:-2] + b'"}'
+
+
+def test_a_job_that_is_not_ours_is_run_too(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    client = cast(Any, Foreign())
+    assert inject_foreign(client, "greet", build_body([], ["name=web"]), as_json=False) == 0
+    assert inject_foreign(client, "great", build_body([], []), as_json=False) == 127
+    shown = capsysbinary.readouterr()
+    assert (shown.out, shown.err) == (b'{\n  "greeting": "hello web"\n}\n', b"great: command not found\n")

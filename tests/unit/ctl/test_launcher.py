@@ -182,7 +182,7 @@ def test_the_watchdog_is_not_fed_for_a_stack_that_does_not_answer(stack: StandIn
 def test_a_killed_process_comes_back(stack: StandInStack) -> None:
     stack.launch(*PARTS, "api")
     stack.until(lambda: "READY=1" in stack.notifications())
-    stack.until(lambda: stack.pids("third"))
+    stack.until(lambda: all(stack.pids(name) for name in PARTS))
     os.kill(stack.pids("second")[0], signal.SIGKILL)
     stack.until(lambda: len(stack.pids("second")) == 2)
     assert len(stack.pids("first")) == len(stack.pids("third")) == 1
@@ -201,6 +201,24 @@ def test_what_the_operator_asks_for_is_no_failure(stack: StandInStack) -> None:
     stack.until(lambda: time.monotonic() > deadline)
     assert stack.process is not None
     assert stack.process.poll() is None
+
+
+def test_only_what_ended_unasked_is_counted_as_a_restart(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    stack.until(lambda: all(stack.pids(name) for name in PARTS))
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        os.kill(stack.pids("second")[0], signal.SIGKILL)
+        stack.until(lambda: len(stack.pids("second")) == 2)
+        operator.restart("third")
+        stack.until(lambda: len(operator.pids("third")) == 1)
+        found = {process.service: process for process in operator.processes()}
+    assert {service: process.restarts for service, process in found.items()} == {
+        "arbiter": None, "first": 0, "second": 1, "third": 0,
+    }  # fmt: skip
+    assert stack.process is not None
+    assert found["arbiter"].pids == (stack.process.pid,)
+    assert found["second"].pid == stack.pids("second")[1]
 
 
 def test_one_that_fails_for_ever_ends_the_stack(stack: StandInStack) -> None:

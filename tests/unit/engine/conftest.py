@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import zmq
 
 from services.engine.engine import serve
 from shared.bus.client import Client
 from shared.bus.handlers import Handlers
-from shared.bus.sockets import engine_endpoint
+from shared.bus.sockets import dealer, engine_endpoint
 from shared.bus.worker import Worker, serve_in_thread
 from shared.protocol import (
     AllocateInterface,
@@ -21,26 +23,45 @@ from shared.protocol import (
     ContainerConfig,
     ContainerExited,
     CreateLayer,
+    ExecExited,
+    Frame,
     GraphCollect,
     GraphStatus,
+    Header,
+    HeldVolume,
     Image,
     InitNetworkDriver,
     Interface,
     Job,
+    Kind,
+    ListHeldVolumes,
     ListInterfaces,
+    MakeVolume,
+    MeasureVolume,
     MountLayer,
+    MountVolume,
+    PopulateVolume,
     ReleaseInterface,
     RemoveLayer,
     Running,
+    RunningExec,
     RuntimeAttach,
     RuntimeDelete,
+    RuntimeExec,
+    RuntimeExecList,
+    RuntimeExecStarted,
     RuntimeKill,
     RuntimeList,
+    RuntimePause,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeUnpause,
     SetImage,
     Ticket,
+    UnmakeVolume,
     UnmountLayer,
+    UnmountVolume,
+    encode_body,
 )
 from shared.runtime.config import Config
 
@@ -66,9 +87,13 @@ class World:
         self.config = config
         self.calls: list[Job[Any]] = []
         self.running: dict[str, Running] = {}
+        self.pending: dict[str, RuntimeKill] = {}  # signals to what is paused
+        self.execs: dict[str, RunningExec] = {}
         self.mounted: set[str] = set()
         self.layers: set[str] = set()
         self.interfaces: set[str] = set()
+        self.volumes: set[str] = set()
+        self.mounted_volumes: set[str] = set()
         self.script: dict[str, Callable[[Any], Any]] = {}
         self.client = Client(engine_endpoint(config.run), "test")
 
@@ -77,6 +102,10 @@ class World:
         self.client.call(
             ContainerExited(container=container, generation=entry.generation, exit_code=code, exited_at=1e9)
         )
+
+    def end_exec(self, exec_id: str, code: int) -> None:
+        entry = self.execs.pop(exec_id)
+        self.client.call(ExecExited(exec=exec_id, container=entry.container, exit_code=code, exited_at=1e9))
 
 
 jobs: Handlers[World] = Handlers()
@@ -102,10 +131,30 @@ answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
 answer(ReleaseInterface)(lambda world, job: world.interfaces.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
 answer(RuntimeList)(lambda world, job: list(world.running.values()))
+answer(RuntimeExecList)(lambda world, job: list(world.execs.values()))
 answer(RuntimeAttach)(lambda world, job: Ticket(path="/nowhere", token="t"))
 answer(InitNetworkDriver)(
     lambda world, job: Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
 )
+
+
+answer(ListHeldVolumes)(lambda world, job: [HeldVolume(name=v, containers=[]) for v in sorted(world.mounted_volumes)])
+answer(PopulateVolume)(lambda world, job: world.mounted_volumes.add(job.name))
+answer(UnmakeVolume)(lambda world, job: world.volumes.discard(job.name))
+answer(UnmountVolume)(lambda world, job: world.mounted_volumes.discard(job.name) if job.last else None)
+answer(MeasureVolume)(lambda world, job: 100)
+
+
+@answer(MakeVolume)
+def make_volume(world: World, job: MakeVolume) -> str:
+    world.volumes.add(job.name)
+    return f"/volumes/{job.name}/_data"
+
+
+@answer(MountVolume)
+def mount_volume(world: World, job: MountVolume) -> dict[str, str]:
+    world.mounted_volumes.add(job.name)
+    return {subpath: f"/volumes/{job.name}/_data/{subpath}" for subpath in job.subpaths}
 
 
 @answer(MountLayer)
@@ -135,9 +184,32 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
     return RuntimeStarted(pid=4242, monitor_pid=4241)
 
 
+answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
+answer(RuntimeUnpause)(lambda world, job: freeze(world, job.container, False))
+
+
+def freeze(world: World, container: str, paused: bool) -> None:
+    """What is thawed receives the signal that it was sent before."""
+    world.running[container] = msgspec.structs.replace(world.running[container], paused=paused)
+    if not paused and container in world.pending:
+        kill(world, world.pending.pop(container))
+
+
+@answer(RuntimeExec)
+def start_exec(world: World, job: RuntimeExec) -> RuntimeExecStarted:
+    world.execs[job.exec] = RunningExec(exec=job.exec, container=job.container, pid=77)
+    return RuntimeExecStarted(pid=77)
+
+
 @answer(RuntimeKill)
+def deliver(world: World, job: RuntimeKill) -> None:
+    kill(world, job)
+
+
 def kill(world: World, job: RuntimeKill) -> None:
-    if job.signal in (9, 15):
+    if world.running[job.container].paused:
+        world.pending[job.container] = job
+    elif job.signal in (9, 15):
         threading.Thread(target=world.exit, args=(job.container, 128 + job.signal)).start()
 
 
@@ -151,7 +223,7 @@ class Stack:
         self._stops: list[Callable[[], None]] = []
         self.start_engine()
         groups = {
-            "graphdriver": ("graph_", "layer_"),
+            "graphdriver": ("graph_", "layer_", "volumedriver_"),
             "netdriver": ("init_", "allocate_", "release_", "interfaces"),
             "execdriver": ("runtime_",),
         }
@@ -194,6 +266,18 @@ class Stack:
             stop()
         self.stop_engine()
         self.client.close()
+
+
+def ask(stack: Stack, header: Header, job: Job[Any], until: Kind = Kind.RESULT) -> Frame:
+    """Send one JOB on a connection of its own, and return the first frame of that kind that comes back."""
+    socket = dealer(zmq.Context.instance(), engine_endpoint(stack.config.run))
+    with socket:
+        socket.send_multipart(Frame(Kind.JOB, header, encode_body(job)).parts())
+        while socket.poll(10_000):
+            frame = Frame.parse(socket.recv_multipart())
+            if frame.kind is until:
+                return frame
+    raise AssertionError(f"no {until} for {header.name}")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,7 +37,6 @@ from shared.protocol import (
     RestartPolicy,
     Running,
     RuntimeStart,
-    RuntimeStarted,
     StartContainer,
     StopContainer,
     SystemInfo,
@@ -212,80 +210,6 @@ def test_a_list_older_than_an_exit_does_not_bring_a_container_back(stack: Any) -
         settled.wait(0.01)
 
 
-def interrupt_start(stack: Any, container: str, on_boot: Callable[[], None] = lambda: None) -> None:
-    """Have an engine die between a start's work and its answer."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(job: RuntimeStart) -> RuntimeStarted:
-        stack.world.running[container] = Running(container=container, generation=job.generation, pid=7, monitor_pid=6)
-        begun.set()
-        assert go_on.wait(10)
-        return RuntimeStarted(pid=7, monitor_pid=6)
-
-    def ask() -> None:
-        with pytest.raises(Unavailable):
-            stack.client.call(StartContainer(container=container, attempt="a"))
-
-    stack.world.script["runtime_start"] = work
-    asking = threading.Thread(target=ask)
-    asking.start()
-    assert begun.wait(5)
-    stack.stop_engine()
-    go_on.set()
-    on_boot()
-    stack.start_engine()
-    asking.join(10)
-    assert not asking.is_alive()
-
-
-def starts(stack: Any) -> int:
-    return sum(isinstance(job, RuntimeStart) for job in stack.world.calls)
-
-
-def test_a_start_that_was_lost_with_the_engine_is_taken_up_again(stack: Any) -> None:
-    container = create(stack)
-    interrupt_start(stack, container)
-    stack.client.call(StartContainer(container=container, attempt="a"))
-    state = status(stack, container)
-    assert (state.running, state.pid, starts(stack)) == (True, 7, 1)
-    networks = stack.client.call(InspectContainer(container=container)).network_settings.networks
-    assert networks["bridge"].ip_address == "192.0.2.2"
-    assert actions(stack).count("start") == 1
-
-
-@pytest.mark.parametrize("auto_remove", [False, True])
-def test_what_a_lost_start_ran_is_never_run_twice(stack: Any, auto_remove: bool) -> None:
-    container = create(stack, auto_remove=auto_remove)
-
-    def end() -> None:
-        stack.world.running[container] = Running(
-            container=container, generation=1, pid=0, monitor_pid=0, exit_code=3, exited_at=1e9
-        )
-
-    interrupt_start(stack, container, end)
-    if auto_remove:
-        stack.client.call(WaitContainer(container=container, condition="removed", generation=1))
-        with pytest.raises(NotFound):
-            stack.client.call(StartContainer(container=container, attempt="a"))
-    else:
-        stack.client.call(StartContainer(container=container, attempt="a"))
-    assert stack.client.call(WaitContainer(container=container, generation=1)).status_code == 3
-    assert starts(stack) == 1
-    assert [action for action in actions(stack) if action in ("start", "die")] == ["start", "die"]
-
-
-def test_a_lost_start_that_had_come_to_nothing_is_made_again(stack: Any) -> None:
-    container = create(stack)
-
-    def undone() -> None:
-        stack.world.running.clear()
-        del stack.world.script["runtime_start"]
-
-    interrupt_start(stack, container, undone)
-    stack.client.call(StartContainer(container=container, attempt="a"))
-    assert status(stack, container).running
-
-
 def test_a_start_that_failed_for_its_caller_is_undone_whatever_it_left(stack: Any) -> None:
     container = create(stack)
 
@@ -333,8 +257,8 @@ def test_names_are_unique_checked_and_changed(stack: Any) -> None:
 
 
 def test_what_is_not_done_is_refused_by_name(stack: Any) -> None:
-    with pytest.raises(NotImplementedByUs, match="VolumesFrom"):
-        create(stack, volumes_from=["other"])
+    with pytest.raises(NotImplementedByUs, match="Links"):
+        create(stack, links=["other"])
 
 
 def test_kill_needs_a_running_container_and_a_signal(stack: Any) -> None:

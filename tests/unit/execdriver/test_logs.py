@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.execdriver.logs import Entry, frame, parse_line
-from services.execdriver.rootfs import make_directory, read_text
-from services.execdriver.user import resolve_user
+from services.execdriver.rootfs import make_directory
 from shared.protocol import InvalidArgument, RuntimeLogs
+from shared.runtime.rootfs import read_text
+from shared.runtime.user import resolve_user
 
 LINE = b"2026-11-24T10:58:11.630985409+00:00 stdout F hello world"
 

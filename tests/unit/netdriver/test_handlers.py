@@ -5,6 +5,7 @@ from shared.protocol import (
     AllocateInterface,
     AllocatePort,
     InitNetworkDriver,
+    LinkContainers,
     ListInterfaces,
     ReleaseInterface,
     job_name,
@@ -12,5 +13,12 @@ from shared.protocol import (
 
 
 def test_every_job_of_the_netdriver_has_its_handler() -> None:
-    kinds = (AllocateInterface, AllocatePort, InitNetworkDriver, ListInterfaces, ReleaseInterface)
+    kinds = (
+        AllocateInterface,
+        AllocatePort,
+        InitNetworkDriver,
+        LinkContainers,
+        ListInterfaces,
+        ReleaseInterface,
+    )
     assert set(jobs) == {job_name(kind) for kind in kinds}

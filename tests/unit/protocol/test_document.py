@@ -49,8 +49,14 @@ def errors_table() -> str:
     return "\n".join([*rows, *(f"| `{code}` | {kind.status} |" for code, kind in ERRORS.items())])
 
 
+def repeatable() -> str:
+    names = sorted(name for name, kind in catalogue().items() if kind.REPEATABLE)
+    return f"Repeatable: {', '.join(f'`{name}`' for name in names)}."
+
+
 def rendered(text: str) -> str:
-    for name, table in {"header": header_table(), "errors": errors_table(), "jobs": jobs_table()}.items():
+    tables = {"header": header_table(), "errors": errors_table(), "jobs": jobs_table(), "repeatable": repeatable()}
+    for name, table in tables.items():
         block = f"<!-- generated: {name} -->\n{table}\n<!-- end -->"
         text = re.sub(rf"<!-- generated: {name} -->.*?<!-- end -->", lambda _, b=block: b, text, flags=re.DOTALL)
     return text
@@ -73,11 +79,14 @@ def test_the_text_names_every_kind_and_the_constants() -> None:
 
 
 def test_the_documented_limits_are_the_codes() -> None:
-    from services.engine.router import HOLDER_TIMEOUT, SILENCE_LIMIT
-    from shared.bus.client import HEARTBEAT_INTERVAL, PATIENCE
+    from services.engine.dispatch import HOLDER_TIMEOUT
+    from services.engine.router import SILENCE_LIMIT
+    from shared.bus.bus import PATIENCE
+    from shared.bus.client import HEARTBEAT_INTERVAL, RETRY_TIME
 
     text = DOCUMENT.read_text()
     assert f"waits up to {HOLDER_TIMEOUT:.0f} s for a holder" in text
     assert f"sends nothing for {SILENCE_LIMIT:.0f} s" in text
     assert f"heard nothing for {HEARTBEAT_INTERVAL} s" in text
     assert f"after {PATIENCE:.0f} s without any answer" in text
+    assert f"for {RETRY_TIME:.0f} s after it was first sent" in text

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.execdriver.rootfs import read_text
 from shared.protocol import InvalidArgument
+from shared.runtime.rootfs import read_text
 
 __all__ = ["User", "resolve_user"]
 

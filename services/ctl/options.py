@@ -1,0 +1,42 @@
+"""What all commands share: the options of the whole program, and the configuration and client they lead to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.ctl.up import EX_CONFIG, fail
+from shared.bus.client import Client
+from shared.bus.sockets import engine_endpoint
+from shared.runtime.config import Config, ConfigError, load_config
+
+__all__ = ["File", "Json", "Root", "Run", "common", "settings", "the_client", "the_config"]
+
+Root = Annotated[Path | None, typer.Option(help="Directory of what must survive a reboot.")]
+Run = Annotated[Path | None, typer.Option(help="Directory of sockets and of what runs.")]
+File = Annotated[
+    Path | None, typer.Option("--config", help="Configuration file (default /etc/dockyard/dockyard.toml).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+settings: dict[str, Any] = {}  # flags before the command
+
+
+def common(root: Root = None, run: Run = None, config: File = None) -> None:
+    settings.update(root=root, run=run)
+    if config is not None:
+        os.environ["DOCKYARD_CONFIG"] = str(config)
+
+
+def the_config(**flags: Any) -> Config:
+    try:
+        return load_config({**settings, **flags}, os.environ)
+    except ConfigError as error:
+        raise typer.Exit(fail(str(error), EX_CONFIG)) from None
+
+
+def the_client(config: Config | None = None) -> Client:
+    return Client(engine_endpoint((config or the_config()).run), "ctl")

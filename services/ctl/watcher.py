@@ -1,0 +1,73 @@
+"""Watcher: circus's, which counts the processes that ended unasked; and the command that tells how many did."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import Counter, deque
+from typing import Any
+
+from circus.commands.base import Command
+from circus.watcher import Watcher
+
+__all__ = ["RESTART_WINDOW", "BoundedWatcher", "Restarts"]
+
+RESTART_WINDOW = 60.0  # seconds
+
+
+class BoundedWatcher(Watcher):
+    """Counts the processes that ended unasked, on a clock that nobody sets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.was_started = False
+        self._deaths: deque[float] = deque()
+        self._deaths_of: Counter[int] = Counter()  # by circus's number of the process, which its successor takes over
+        self._asked: set[int] = set()  # pids that scale, restart or stop ends
+
+    def spawn_process(self, recovery_wid: Any = None) -> Any:
+        self.was_started = True
+        return super().spawn_process(recovery_wid)
+
+    def kill_process(self, process: Any, *args: Any, **options: Any) -> Any:
+        self._asked.add(process.pid)
+        return super().kill_process(process, *args, **options)
+
+    def notify_event(self, topic: str, msg: dict[str, Any]) -> None:
+        super().notify_event(topic, msg)
+        if topic == "spawn":
+            self._asked.discard(msg["process_pid"])
+
+    def reap_process(self, pid: int, status: int | None = None) -> None:
+        """Circus waits here, with its loop stopped, for a process that it believes to be ending: make it so."""
+        process = self.processes.get(pid)
+        if status is None and process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        super().reap_process(pid, status)
+        if process is not None and pid not in self._asked:
+            self._deaths.append(time.monotonic())
+            self._deaths_of[process.wid] += 1
+
+    def restarts(self) -> int:
+        """Return how many processes have ended unasked in the last `RESTART_WINDOW`."""
+        while self._deaths and self._deaths[0] < time.monotonic() - RESTART_WINDOW:
+            self._deaths.popleft()
+        return len(self._deaths)
+
+    def restarts_by_pid(self) -> dict[int, int]:
+        """Return, for each process there is, how often those in its place have ended unasked since the start."""
+        return {pid: self._deaths_of[process.wid] for pid, process in self.processes.items()}
+
+
+class Restarts(Command):
+    """\
+    Tell how often each process has been restarted because it ended unasked: {"restarts": {pid: times}}.
+    """
+
+    name = "restarts"
+
+    def execute(self, arbiter: Any, props: dict[str, Any]) -> dict[str, Any]:
+        return {"restarts": {pid: n for watcher in arbiter.watchers for pid, n in watcher.restarts_by_pid().items()}}

@@ -1,0 +1,199 @@
+"""Dispatcher: what becomes of a job: run here, forwarded to the holder of its name, or held until one comes.
+
+A job ends once: by its result, its deadline, its cancellation, or the death of the process that had it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from services.engine.drivers import Driver, Drivers
+from services.engine.flights import Flight, Flights
+from services.engine.tasks import Tasks, outlives_caller
+from shared.bus.context import current, waiting_for
+from shared.bus.handlers import Handlers
+from shared.protocol import (
+    Caller,
+    Cancelled,
+    DockyardError,
+    Frame,
+    Header,
+    Job,
+    JobNotFound,
+    Kind,
+    Output,
+    Unavailable,
+    catalogue,
+    decode_body,
+    decode_job,
+    encode_body,
+    job_name,
+    new_id,
+    result_type,
+)
+
+__all__ = ["HOLDER_TIMEOUT", "Dispatcher"]
+
+R = TypeVar("R")
+log = logging.getLogger("dockyard.engine")
+
+HOLDER_TIMEOUT = 10.0  # seconds a job waits for a process to come (back) that holds its name
+WAITING = frozenset({"wait", "events", "await_service"})
+
+
+class Dispatcher:
+    """``send(driver, frame)`` takes a frame to a driver, and says whether it could."""
+
+    def __init__(
+        self,
+        service: Any,
+        handlers: Handlers[Any],
+        tasks: Tasks,
+        send: Callable[[Driver, Frame], bool],
+        on_finish: Callable[[Flight], None],
+    ) -> None:
+        self._service, self._handlers, self._tasks, self._send = service, handlers, tasks, send
+        self._names = set(catalogue())
+        self.closing = False
+        self.drivers = Drivers(self._driver_lost)
+        self.flights = Flights(on_finish)
+
+    def busy(self) -> bool:
+        """Say whether a job is under way that will end by itself (those that only wait do not count)."""
+        return any(flight.header.name not in WAITING for flight in self.flights)
+
+    async def call(self, job: Job[R], *, timeout: float | None = 60.0, driver: Driver | None = None) -> R:
+        """Send a job as a child of the present one, within its deadline; ``driver``: to that process and no other."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        context = current.get()
+
+        def answer(frame: Frame) -> None:
+            if frame.kind is Kind.RESULT and not future.done():
+                if frame.header.status:
+                    future.set_exception(frame.error())
+                else:
+                    future.set_result(frame.body)
+            elif frame.kind is Kind.STATUS and context is not None:
+                context.send_status(decode_body(frame.body, Output))
+
+        flight = self.begin(_child_header(job_name(job), timeout), encode_body(job), answer, driver)
+        try:
+            body = await future
+        except asyncio.CancelledError:
+            self.cancel(flight)
+            raise
+        result: R = decode_body(body, result_type(type(job)))
+        return result
+
+    def begin(
+        self, header: Header, body: bytes, answer: Callable[[Frame], object], driver: Driver | None = None
+    ) -> Flight:
+        flight = self.flights.add(header, body, answer)
+        name = header.name
+        if self.closing:
+            self.fail(flight, Unavailable("engine is shutdown"))
+        elif name in self._handlers:
+            flight.task = self._tasks.spawn(self._run(flight))
+        elif driver := driver or self.drivers.choose(name):
+            self._forward(flight, driver)
+        elif name in self._names:
+            flight.task = self._tasks.spawn(self._wait_for_holder(flight))
+        else:
+            self.fail(flight, JobNotFound(f"{name}: command not found"))
+        return flight
+
+    async def _run(self, flight: Flight) -> None:
+        header = flight.header
+        flight.service = "engine"
+        current.set(flight.context)
+        try:
+            async with asyncio.timeout_at(header.deadline):
+                result = self._handlers[header.name](self._service, decode_job(header.name, flight.body))
+                if asyncio.iscoroutine(result):
+                    result = await result
+            answer = Frame.result(header, result)
+        except DockyardError as error:
+            answer = Frame.failure(header, error)
+        except TimeoutError:
+            answer = Frame.failure(header, Unavailable(f"{header.name}: not done before the deadline"))
+        except asyncio.CancelledError:
+            self.fail(flight, Cancelled(f"{header.name}: cancelled"))
+            raise
+        except Exception:
+            log.exception("handler failed job=%s name=%s", header.id, header.name)
+            message = f"{header.name}: internal error, see the log for job {header.id}"
+            answer = Frame.failure(header, DockyardError(message))
+        self.finish(flight, answer)
+
+    async def _wait_for_holder(self, flight: Flight) -> None:
+        """Hold a job whose name nobody holds at present: a driver that was killed is back within a second."""
+        name = flight.header.name
+        limit = time.monotonic() + HOLDER_TIMEOUT
+        deadline = limit if flight.header.deadline is None else min(limit, flight.header.deadline)
+        current.set(flight.context)
+        try:
+            with waiting_for(f"a process that offers {name}"):
+                async with asyncio.timeout_at(deadline):
+                    driver = await self.drivers.wait_for(name)
+        except TimeoutError:
+            self.fail(flight, Unavailable(f"{name}: no running process offers this job"))
+            return
+        except asyncio.CancelledError:
+            self.fail(flight, Cancelled(f"{name}: cancelled"))
+            raise
+        flight.task = None
+        self._forward(flight, driver)
+
+    def _forward(self, flight: Flight, driver: Driver) -> None:
+        flight.driver, flight.service = driver, driver.service
+        driver.jobs.add(flight.header.id)
+        if flight.header.deadline is not None:
+            flight.timer = asyncio.get_running_loop().call_at(flight.header.deadline, self._expire, flight)
+        if not self._send(driver, Frame(Kind.JOB, flight.header, flight.body)):
+            self.drivers.lose(driver, "is unreachable")
+
+    # -- ends
+
+    def finish(self, flight: Flight, result: Frame) -> None:
+        if self.flights.finish(flight, result):
+            flight.answer(result)
+
+    def fail(self, flight: Flight, error: DockyardError) -> None:
+        self.finish(flight, Frame.failure(flight.header, error))
+
+    def cancel(self, flight: Flight) -> None:
+        if flight.task is not None:
+            flight.task.cancel()
+            return
+        self._tell_cancel(flight)
+        self.fail(flight, Cancelled(f"{flight.header.name}: cancelled"))
+
+    def _expire(self, flight: Flight) -> None:
+        self._tell_cancel(flight)
+        self.fail(flight, Unavailable(f"{flight.header.name}: {flight.service} did not answer before the deadline"))
+
+    def _tell_cancel(self, flight: Flight) -> None:
+        if flight.driver is not None:
+            self._send(flight.driver, Frame(Kind.CANCEL, Header(id=flight.header.id)))
+
+    def _driver_lost(self, driver: Driver, why: str) -> None:
+        log.warning("service lost name=%s pid=%d why=%s jobs=%d", driver.service, driver.pid, why, len(driver.jobs))
+        for job_id in list(driver.jobs):
+            flight = self.flights.get(job_id)
+            if flight is not None:
+                self.fail(flight, Unavailable(f"{flight.header.name}: {driver.service} {why}"))
+
+
+def _child_header(name: str, timeout: float | None) -> Header:
+    """Return the header of a job that the present one calls: it has no more time, unless it outlives that one."""
+    context = current.get()
+    parent = context.header if context else Header()
+    limits = [] if timeout is None else [time.monotonic() + timeout]
+    if parent.deadline is not None and not outlives_caller.get():
+        limits.append(parent.deadline)
+    caller = Caller(service="engine", pid=0)
+    return Header(id=new_id(), name=name, parent=parent.id, deadline=min(limits, default=None), caller=caller)

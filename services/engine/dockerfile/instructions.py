@@ -1,0 +1,175 @@
+"""Instructions: what ``CMD``, ``ENV`` and the like do to a configuration (Dockerfile reference; moby's dispatchers)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from services.engine.dockerfile.words import expand, json_list, logical_lines, pairs, split_words
+from services.engine.lifecycle.stop import parse_signal
+from shared.protocol import ContainerConfig, HealthConfig, InvalidArgument
+
+__all__ = ["apply_changes"]
+
+DEFAULT_SHELL = ["/bin/sh", "-c"]
+MAX_PORT = 65535
+DURATION_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+HEALTH_OPTIONS = {
+    "interval": "interval",
+    "timeout": "timeout",
+    "start-period": "start_period",
+    "start-interval": "start_interval",
+}
+
+
+def apply_changes(config: ContainerConfig, changes: list[str]) -> ContainerConfig:
+    """Return ``config`` changed by instructions, one or more in each text. Errors: InvalidArgument."""
+    changed = msgspec.structs.replace(config)
+    lines = list(logical_lines(changes))
+    for name, rest in lines:
+        if name not in INSTRUCTIONS:
+            raise InvalidArgument(f"{name} is not a valid change command")
+        if not rest:
+            raise InvalidArgument(f"{name.upper()} requires at least one argument")
+        INSTRUCTIONS[name](changed, rest)
+    if "entrypoint" in dict(lines) and "cmd" not in dict(lines):
+        changed.cmd = None  # it belonged to another entrypoint
+    return changed
+
+
+def _command(config: ContainerConfig, text: str) -> list[str] | None:
+    words = json_list(text)
+    return [*(config.shell or DEFAULT_SHELL), text] if words is None else words or None
+
+
+def _cmd(config: ContainerConfig, text: str) -> None:
+    config.cmd = _command(config, text)
+
+
+def _entrypoint(config: ContainerConfig, text: str) -> None:
+    config.entrypoint = _command(config, text)
+
+
+def _shell(config: ContainerConfig, text: str) -> None:
+    words = json_list(text)
+    if not words:
+        raise InvalidArgument("SHELL requires the arguments to be in JSON form")
+    config.shell = words
+
+
+def _env(config: ContainerConfig, text: str) -> None:
+    before = config.env or []
+    merged = {entry.split("=", 1)[0]: entry for entry in before}
+    for key, value in pairs("ENV", text):
+        name = expand(key, before)
+        merged[name] = f"{name}={expand(value, before)}"
+    config.env = list(merged.values())
+
+
+def _label(config: ContainerConfig, text: str) -> None:
+    env = config.env or []
+    new = {expand(key, env): expand(value, env) for key, value in pairs("LABEL", text)}
+    config.labels = {**(config.labels or {}), **new}
+
+
+def _expose(config: ContainerConfig, text: str) -> None:
+    ports = dict(config.exposed_ports or {})
+    for word in split_words(text):
+        for port in expand(word, config.env or []).split():
+            ports |= {key: {} for key in _ports(port)}
+    config.exposed_ports = ports
+
+
+def _ports(text: str) -> list[str]:
+    """Return ``["80/tcp"]`` for ``80``, and all of a range. Errors: InvalidArgument."""
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", text, re.IGNORECASE | re.ASCII)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if match is None or not first <= last <= MAX_PORT:
+        raise InvalidArgument(f"invalid containerPort: {text}")
+    return [f"{port}/{(match[3] or 'tcp').lower()}" for port in range(first, last + 1)]
+
+
+def _user(config: ContainerConfig, text: str) -> None:
+    if len(split_words(text)) != 1:
+        raise InvalidArgument("USER requires exactly one argument")
+    config.user = expand(text, config.env or [])
+
+
+def _volume(config: ContainerConfig, text: str) -> None:
+    words = json_list(text)
+    paths = [expand(word, config.env or []) for word in (split_words(text) if words is None else words)]
+    if not all(path.strip() for path in paths):
+        raise InvalidArgument("VOLUME specified can not be an empty string")
+    config.volumes = {**(config.volumes or {}), **{key: {} for key in paths}}
+
+
+def _workdir(config: ContainerConfig, text: str) -> None:
+    path = posixpath.join("/", config.working_dir, expand(text, config.env or []))
+    config.working_dir = posixpath.normpath(path).replace("//", "/")
+
+
+def _onbuild(config: ContainerConfig, text: str) -> None:
+    trigger = text.split(maxsplit=1)[0].upper()
+    if trigger == "ONBUILD":
+        raise InvalidArgument("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+    if trigger in ("MAINTAINER", "FROM"):
+        raise InvalidArgument(f"{trigger} isn't allowed as an ONBUILD trigger")
+    config.on_build = [*(config.on_build or []), text]
+
+
+def _stopsignal(config: ContainerConfig, text: str) -> None:
+    signal = expand(text, config.env or [])
+    parse_signal(signal)
+    config.stop_signal = signal
+
+
+def _healthcheck(config: ContainerConfig, text: str) -> None:
+    health = HealthConfig()
+    while match := re.match(r"--([\w-]+)=(\S*)\s*", text):
+        _health_option(health, match[1], match[2])
+        text = text[match.end() :]
+    kind, _, rest = text.partition(" ")
+    if kind.upper() == "NONE":
+        health.test = ["NONE"]
+    elif kind.upper() == "CMD" and rest.strip():
+        words = json_list(rest.strip())
+        health.test = ["CMD-SHELL", rest.strip()] if words is None else ["CMD", *words]
+    else:
+        raise InvalidArgument(f"Unknown type {kind!r} in HEALTHCHECK (try CMD)")
+    config.healthcheck = health
+
+
+def _health_option(health: HealthConfig, name: str, value: str) -> None:
+    if name in HEALTH_OPTIONS:
+        setattr(health, HEALTH_OPTIONS[name], _duration(name, value))
+    elif name == "retries" and value.isdecimal():
+        health.retries = int(value)
+    else:
+        raise InvalidArgument(f"invalid HEALTHCHECK flag: --{name}={value}")
+
+
+def _duration(name: str, text: str) -> int:
+    """Return nanoseconds of a duration as Go writes it (``1m30s``). Errors: InvalidArgument."""
+    units = "|".join(DURATION_UNITS)
+    if text != "0" and not re.fullmatch(rf"(\d+(\.\d+)?({units}))+", text):
+        raise InvalidArgument(f"invalid duration of --{name}: {text!r}")
+    return sum(int(float(n) * DURATION_UNITS[unit]) for n, unit in re.findall(rf"([\d.]+)({units})", text))
+
+
+INSTRUCTIONS: dict[str, Callable[[ContainerConfig, str], None]] = {
+    "cmd": _cmd,
+    "entrypoint": _entrypoint,
+    "env": _env,
+    "expose": _expose,
+    "healthcheck": _healthcheck,
+    "label": _label,
+    "onbuild": _onbuild,
+    "shell": _shell,
+    "stopsignal": _stopsignal,
+    "user": _user,
+    "volume": _volume,
+    "workdir": _workdir,
+}

@@ -1,0 +1,103 @@
+"""Jobs that speak to registries; the graphdriver holds their handlers. Progress goes out as STATUS ``progress``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+from msgspec import field
+
+from shared.protocol.job import Job, Record
+
+__all__ = [
+    "AuthConfig",
+    "AuthStatus",
+    "Authenticate",
+    "CheckTrustKey",
+    "PullImage",
+    "PushImage",
+    "SearchImages",
+    "SearchResult",
+    "UpdateTrustBase",
+]
+
+Filters = dict[str, list[str]]
+
+
+class AuthConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """API 1.51 AuthConfig, as the X-Registry-Auth header carries it; all empty: anonymous."""
+
+    username: str = ""
+    password: str = ""
+    email: str = ""
+    serveraddress: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
+class AuthStatus(Record):
+    status: str
+    identity_token: str = ""
+
+
+class Authenticate(Job[AuthStatus], frozen=True, tag="auth"):
+    """Check credentials with their registry. Errors: Unauthorized, Unavailable (the registry does not answer)."""
+
+    auth: AuthConfig = field(default_factory=AuthConfig)
+
+
+class SearchResult(msgspec.Struct, kw_only=True):
+    """An item of API 1.51 ImageSearch."""
+
+    name: str
+    description: str = ""
+    star_count: int = 0
+    is_official: bool = False
+    is_automated: bool = False
+
+
+class SearchImages(Job[list[SearchResult]], frozen=True, tag="search"):
+    """Search a registry for images, most stars first. ``limit`` 0: the registry's own."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("term",)
+    REPEATABLE: ClassVar[bool] = True
+    term: str
+    limit: int = 0
+    filters: Filters = field(default_factory=dict)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+
+
+class PullImage(Job[None], frozen=True, tag="pull"):
+    """Pull an image. ``tag``: a tag or a digest; empty: all tags of the repository.
+
+    Errors: NotFound, Unauthorized, InvalidArgument (reference, platform), Unavailable.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("image", "tag")
+    image: str
+    tag: str = ""
+    platform: str = ""
+    auth: AuthConfig = field(default_factory=AuthConfig)
+
+
+class PushImage(Job[None], frozen=True, tag="push"):
+    """Push a repository's tag, or with an empty ``tag`` all of its tags. Errors: as `PullImage`."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    image: str
+    tag: str = ""
+    platform: str = ""
+    auth: AuthConfig = field(default_factory=AuthConfig)
+
+
+class CheckTrustKey(Job[str], frozen=True, tag="trust_key_check"):
+    """2014's check of a key against a namespace. Errors: NotImplementedByUs, always."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("namespace",)
+    namespace: str
+    public_key: str = ""
+    permission: int = 0
+
+
+class UpdateTrustBase(Job[None], frozen=True, tag="trust_update_base"):
+    """2014's refresh of the trust graph. Errors: NotImplementedByUs, always."""

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from services.ctl.stacklog import search
+
+ONE, TWO = "1" * 32, "2" * 32
+LOG = f"""\
+2026-01-31 12:00:00,250 INFO dockyard.execdriver not attached container=7 job={ONE}
+2026-01-31 12:00:00,300 ERROR dockyard.engine handler failed job={TWO} name=stop
+Traceback (most recent call last):
+  File "x.py", line 1, in <module>
+ValueError: no
+2026-01-31 12:00:01,000 INFO dockyard.engine service ready name=netdriver pid=7
+[2026-01-31 12:00:01 +0000] [7] [WARNING] a line of gunicorn's
+2026-01-31 12:00:02,000 INFO dockyard.jobs -job start = OK (0) job={ONE}
+not a line of ours job={ONE}
+"""
+
+
+def test_the_lines_of_the_jobs_are_found_with_their_tracebacks(tmp_path: Path) -> None:
+    path = tmp_path / "dockyard.log"
+    path.write_text(LOG)
+    found = list(search(path, {ONE, TWO}))
+    assert [(line.job, line.level, line.service, line.text) for line in found] == [
+        (ONE, "INFO", "execdriver", "not attached container=7"),
+        (TWO, "ERROR", "engine", "handler failed name=stop"),
+        (TWO, "ERROR", "engine", "Traceback (most recent call last):"),
+        (TWO, "ERROR", "engine", '  File "x.py", line 1, in <module>'),
+        (TWO, "ERROR", "engine", "ValueError: no"),
+    ]
+    assert found[0].at == datetime(2026, 1, 31, 12, 0, 0, 250_000).timestamp()
+
+
+def test_no_file_has_no_lines(tmp_path: Path) -> None:
+    assert list(search(tmp_path / "dockyard.log", {ONE})) == []
