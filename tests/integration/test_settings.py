@@ -69,6 +69,8 @@ def test_the_runtime_runs_containers_and_says_why_it_cannot(stack: Stack) -> Non
     assert 'exec: "nonesuch": executable file not found in $PATH' in missing.stderr
     assert stack.docker("run", "--rm", "busybox", "/etc", check=False).returncode == 126
     stack.docker("run", "-d", "--name", "long", "busybox", "sleep", "600")
+    assert stack.docker("exec", "long", "sh", "-c", "exit 6", check=False).returncode == 6
+    assert stack.docker("exec", "long", "nonesuch", check=False).returncode == 127
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{stack.root}/graph" in line]
     assert ["index=on" in line for line in mounts] == [True]
     stack.docker("stop", "-t", "0", "long")
