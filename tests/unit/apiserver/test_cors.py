@@ -19,7 +19,7 @@ def api(*origins: str, ready: bool = True) -> HttpClient:
     latch = threading.Event()
     if ready:
         latch.set()
-    return HttpClient(create_app(FakeBus({}), latch, origins), Response)
+    return HttpClient(create_app(FakeBus({}), FakeBus({}), latch, origins), Response)
 
 
 def test_without_origins_no_header_is_added() -> None:
