@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from services.execdriver.containers import Containers
+from services.execdriver.files import set_address
 from services.execdriver.logs import stream_logs
 from shared.bus.handlers import Handlers
 from shared.bus.tickets import TicketServer
@@ -18,6 +20,7 @@ from shared.protocol import (
     RuntimeLogs,
     RuntimePause,
     RuntimeResize,
+    RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
     RuntimeUnpause,
@@ -56,6 +59,11 @@ def pause(driver: ExecDriver, job: RuntimePause) -> None:
 def unpause(driver: ExecDriver, job: RuntimeUnpause) -> None:
     with driver.containers.running(job.container) as cgroup:
         cgroup.thaw()
+
+
+@jobs.handles(RuntimeSetHost)
+def set_host(driver: ExecDriver, job: RuntimeSetHost) -> None:
+    set_address(Path(job.directory), job.name, job.address)
 
 
 @jobs.handles(RuntimeDelete)

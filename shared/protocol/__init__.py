@@ -12,6 +12,7 @@ from shared.protocol.layers import *
 from shared.protocol.networks import *
 from shared.protocol.reference import *
 from shared.protocol.runtime import *
+from shared.protocol.security import *
 from shared.protocol.streams import *
 from shared.protocol.system import *
 from shared.protocol.wire import *

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from shared.protocol.job import Job
 
-__all__ = ["PauseContainer", "RuntimePause", "RuntimeUnpause", "UnpauseContainer"]
+__all__ = ["PauseContainer", "RuntimePause", "RuntimeSetHost", "RuntimeUnpause", "UnpauseContainer"]
 
 
 class PauseContainer(Job[None], frozen=True, tag="pause"):
@@ -40,3 +40,11 @@ class RuntimeUnpause(Job[None], frozen=True, tag="runtime_unpause"):
     """Thaw a container's cgroup. Idempotent. Errors: NotFound (it does not run)."""
 
     container: str
+
+
+class RuntimeSetHost(Job[None], frozen=True, tag="runtime_set_host"):
+    """Give a new address to a name in the hosts file of the container whose directory is ``directory``. Idempotent."""
+
+    directory: str
+    name: str
+    address: str

@@ -9,6 +9,7 @@ from services.engine.create import NAME, create
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
+from services.engine.links import unlink
 from services.engine.record import Status
 from shared.bus.context import emit
 from shared.bus.handlers import Handlers
@@ -79,14 +80,17 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 @jobs.handles(RemoveContainer)
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
-        raise InvalidArgument(f"Cannot get parent / for name /{job.container}: links are not implemented")
+        unlink(engine, job.container)
+        return
     await removal.remove(engine, engine.containers.find(job.container), force=job.force)
 
 
 @jobs.handles(RenameContainer)
 def rename(engine: Engine, job: RenameContainer) -> None:
     container = engine.containers.find(job.container)
-    record, name = container.record, job.name.removeprefix("/")
+    record, name = container.record, job.name.strip().removeprefix("/")
+    if not name:
+        raise InvalidArgument("Neither old nor new names may be empty")
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name == record.name:
