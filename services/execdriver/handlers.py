@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from services.execdriver import resources
 from services.execdriver.containers import Containers
 from services.execdriver.files import set_address
 from services.execdriver.logs import stream_logs
@@ -24,6 +25,7 @@ from shared.protocol import (
     RuntimeStart,
     RuntimeStarted,
     RuntimeUnpause,
+    RuntimeUpdate,
     Ticket,
 )
 
@@ -59,6 +61,12 @@ def pause(driver: ExecDriver, job: RuntimePause) -> None:
 def unpause(driver: ExecDriver, job: RuntimeUnpause) -> None:
     with driver.containers.running(job.container) as cgroup:
         cgroup.thaw()
+
+
+@jobs.handles(RuntimeUpdate)
+def update(driver: ExecDriver, job: RuntimeUpdate) -> None:
+    with driver.containers.running(job.container) as cgroup:
+        resources.apply(cgroup, job.host_config)
 
 
 @jobs.handles(RuntimeSetHost)

@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from shared.protocol.job import Job
+from msgspec import field
 
-__all__ = ["PauseContainer", "RuntimePause", "RuntimeSetHost", "RuntimeUnpause", "UnpauseContainer"]
+from shared.protocol.config import HostConfig, RestartPolicy
+from shared.protocol.job import Job, Record
+
+__all__ = [
+    "ContainerUpdated",
+    "PauseContainer",
+    "RuntimePause",
+    "RuntimeSetHost",
+    "RuntimeUnpause",
+    "RuntimeUpdate",
+    "UnpauseContainer",
+    "UpdateContainer",
+]
 
 
 class PauseContainer(Job[None], frozen=True, tag="pause"):
@@ -27,6 +39,25 @@ class UnpauseContainer(Job[None], frozen=True, tag="unpause"):
     container: str
 
 
+class ContainerUpdated(Record):
+    """``warnings``: what this kernel cannot do, and was discarded."""
+
+    warnings: list[str]
+
+
+class UpdateContainer(Job[ContainerUpdated], frozen=True, tag="container_update"):
+    """Change a container's limits, and its restart policy; at once if it runs.
+
+    ``host_config``: what is to change, all else at its default. -1 lifts ``memory_swap`` and ``cpu_quota``, 0 or less
+    ``pids_limit``. Errors: InvalidArgument (no sense, or a field that cannot change), Conflict (with what it has).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
+    host_config: HostConfig = field(default_factory=HostConfig)
+    restart_policy: RestartPolicy | None = None
+
+
 class RuntimePause(Job[None], frozen=True, tag="runtime_pause"):
     """Freeze a container's cgroup; done when every process stands still. Idempotent.
 
@@ -40,6 +71,16 @@ class RuntimeUnpause(Job[None], frozen=True, tag="runtime_unpause"):
     """Thaw a container's cgroup. Idempotent. Errors: NotFound (it does not run)."""
 
     container: str
+
+
+class RuntimeUpdate(Job[None], frozen=True, tag="runtime_update"):
+    """Make the limits of a running container those of ``host_config``; what is not given there stays. Idempotent.
+
+    Errors: NotFound (it does not run), InvalidArgument (no such device), DockyardError (the kernel refuses).
+    """
+
+    container: str
+    host_config: HostConfig
 
 
 class RuntimeSetHost(Job[None], frozen=True, tag="runtime_set_host"):

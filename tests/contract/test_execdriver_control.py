@@ -1,4 +1,4 @@
-"""What the execdriver promises about a container that runs: pause."""
+"""What the execdriver promises about a container that runs: pause, update."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from services.execdriver.cgroups import Cgroup
 from shared.protocol import (
+    DockyardError,
     HostConfig,
     NotFound,
     RuntimeDelete,
@@ -18,6 +20,7 @@ from shared.protocol import (
     RuntimePause,
     RuntimeStart,
     RuntimeUnpause,
+    RuntimeUpdate,
 )
 from tests.contract.test_execdriver import Bench, bench, shared_rootfs, until
 
@@ -88,3 +91,44 @@ def test_what_does_not_run_is_not_found(bench: Bench, kind: Any) -> None:
     for container in (job.container, "0" * 64):
         with pytest.raises(NotFound):
             bench.do(kind(container=container))
+
+
+def limit(bench: Bench, job: RuntimeStart, *names: str) -> str:
+    """Return the content of the first of the files (as CONTROLLER/NAME) that the container's cgroup has."""
+    cgroup = Cgroup(f"{bench.config.cgroup_parent}/{job.container}")
+    files = [cgroup.directory(name.partition("/")[0]) / name.partition("/")[2] for name in names]
+    return next(file.read_text().strip() for file in files if file.exists())
+
+
+MEMORY = ("memory/memory.limit_in_bytes", "memory/memory.max")
+MB = 1 << 20
+
+
+def test_limits_hold_from_the_start_and_change_at_once(bench: Bench) -> None:
+    job = bench.job(
+        "sleep", "60", host=HostConfig(shm_size=1 << 20, memory=64 * MB, memory_swap=128 * MB, pids_limit=9)
+    )
+    bench.do(job)
+    assert (limit(bench, job, *MEMORY), limit(bench, job, "pids/pids.max")) == (str(64 * MB), "9")
+    for memory, swap in ((256 * MB, 512 * MB), (32 * MB, 32 * MB), (40 * MB, -1)):  # up, down, and no limit
+        limits = HostConfig(memory=memory, memory_swap=swap)
+        bench.do(RuntimeUpdate(container=job.container, host_config=limits))
+        assert limit(bench, job, *MEMORY) == str(memory)
+    bench.do(RuntimeUpdate(container=job.container, host_config=HostConfig(pids_limit=0, cpu_quota=50_000)))
+    assert limit(bench, job, "pids/pids.max") == "max"
+    assert limit(bench, job, "cpu/cpu.cfs_quota_us", "cpu/cpu.max").split()[0] == "50000"
+    bench.do(RuntimeUpdate(container=job.container, host_config=HostConfig(cpu_quota=-1, cpuset_cpus="0")))
+    assert limit(bench, job, "cpu/cpu.cfs_quota_us", "cpu/cpu.max").split()[0] in ("-1", "max")
+    assert limit(bench, job, "cpuset/cpuset.cpus") == "0"
+
+
+def test_an_update_of_what_does_not_run_is_not_found(bench: Bench) -> None:
+    with pytest.raises(NotFound):
+        bench.do(RuntimeUpdate(container="0" * 64, host_config=HostConfig(cpu_shares=5)))
+
+
+def test_limits_that_the_kernel_refuses_leave_nothing_behind(bench: Bench) -> None:
+    job = bench.job("sleep", "60", host=HostConfig(shm_size=1 << 20, cpuset_cpus="4095"))
+    with pytest.raises(DockyardError, match=r"cannot set cpuset\.cpus"):
+        bench.do(job)
+    assert not bench.do(RuntimeList())

@@ -1,11 +1,13 @@
-"""What governs a container that runs: pause, unpause."""
+"""What governs a container that runs: pause, unpause, update."""
 
 from __future__ import annotations
 
-from flask import Blueprint
+from flask import Blueprint, Response
 
-from services.apiserver.jobs import call
-from shared.protocol import PauseContainer, UnpauseContainer
+from services.apiserver import params
+from services.apiserver.jobs import call, show
+from services.apiserver.versions import api_version
+from shared.protocol import HostConfig, PauseContainer, RestartPolicy, UnpauseContainer, UpdateContainer
 
 routes = Blueprint("control", __name__, url_prefix="/containers")
 
@@ -20,3 +22,18 @@ def pause(ref: str) -> tuple[str, int]:
 def unpause(ref: str) -> tuple[str, int]:
     call(UnpauseContainer(container=ref))
     return "", 204
+
+
+@routes.post("/<ref>/update")
+def update(ref: str) -> Response:
+    """The body is flat: limits as in HostConfig, and a RestartPolicy whose empty name is none."""
+    body = params.json_body()
+    policy = params.decode(body.pop("RestartPolicy", None) or {"Name": ""}, RestartPolicy)
+    if api_version() < (1, 40):
+        body.pop("PidsLimit", None)
+    job = UpdateContainer(
+        container=ref,
+        host_config=params.decode(body, HostConfig),
+        restart_policy=policy if policy.name else None,
+    )
+    return show(call(job))

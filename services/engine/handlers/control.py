@@ -1,12 +1,13 @@
-"""What governs a container that runs: pause, unpause."""
+"""What governs a container that runs: pause, unpause, update."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from services.engine.lifecycle import pause as pausing
+from services.engine.update import update
 from shared.bus.handlers import Handlers
-from shared.protocol import PauseContainer, UnpauseContainer
+from shared.protocol import ContainerUpdated, PauseContainer, UnpauseContainer, UpdateContainer
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -22,3 +23,8 @@ async def pause(engine: Engine, job: PauseContainer) -> None:
 @jobs.handles(UnpauseContainer)
 async def unpause(engine: Engine, job: UnpauseContainer) -> None:
     await pausing.unpause(engine, engine.containers.find(job.container))
+
+
+@jobs.handles(UpdateContainer)
+async def update_container(engine: Engine, job: UpdateContainer) -> ContainerUpdated:
+    return await update(engine, engine.containers.find(job.container), job)

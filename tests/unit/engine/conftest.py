@@ -38,9 +38,11 @@ from shared.protocol import (
     RuntimeKill,
     RuntimeList,
     RuntimePause,
+    RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
     RuntimeUnpause,
+    RuntimeUpdate,
     SetImage,
     Ticket,
     UnmountLayer,
@@ -139,6 +141,8 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
     return RuntimeStarted(pid=4242, monitor_pid=4241)
 
 
+answer(RuntimeUpdate)(lambda world, job: None)
+answer(RuntimeSetHost)(lambda world, job: None)
 answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
 answer(RuntimeUnpause)(lambda world, job: freeze(world, job.container, False))
 
