@@ -13,7 +13,8 @@ from shared.protocol import PastJob
 __all__ = ["Journal"]
 
 INTERVAL = 1.0  # seconds between writes
-UNRECORDED = frozenset({"ping", "events", "await_service", "services"})  # asked all the time, tell nothing
+# asked all the time, tell nothing
+UNRECORDED = frozenset({"ping", "events", "await_service", "services", "container_stats", "runtime_stats"})
 COLUMNS = "id, parent, name, service, caller, started, ended, status, message"
 
 

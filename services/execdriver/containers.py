@@ -142,11 +142,15 @@ class Containers:
     def running(self, container: str) -> Iterator[Cgroup]:
         """Yield the cgroup of a container that runs; it is neither started nor deleted meanwhile. Errors: NotFound."""
         with self._locks[container]:
-            bundle = self._bundle(container)
-            start = bundle.start()
-            if start is None or container not in self._inits or bundle.exit() is not None:
-                raise NotFound(f"No such container: {container}")
-            yield Cgroup(start.cgroup)
+            yield self.find(container)[0]
+
+    def find(self, container: str) -> tuple[Cgroup, int]:
+        """Return cgroup and init's pid of a container that runs, without waiting for anything. Errors: NotFound."""
+        bundle, process = self._bundle(container), self._inits.get(container)
+        start = bundle.start()
+        if process is None or start is None or bundle.exit() is not None:
+            raise NotFound(f"No such container: {container}")
+        return Cgroup(start.cgroup), process.pid
 
     def known(self) -> list[Running]:
         """Return what runs or has ended; a start under way is waited for."""

@@ -10,9 +10,13 @@ from services.execdriver import resources
 from services.execdriver.containers import Containers
 from services.execdriver.files import set_address
 from services.execdriver.logs import stream_logs
+from services.execdriver.stats import sample
+from services.execdriver.top import list_processes
 from shared.bus.handlers import Handlers
 from shared.bus.tickets import TicketServer
 from shared.protocol import (
+    ContainerStats,
+    Processes,
     Running,
     RuntimeAttach,
     RuntimeDelete,
@@ -24,6 +28,8 @@ from shared.protocol import (
     RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeStats,
+    RuntimeTop,
     RuntimeUnpause,
     RuntimeUpdate,
     Ticket,
@@ -67,6 +73,18 @@ def unpause(driver: ExecDriver, job: RuntimeUnpause) -> None:
 def update(driver: ExecDriver, job: RuntimeUpdate) -> None:
     with driver.containers.running(job.container) as cgroup:
         resources.apply(cgroup, job.host_config)
+
+
+@jobs.handles(RuntimeStats)
+def stats(driver: ExecDriver, job: RuntimeStats) -> ContainerStats:
+    cgroup, pid = driver.containers.find(job.container)
+    return sample(cgroup, pid, networks=job.networks)
+
+
+@jobs.handles(RuntimeTop)
+def top(driver: ExecDriver, job: RuntimeTop) -> Processes:
+    cgroup, _ = driver.containers.find(job.container)
+    return list_processes(cgroup.processes(), job.ps_args)
 
 
 @jobs.handles(RuntimeSetHost)

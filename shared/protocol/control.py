@@ -16,10 +16,13 @@ from shared.protocol.job import Job, Record
 __all__ = [
     "ContainerUpdated",
     "PauseContainer",
+    "Processes",
     "RuntimePause",
     "RuntimeSetHost",
+    "RuntimeTop",
     "RuntimeUnpause",
     "RuntimeUpdate",
+    "TopContainer",
     "UnpauseContainer",
     "UpdateContainer",
 ]
@@ -37,6 +40,24 @@ class UnpauseContainer(Job[None], frozen=True, tag="unpause"):
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
+
+
+class Processes(Record):
+    """What ps(1) printed: a row for each process, with as many cells as there are titles."""
+
+    titles: list[str]
+    processes: list[list[str]]
+
+
+class TopContainer(Job[Processes], frozen=True, tag="top"):
+    """List the processes of a container as ps(1) on the host does, with ``ps_args`` (words); pids are the host's.
+
+    Errors: Conflict (it does not run), InvalidArgument (ps refuses the arguments, or prints no pids).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container", "ps_args")
+    container: str
+    ps_args: str = "-ef"
 
 
 class ContainerUpdated(Record):
@@ -71,6 +92,13 @@ class RuntimeUnpause(Job[None], frozen=True, tag="runtime_unpause"):
     """Thaw a container's cgroup. Idempotent. Errors: NotFound (it does not run)."""
 
     container: str
+
+
+class RuntimeTop(Job[Processes], frozen=True, tag="runtime_top"):
+    """As `TopContainer`. Errors: NotFound (it does not run), InvalidArgument."""
+
+    container: str
+    ps_args: str
 
 
 class RuntimeUpdate(Job[None], frozen=True, tag="runtime_update"):

@@ -1,4 +1,4 @@
-"""What the execdriver promises about a container that runs: pause, update."""
+"""What the execdriver promises about a container that runs: pause, update, stats, top."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import pytest
 
 from services.execdriver.cgroups import Cgroup
 from shared.protocol import (
+    ContainerStats,
     DockyardError,
     HostConfig,
     NotFound,
+    Processes,
     RuntimeDelete,
     RuntimeKill,
     RuntimeList,
     RuntimePause,
     RuntimeStart,
+    RuntimeStats,
+    RuntimeTop,
     RuntimeUnpause,
     RuntimeUpdate,
 )
@@ -132,3 +136,37 @@ def test_limits_that_the_kernel_refuses_leave_nothing_behind(bench: Bench) -> No
     with pytest.raises(DockyardError, match=r"cannot set cpuset\.cpus"):
         bench.do(job)
     assert not bench.do(RuntimeList())
+
+
+def test_a_sample_of_what_runs(bench: Bench) -> None:
+    job = bench.job("sh", "-c", "while :; do :; done")
+    bench.do(job)
+
+    def used() -> int:
+        found: ContainerStats = bench.do(RuntimeStats(container=job.container, networks=True))
+        return found.cpu_stats.cpu_usage.total_usage
+
+    until(lambda: used() > 10_000_000)
+    sample: ContainerStats = bench.do(RuntimeStats(container=job.container, networks=True))
+    assert sample.pids_stats.current >= 1
+    assert 0 < sample.memory_stats.usage < sample.memory_stats.limit
+    assert {"inactive_file", "total_inactive_file"} & set(sample.memory_stats.stats)
+    assert sample.networks == {}  # the namespace has no interface but lo
+    assert sample.cpu_stats.system_cpu_usage > 0
+    bench.do(RuntimeKill(container=job.container, signal=signal.SIGKILL))
+    bench.exit_of(job.container)
+    with pytest.raises(NotFound):
+        bench.do(RuntimeStats(container=job.container, networks=True))
+
+
+def test_the_processes_of_a_container_have_the_hosts_pids(bench: Bench) -> None:
+    job = bench.job("sh", "-c", "sleep 60 & sleep 61 & wait")
+    started = bench.do(job)
+
+    def found() -> list[str]:
+        listed: Processes = bench.do(RuntimeTop(container=job.container, ps_args="-o pid,args"))
+        assert listed.titles == ["PID", "COMMAND"]
+        return [row[1] for row in listed.processes if row[0] == str(started.pid) or "sleep" in row[1]]
+
+    until(lambda: len(found()) == 3)
+    assert sorted(found()) == ["sh -c sleep 60 & sleep 61 & wait", "sleep 60", "sleep 61"]

@@ -21,6 +21,7 @@ from shared.protocol import (
     Bridge,
     ContainerConfig,
     ContainerExited,
+    ContainerStats,
     CreateLayer,
     GraphCollect,
     GraphStatus,
@@ -30,6 +31,7 @@ from shared.protocol import (
     Job,
     ListInterfaces,
     MountLayer,
+    Processes,
     ReleaseInterface,
     RemoveLayer,
     Running,
@@ -41,6 +43,8 @@ from shared.protocol import (
     RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeStats,
+    RuntimeTop,
     RuntimeUnpause,
     RuntimeUpdate,
     SetImage,
@@ -141,6 +145,8 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
     return RuntimeStarted(pid=4242, monitor_pid=4241)
 
 
+answer(RuntimeStats)(lambda world, job: ContainerStats(read="2026-01-01T00:00:00.000000000Z"))
+answer(RuntimeTop)(lambda world, job: Processes(titles=["PID"], processes=[["4242"]]))
 answer(RuntimeUpdate)(lambda world, job: None)
 answer(RuntimeSetHost)(lambda world, job: None)
 answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
