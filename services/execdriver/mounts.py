@@ -69,7 +69,7 @@ def _system_mounts(host_config: HostConfig) -> list[Mount]:
 def _shm(host_config: HostConfig, place: str) -> list[Mount]:
     """See `services.execdriver.shm`."""
     if place:
-        return [_bind(place, "/dev/shm", ["rw"])]
+        return [_bind(place, "/dev/shm", ["rw", "nosuid", "nodev", *([] if place == "/dev/shm" else ["noexec"])])]
     if host_config.ipc_mode == "none":
         return []
     options = ["nosuid", "noexec", "nodev", "mode=1777", f"size={host_config.shm_size}"]
@@ -84,9 +84,15 @@ def _files(job: RuntimeStart) -> list[Mount]:
 
 def _tmpfs(host_config: HostConfig) -> list[Mount]:
     return [
-        _mount("tmpfs", "tmpfs", target, ["noexec", "nosuid", "nodev", *filter(None, options.split(","))])
+        _mount("tmpfs", "tmpfs", target, _tmpfs_options(options))
         for target, options in (host_config.tmpfs or {}).items()
     ]
+
+
+def _tmpfs_options(asked: str) -> list[str]:
+    """Lay what was asked for over the defaults: ``exec`` cancels ``noexec``."""
+    words = [word for word in asked.split(",") if word]
+    return [word for word in ("noexec", "nosuid", "nodev") if word.removeprefix("no") not in words] + words
 
 
 def _parse_bind(bind: str) -> Mount:

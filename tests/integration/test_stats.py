@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,35 +10,21 @@ from typing import Any
 
 import pytest
 
+from tests.integration.api import Connection, request
 from tests.integration.conftest import until
 
 pytestmark = pytest.mark.root
 BUSY = ["busybox", "sh", "-c", "while :; do :; done"]
 
 
-class Api(http.client.HTTPConnection):
-    def __init__(self, stack: Any) -> None:
-        super().__init__("localhost", timeout=20)
-        self.path = str(stack.run / "docker.sock")
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(20)
-        self.sock.connect(self.path)
-
-
 def sample(stack: Any, name: str, query: str = "stream=0&one-shot=1") -> Any:
-    connection = Api(stack)
-    connection.request("GET", f"/containers/{name}/stats?{query}")
-    answer = connection.getresponse()
-    assert answer.status == 200
-    found = json.loads(answer.read())
-    connection.close()
+    status, found = request(stack, "GET", f"/containers/{name}/stats?{query}")
+    assert status == 200
     return found
 
 
 def stream(stack: Any, name: str) -> Iterator[Any]:
-    connection = Api(stack)
+    connection = Connection(stack)
     connection.request("GET", f"/containers/{name}/stats")
     answer = connection.getresponse()
     while line := answer.readline():
