@@ -53,7 +53,7 @@ def read_sysinfo(root: Path, sys: Path) -> SysInfo:
         _first_line(cpuset / f"cpuset.{kind}.effective", cpuset / f"cpuset.effective_{kind}", cpuset / f"cpuset.{kind}")
         for kind in ("cpus", "mems")
     )
-    controllers = _v2(root) if cpuset == root else _v1(root)
+    controllers = _v2(root, sys) if cpuset == root else _v1(root)
     return SysInfo(
         ncpu=len(os.sched_getaffinity(0)),
         cpus=cpus,
@@ -86,19 +86,17 @@ def _v1(root: Path) -> dict[str, bool]:
     }
 
 
-def _v2(root: Path) -> dict[str, bool]:
+def _v2(root: Path, sys: Path) -> dict[str, bool]:
+    """The root cgroup has no limits: other files of it, and the cgroups below, tell which there are."""
     controllers = (root / "cgroup.controllers").read_text().split()
-
-    def below(controller: str, *files: str) -> bool:
-        """Say whether cgroups have one of the files; the root has none, and where there is no other it may be so."""
-        children = [entry for entry in root.iterdir() if (entry / f"{controller}.stat").exists()]
-        return controller in controllers and (
-            not children or any((child / file).exists() for child in children for file in files)
-        )
+    accounted = [entry for entry in root.iterdir() if (entry / "memory.stat").exists()]
+    weighs = (root / "io.cost.qos").exists() or any(
+        "bfq" in _first_line(file) for file in sys.glob("block/*/queue/scheduler")
+    )
 
     return {
         "memory": "memory" in controllers,
-        "swap": below("memory", "memory.swap.max"),
+        "swap": "memory" in controllers and all((entry / "memory.swap.max").exists() for entry in accounted),
         "reservation": "memory" in controllers,
         "swappiness": False,
         "oom_kill_disable": False,
@@ -108,7 +106,7 @@ def _v2(root: Path) -> dict[str, bool]:
         "realtime": False,
         "cpuset": "cpuset" in controllers,
         "pids": "pids" in controllers,
-        "block_weight": below("io", "io.weight", "io.bfq.weight"),
+        "block_weight": "io" in controllers and weighs,
         "block_throttle": "io" in controllers,
     }
 

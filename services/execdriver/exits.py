@@ -65,6 +65,8 @@ class Exits:
             log.warning("monitor lost, watching init container=%s pid=%d", bundle.container, init.pid)
             self._add(bundle, init)
             return
+        if not bundle.directory.exists():
+            return  # deleted meanwhile: nobody asks
         log.warning("exit status lost container=%s", bundle.container)
         bundle.exit_file.write_text(str(UNKNOWN_EXIT_CODE))
         self._on_exit(bundle, UNKNOWN_EXIT_CODE, time.time())

@@ -28,7 +28,7 @@ def list_processes(pids: Collection[int], ps_args: str) -> Processes:
         answer = _run(words)
     if answer.returncode:
         why = answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"]
-        raise InvalidArgument(f"ps: {why[0]}")
+        raise InvalidArgument(f"ps: {why[0].removeprefix('ps: ')}")
     return parse(answer.stdout, pids)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from shared.protocol import HostConfig
 from tests.integration.api import request, run
+from tests.integration.conftest import cgroup_directories
 
 pytestmark = pytest.mark.root
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -181,10 +182,10 @@ def test_it_is_a_limit_of_the_cgroup(stack: Any, name: str) -> None:
     assert isinstance(row, Limit)
     body = {"Image": "busybox", "Cmd": ["sleep", "60"], "HostConfig": {name: row.value, **(row.more or {})}}
     status, made = request(stack, "POST", "/containers/create", body)
-    if V2 and not row.v2:
-        assert status == 400 or made["Warnings"]
+    if status != 201 or made["Warnings"]:  # this kernel lacks it, and we say so
+        assert "does not support" in str(made), made
         return
-    assert (status, made.get("Warnings")) == (201, []), made
+    assert row.v2 or not V2
     status, error = request(stack, "POST", f"/containers/{made['Id']}/start")
     assert status == 204, error
     controller, _, file = row.v1.partition("/")
@@ -218,7 +219,7 @@ def test_a_cgroup_of_its_own_above_the_container(stack: Any, parent: str, place:
     try:
         host = {"CgroupParent": parent.format(name), "CgroupnsMode": "host"}
         assert f":/{place.format(name)}/" in run(stack, "cat /proc/1/cgroup", host)
-        assert not [path for path in Path("/sys/fs/cgroup").glob(f"*/{name}-other/*") if path.is_dir()]
+        assert not [path for top in cgroup_directories(f"{name}-other") for path in top.iterdir() if path.is_dir()]
     finally:
-        for path in [*Path("/sys/fs/cgroup").glob(f"*/{name}-other"), *Path("/sys/fs/cgroup").glob(f"{name}-other")]:
+        for path in cgroup_directories(f"{name}-other"):
             path.rmdir()

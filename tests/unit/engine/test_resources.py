@@ -137,6 +137,10 @@ def test_a_host_with_cgroup_v2(tmp_path: Path) -> None:
     (tmp_path / "system.slice").mkdir()
     (tmp_path / "system.slice/memory.stat").touch()  # with the controller, without the account of swap
     assert not read_sysinfo(tmp_path, tmp_path).swap
+    assert not found.block_weight
+    (tmp_path / "block/vda/queue").mkdir(parents=True)
+    (tmp_path / "block/vda/queue/scheduler").write_text("none mq-deadline [bfq]\n")
+    assert read_sysinfo(tmp_path, tmp_path).block_weight
     (tmp_path / "module/apparmor/parameters").mkdir(parents=True)
     (tmp_path / "module/apparmor/parameters/enabled").write_text("Y\n")
     assert read_sysinfo(tmp_path, tmp_path).apparmor
