@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,20 @@ def test_a_process_has_its_three_descriptors(stack: Any) -> None:
 
 def test_all_groups_are_set(stack: Any) -> None:
     assert stack.out("run", "--rm", "--user", "77:88", "--group-add", "99", "busybox", "id", "-G") == "88 99"
+
+
+def test_a_seccomp_profile_of_ones_own(stack: Any, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    command = ["busybox", "sh", "-c", "mkdir /tmp/x; unshare -m true && echo unconfined"]
+    options = ["--cap-add", "SYS_ADMIN", "--security-opt", f"seccomp={profile}"]
+    result = stack.docker("run", "--rm", *options, *command)
+    assert (result.stdout, "Operation not permitted" in result.stderr) == ("unconfined\n", True)
+    for option, seccomp in (("builtin", "2"), ("unconfined", "0")):
+        options = ["--privileged", "--security-opt", f"seccomp={option}"]
+        out = stack.out("run", "--rm", *options, "busybox", "cat", "/proc/1/status")
+        assert f"Seccomp:\t{seccomp}" in out
+    profile.write_text("{}")
+    result = stack.docker("run", "--rm", "--security-opt", f"seccomp={profile}", "busybox", "true", check=False)
+    assert "Decoding seccomp profile failed" in result.stderr
