@@ -33,8 +33,8 @@ class Start(msgspec.Struct, frozen=True):
 
     generation: int
     cgroup: str
-    container: str = ""  # of an exec
     shm: str = ""
+    container: str = ""  # of an exec
 
 
 @dataclass(frozen=True)
