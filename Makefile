@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini kmod util-linux ca-certificates python3 python3-venv
+PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0

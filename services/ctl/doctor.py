@@ -43,6 +43,7 @@ def examine() -> Iterator[Finding]:
     yield Finding(
         "program tini (for --init)", _has("docker-init", "tini-static", "tini"), "apt-get install tini", False
     )
+    yield Finding("program ps (for docker top)", _has("ps"), "apt-get install procps", False)
     yield Finding("program docker (the CLI)", _has("docker"), "apt-get install docker-cli (or docker.io)", False)
     for name, consequence in FILE_SYSTEMS.items():
         yield Finding(f"kernel: {name}", _has_file_system(name), f"modprobe {name}; without it {consequence}", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import secrets
 import time
@@ -11,18 +12,21 @@ import msgspec
 
 from services.engine.container import Container
 from services.engine.health import merge_healthcheck
+from services.engine.host import facts
+from services.engine.hostconfig import check_port, complete_host_config
 from services.engine.lifecycle.mounting import confirm_volumes, populate_volumes, provide_volumes
+from services.engine.lifecycle.stop import parse_signal
 from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
 from services.engine.names import random_name
 from services.engine.record import ContainerRecord
-from services.engine.unsupported import refuse_unsupported
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
     ContainerConfig,
     ContainerCreated,
     CreateContainer,
     CreateLayer,
+    DockyardError,
     EndpointSettings,
     HostConfig,
     Image,
@@ -37,20 +41,15 @@ __all__ = ["create", "merge_environment"]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MIN_MEMORY = 6 * 1024 * 1024  # bytes
-SHM_SIZE = 64 * 1024 * 1024  # bytes
-PREDEFINED_NETWORKS = ("bridge", "host", "none")
-RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
 SHORT_ID = 12
 
 
 async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     """Create a container: its layer on disk, then its record. Errors as `CreateContainer`."""
     if (made := _made_before(engine)) is not None:
-        return ContainerCreated(id=made, warnings=_warnings(job))
+        return ContainerCreated(id=made, warnings=_warnings(engine, job))
     image = engine.images.find(job.config.image)
-    refuse_unsupported(job.config, job.host_config)
-    host_config = _complete_host_config(engine, job.host_config)
+    host_config, warnings = complete_host_config(engine, job.config, job.host_config)
     container_id = _new_id()
     config = _merge(job.config, image.config, container_id, host_config)
     args = _command_line(config)
@@ -72,7 +71,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     )
     engine.containers.reserve(name, container_id)
     await engine.router.uninterrupted(_add(engine, Container(record), image, planned))
-    return ContainerCreated(id=container_id, warnings=_warnings(job))
+    return ContainerCreated(id=container_id, warnings=warnings)
 
 
 def _made_before(engine: Engine) -> str | None:
@@ -80,6 +79,14 @@ def _made_before(engine: Engine) -> str | None:
     if not asked_again():
         return None
     return next((c.id for c in engine.containers if c.record.created_by == job_id()), None)
+
+
+def _warnings(engine: Engine, job: CreateContainer) -> list[str]:
+    """Return again what was said at the time; what it refers to may have gone meanwhile."""
+    try:
+        return complete_host_config(engine, job.config, job.host_config)[1]
+    except DockyardError:
+        return []
 
 
 async def _add(engine: Engine, container: Container, image: Image, planned: list[Planned]) -> None:
@@ -107,36 +114,14 @@ def _new_id() -> str:
     return container_id
 
 
-def _complete_host_config(engine: Engine, given: HostConfig) -> HostConfig:
-    """Fill in the defaults that `inspect` shows, and refuse what contradicts itself."""
-    host_config = msgspec.structs.replace(given)
-    if host_config.network_mode in ("", "default"):
-        host_config.network_mode = "bridge"
-    host_config.runtime = host_config.runtime or engine.config.runtime
-    host_config.ipc_mode = host_config.ipc_mode or "private"
-    host_config.cgroupns_mode = host_config.cgroupns_mode or "private"
-    host_config.shm_size = host_config.shm_size or SHM_SIZE
-    host_config.log_config.type = host_config.log_config.type or "json-file"
-    host_config.log_config.config = host_config.log_config.config or {}
-    policy = host_config.restart_policy
-    if policy.name not in RESTART_POLICIES:
-        raise InvalidArgument(f"invalid restart policy '{policy.name}'")
-    if policy.maximum_retry_count and policy.name != "on-failure":
-        raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
-    policy.name = policy.name or "no"
-    if host_config.auto_remove and policy.name != "no":
-        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
-    if 0 < host_config.memory < MIN_MEMORY:
-        raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    return host_config
-
-
 def _merge(
     given: ContainerConfig, image: ContainerConfig, container_id: str, host_config: HostConfig
 ) -> ContainerConfig:
     """Lay a request over the image's config, as moby's runconfig merge does."""
     config = msgspec.structs.replace(given)
-    config.hostname = config.hostname or ("" if host_config.network_mode == "host" else container_id[:SHORT_ID])
+    _check(config)
+    shares_name = host_config.network_mode == "host" or host_config.uts_mode == "host"
+    config.hostname = config.hostname or (facts().hostname if shares_name else container_id[:SHORT_ID])
     config.user = config.user or image.user
     config.working_dir = config.working_dir or image.working_dir
     config.stop_signal = config.stop_signal or image.stop_signal
@@ -146,6 +131,8 @@ def _merge(
     config.exposed_ports = {**(image.exposed_ports or {}), **(config.exposed_ports or {})}
     for port in host_config.port_bindings or {}:
         config.exposed_ports.setdefault(port, {})
+    for port in config.exposed_ports:
+        check_port(port)
     config.exposed_ports = config.exposed_ports or None
     config.volumes = {**(image.volumes or {}), **(config.volumes or {})} or None
     config.env = merge_environment(image.env or [], config.env or [])
@@ -157,6 +144,20 @@ def _merge(
     elif config.entrypoint == [""]:
         config.entrypoint = None
     return config
+
+
+def _check(config: ContainerConfig) -> None:
+    """Check what a request says for itself. Errors: InvalidArgument."""
+    if config.working_dir:
+        if not config.working_dir.startswith("/"):
+            why = f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
+            raise InvalidArgument(why)
+        config.working_dir = posixpath.normpath(config.working_dir)
+    if config.stop_signal:
+        parse_signal(config.stop_signal)
+    for entry in config.env or []:
+        if not entry.partition("=")[0]:
+            raise InvalidArgument(f"invalid environment variable: {entry}")
 
 
 def _words(value: list[str] | str | None) -> list[str] | None:
@@ -182,15 +183,13 @@ def _endpoint(job: CreateContainer, host_config: HostConfig) -> EndpointSettings
     if len(asked) > 1:
         raise InvalidArgument("Container cannot be connected to network endpoints: " + ", ".join(asked))
     endpoint = next(iter(asked.values()), None)
+    if endpoint is not None and job.config.mac_address and endpoint.mac_address not in ("", job.config.mac_address):
+        raise InvalidArgument(
+            "the container-wide MAC address must match the endpoint-specific MAC address, or be left empty"
+        )
     if endpoint is not None and ((endpoint.ipam_config or {}).get("IPv4Address") or endpoint.aliases):
         raise InvalidArgument(
             f"user specified IP address and aliases are supported on user defined networks only, "
             f"not on {host_config.network_mode}"
         )
     return endpoint
-
-
-def _warnings(job: CreateContainer) -> list[str]:
-    if job.host_config.port_bindings and job.host_config.network_mode in ("host", "none"):
-        return ["Published ports are discarded when using host network mode"]
-    return []

@@ -15,7 +15,8 @@ from shared.protocol import ListJobs, PastJob
 __all__ = ["UNRECORDED", "Journal"]
 
 INTERVAL = 1.0  # seconds between writes
-UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs"})  # asked all the time, tell nothing
+# asked all the time, tell nothing
+UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "container_stats", "runtime_stats"})
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
 COLUMNS = ", ".join(FIELDS)
 TREE = (

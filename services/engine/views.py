@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from services.engine import links
 from services.engine.container import Container
 from services.engine.health import health_text
 from services.engine.mounts import shown
@@ -21,6 +22,7 @@ from shared.protocol import (
     HostConfig,
     NetworkSettings,
     Port,
+    joined_container,
 )
 from shared.protocol.containers import SummaryHostConfig, SummaryNetworks
 
@@ -128,8 +130,14 @@ def network_settings(engine: Engine, record: ContainerRecord) -> NetworkSettings
         ip_address=place.ip_address,
         ip_prefix_len=place.ip_prefix_len,
         mac_address=place.mac_address,
-        networks={record.host_config.network_mode: place},
+        networks=_networks(engine, record),
     )
+
+
+def _networks(engine: Engine, record: ContainerRecord) -> dict[str, EndpointSettings]:
+    """Return a container's networks; who joins another container's network has none of its own."""
+    mode = record.host_config.network_mode
+    return {} if joined_container(mode) else {mode: endpoint(engine, record)}
 
 
 def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:
@@ -147,9 +155,7 @@ def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:
 def inspect(engine: Engine, container: Container) -> ContainerInspect:
     record = container.record
     directory = engine.config.root / "containers" / record.id
-    host_config = record.host_config
-    if not host_config.privileged:
-        host_config = _with_paths(record)
+    host_config = _shown_host_config(engine, record)
     return ContainerInspect(
         id=record.id,
         created=rfc3339(record.created),
@@ -177,12 +183,13 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
     )
 
 
-def _with_paths(record: ContainerRecord) -> HostConfig:
+def _shown_host_config(engine: Engine, record: ContainerRecord) -> HostConfig:
     given = record.host_config
     return msgspec.structs.replace(
         given,
         masked_paths=MASKED_PATHS if given.masked_paths is None else given.masked_paths,
         readonly_paths=READONLY_PATHS if given.readonly_paths is None else given.readonly_paths,
+        links=links.shown(engine, record),
     )
 
 
@@ -194,7 +201,7 @@ def summary(engine: Engine, container: Container) -> ContainerSummary:
     record = container.record
     return ContainerSummary(
         id=record.id,
-        names=[f"/{record.name}"],
+        names=[f"/{record.name}", *links.names(engine, record)],
         image=record.requested_image,
         image_id=record.image,
         command=" ".join(record.args),
@@ -204,7 +211,7 @@ def summary(engine: Engine, container: Container) -> ContainerSummary:
         state=record.status,
         status=status_text(record),
         host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
-        network_settings=SummaryNetworks(networks={record.host_config.network_mode: endpoint(engine, record)}),
+        network_settings=SummaryNetworks(networks=_networks(engine, record)),
         mounts=[shown(point) for point in record.mounts],
     )
 

@@ -2,11 +2,12 @@
 
 | file          | written by | holds                                                       |
 |---------------|------------|-------------------------------------------------------------|
-| start.json    | us         | generation and cgroup of the start, before anything is made |
+| start.json    | us         | generation, cgroup and shm, before anything is made         |
 | config.json   | us         | the OCI configuration                                       |
 | pidfile       | conmon     | pid of the container's init                                 |
 | monitor.pid   | conmon     | pid of conmon                                               |
 | attach, winsz | conmon     | its attach socket; a fifo for the terminal's size           |
+| shm           | us         | a tmpfs, if others may join its IPC namespace               |
 
 The exit status is RUN/exits/<id>, written by conmon.
 
@@ -17,6 +18,7 @@ complaints in `runtime.log`, and until its process runs the fifo `gate` (see `se
 from __future__ import annotations
 
 import os
+import select
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +29,11 @@ __all__ = ["Bundle", "ExecBundle", "Process", "Start"]
 
 
 class Start(msgspec.Struct, frozen=True):
+    """``shm``: the directory of the host that is /dev/shm inside, if it is not the container's alone."""
+
     generation: int
     cgroup: str
+    shm: str = ""
     container: str = ""  # of an exec
 
 
@@ -48,6 +53,11 @@ class Process:
             return cls(pid, os.pidfd_open(pid))
         except ProcessLookupError:
             return None
+
+    def lives(self) -> bool:
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return not poller.poll(0)
 
     def close(self) -> None:
         os.close(self.pidfd)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from shared.protocol import DockyardError
 
-__all__ = ["Cgroup", "complete_hierarchies", "expect_moves"]
+__all__ = ["Cgroup", "complete_hierarchies", "expect_moves", "write"]
 
 ROOT = Path("/sys/fs/cgroup")
 KILL_TIMEOUT = 10.0  # seconds
@@ -76,6 +76,15 @@ def _own_cgroup() -> Path:
     if "" in places and (ROOT / "unified").exists():
         return ROOT / "unified" / places[""]
     return ROOT / "pids" / places.get("pids", "")
+
+
+def write(file: Path, text: str) -> None:
+    """Write to a control file, which is there or not: none is ever made. Errors: OSError."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -147,9 +156,9 @@ class Cgroup:
     def _set_frozen(self, wanted: bool) -> None:
         try:
             if self._has_v1_freezer():
-                (self._in(self.root / "freezer") / "freezer.state").write_text("FROZEN" if wanted else "THAWED")
+                write(self._in(self.root / "freezer") / "freezer.state", "FROZEN" if wanted else "THAWED")
             else:
-                (self._unified_directory() / "cgroup.freeze").write_text("1" if wanted else "0")
+                write(self._unified_directory() / "cgroup.freeze", "1" if wanted else "0")
         except FileNotFoundError:
             if wanted:
                 raise DockyardError("this kernel has no freezer for cgroups") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.execdriver import monitor, rootfs
+from services.execdriver import monitor, resources, rootfs, shm
 from services.execdriver.attach import Attachments
 from services.execdriver.bundle import Bundle, Process, Start
 from services.execdriver.cgroups import Cgroup, expect_moves
@@ -22,6 +22,7 @@ from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import write_files
 from services.execdriver.health import Checks
+from services.execdriver.joining import joined
 from services.execdriver.reports import Reports
 from services.execdriver.spec import build_spec
 from shared.protocol import (
@@ -62,13 +63,15 @@ class Containers:
         bundle = self._bundle(job.container)
         with self._locks[job.container]:
             self._make_way(bundle, job.generation)
-            cgroup = f"{self._config.cgroup_parent.rstrip('/')}/{job.container}"
-            bundle.create(Start(job.generation, cgroup))
+            start = Start(job.generation, self._cgroup(job), shm.place(job.host_config, bundle, self._bundle))
+            bundle.create(start)
             try:
-                self._write_bundle(bundle, job, cgroup)
-                pid = monitor.spawn(bundle, self._runtime, job)
+                with joined(job.host_config, self._bundle) as namespaces:
+                    self._write_bundle(bundle, job, start, namespaces)
+                    pid = monitor.spawn(bundle, self._runtime, job)
                 self._hold(bundle, pid)
                 self.attachments.release(bundle)
+                resources.apply(Cgroup(start.cgroup), job.host_config)
                 self._runtime.start(job.container)
             except BaseException:
                 self._remove(bundle)
@@ -85,7 +88,11 @@ class Containers:
             raise Conflict(f"generation {before.generation} of container {bundle.container} runs already")
         self._remove(bundle)
 
-    def _write_bundle(self, bundle: Bundle, job: RuntimeStart, cgroup: str) -> None:
+    def _cgroup(self, job: RuntimeStart) -> str:
+        parent = job.host_config.cgroup_parent or self._config.cgroup_parent
+        return "/" + os.path.normpath(f"/{parent}/{job.container}").lstrip("/")  # ".." leads no higher than the root
+
+    def _write_bundle(self, bundle: Bundle, job: RuntimeStart, start: Start, joined: dict[str, str]) -> None:
         root = Path(job.rootfs)
         user = resolve_user(root, job.config.user, job.host_config.group_add or [])
         working_dir = job.config.working_dir or "/"
@@ -96,7 +103,9 @@ class Containers:
         except OSError as error:
             raise InvalidArgument(f"cannot mkdir: {working_dir}: {error.strerror}") from error
         write_files(job, self._config.dns, self._config.dns_search)
-        bundle.write("config.json", msgspec.json.encode(build_spec(job, user, cgroup)))
+        if job.host_config.ipc_mode == "shareable":
+            shm.mount(bundle, job.host_config.shm_size)
+        bundle.write("config.json", msgspec.json.encode(build_spec(job, user, start, joined)))
 
     def _hold(self, bundle: Bundle, pid: int) -> None:
         process = Process.open(pid)
@@ -131,11 +140,15 @@ class Containers:
     def running(self, container: str) -> Iterator[Cgroup]:
         """Yield the cgroup of a container that runs; it is neither started nor deleted meanwhile. Errors: NotFound."""
         with self._locks[container]:
-            bundle = self._bundle(container)
-            start = bundle.start()
-            if start is None or container not in self._inits or bundle.exit() is not None:
-                raise NotFound(f"No such container: {container}")
-            yield Cgroup(start.cgroup)
+            yield self.find(container)[0]
+
+    def find(self, container: str) -> tuple[Cgroup, int]:
+        """Return cgroup and init's pid of a container that runs, without waiting for anything. Errors: NotFound."""
+        bundle, process = self._bundle(container), self._inits.get(container)
+        start = bundle.start()
+        if process is None or start is None or bundle.exit() is not None:
+            raise NotFound(f"No such container: {container}")
+        return Cgroup(start.cgroup), process.pid
 
     def known(self) -> list[Running]:
         """Return what runs or has ended; a start under way is waited for."""
@@ -169,6 +182,7 @@ class Containers:
         if process is not None:
             process.close()
         self._ended.pop(bundle.container, threading.Event()).set()
+        shm.unmount(bundle)
         bundle.remove()
 
     def _kill_monitor(self, bundle: Bundle) -> None:

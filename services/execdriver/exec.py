@@ -105,7 +105,7 @@ class Execs:
         finally:
             init.close()
         _kill(bundle)
-        bundle.create(Start(start.generation, start.cgroup, job.container))
+        bundle.create(Start(start.generation, start.cgroup, container=job.container))
         bundle.write("process.json", msgspec.json.encode(process))
         with monitor.prepared(bundle, self._runtime, job) as let_run:
             if job.attach:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from shared.protocol import InvalidArgument, RuntimeStart
+from shared.protocol import InvalidArgument, RuntimeStart, joined_container
 
-__all__ = ["write_files"]
+__all__ = ["set_address", "write_files"]
+
+NAMES = ("hostname", "hosts", "resolv.conf")
 
 LOCAL_HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -19,9 +21,16 @@ ff02::2\tip6-allrouters
 
 
 def write_files(job: RuntimeStart, dns: tuple[str, ...], dns_search: tuple[str, ...]) -> None:
-    """Write the three files. A resolv.conf that the container's user has changed would be theirs: it is kept."""
+    """Write the three files. A resolv.conf that the container's user has changed would be theirs: it is kept.
+
+    Who joins another container's network has that one's files: the same inodes, so that they stay the same.
+    """
     directory = Path(job.directory)
     directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+    if donor := joined_container(job.host_config.network_mode):
+        for name in NAMES:
+            _share(directory.with_name(donor) / name, directory / name)
+        return
     host_mode = job.interface.mode == "host"
     hostname = job.config.hostname or (Path("/proc/sys/kernel/hostname").read_text().strip() if host_mode else "")
     _write(directory / "hostname", f"{hostname}\n")
@@ -31,8 +40,29 @@ def write_files(job: RuntimeStart, dns: tuple[str, ...], dns_search: tuple[str, 
 
 
 def _write(path: Path, text: str) -> None:
+    """Write into the file that is there, so that whoever has bound it sees the change."""
     path.write_text(text)
     path.chmod(0o644)
+
+
+def _share(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}")
+    temporary.unlink(missing_ok=True)
+    temporary.hardlink_to(source)
+    temporary.replace(target)
+
+
+def set_address(directory: Path, name: str, address: str) -> None:
+    """Give ``address`` to the lines of a container's hosts that name ``name``. Idempotent; no file, no error."""
+    path = directory / "hosts"
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        names = line.split()[1:]
+        if name in names:
+            lines[number] = f"{address}\t{' '.join(names)}"
+    _write(path, "\n".join(lines) + "\n")
 
 
 def _hosts(job: RuntimeStart, hostname: str) -> str:

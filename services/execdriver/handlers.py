@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from services.execdriver import resources
 from services.execdriver.containers import Containers
 from services.execdriver.exec import Execs
+from services.execdriver.files import set_address
 from services.execdriver.logs import stream_logs
+from services.execdriver.stats import sample
+from services.execdriver.top import list_processes
 from shared.bus.handlers import Handlers
 from shared.bus.tickets import TicketServer
 from shared.protocol import (
+    ContainerStats,
+    Processes,
     Running,
     RunningExec,
     RuntimeAttach,
@@ -24,9 +31,13 @@ from shared.protocol import (
     RuntimeLogs,
     RuntimePause,
     RuntimeResize,
+    RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeStats,
+    RuntimeTop,
     RuntimeUnpause,
+    RuntimeUpdate,
     Ticket,
 )
 
@@ -63,6 +74,29 @@ def pause(driver: ExecDriver, job: RuntimePause) -> None:
 def unpause(driver: ExecDriver, job: RuntimeUnpause) -> None:
     with driver.containers.running(job.container) as cgroup:
         cgroup.thaw()
+
+
+@jobs.handles(RuntimeUpdate)
+def update(driver: ExecDriver, job: RuntimeUpdate) -> None:
+    with driver.containers.running(job.container) as cgroup:
+        resources.apply(cgroup, job.host_config)
+
+
+@jobs.handles(RuntimeStats)
+def stats(driver: ExecDriver, job: RuntimeStats) -> ContainerStats:
+    cgroup, pid = driver.containers.find(job.container)
+    return sample(cgroup, pid, networks=job.networks)
+
+
+@jobs.handles(RuntimeTop)
+def top(driver: ExecDriver, job: RuntimeTop) -> Processes:
+    cgroup, _ = driver.containers.find(job.container)
+    return list_processes(cgroup.processes(), job.ps_args)
+
+
+@jobs.handles(RuntimeSetHost)
+def set_host(driver: ExecDriver, job: RuntimeSetHost) -> None:
+    set_address(Path(job.directory), job.name, job.address)
 
 
 @jobs.handles(RuntimeDelete)

@@ -1,4 +1,4 @@
-"""Mounts and devices of a container (OCI runtime-spec 1.1 §config, §config-linux)."""
+"""Mounts of a container (OCI runtime-spec 1.1 §config, §config-linux)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import itertools
 import os
 import platform
 import shutil
-import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shared.protocol import HostConfig, InvalidArgument, MountPoint, NotImplementedByUs, RuntimeStart
 from shared.runtime.mountinfo import mount_of
 
-__all__ = ["DEFAULT_DEVICE_RULES", "devices", "masked_paths", "mounts", "readonly_paths"]
+__all__ = ["INIT_TARGET", "masked_paths", "mounts", "readonly_paths", "wants_init"]
 
 MASKED_PATHS = [
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
@@ -30,14 +29,14 @@ INIT_TARGET = "/sbin/docker-init"
 Mount = dict[str, Any]
 
 
-def mounts(job: RuntimeStart) -> list[Mount]:
-    """Return OCI ``mounts`` in the order in which they are made."""
+def mounts(job: RuntimeStart, shm: str = "") -> list[Mount]:
+    """Return OCI ``mounts`` in the order in which they are made. ``shm``: what is /dev/shm, if not a new tmpfs."""
     host_config = job.host_config
     asked = [*_files(job), *_tmpfs(host_config), *(_of_point(point) for point in job.mounts)]
-    if host_config.init:
+    if wants_init(host_config):
         asked.append(_bind(init_program(), INIT_TARGET, ["ro"]))
     asked.sort(key=lambda mount: len(PurePosixPath(mount["destination"]).parts))  # /a before what goes onto /a/b
-    made = [*_system_mounts(host_config), *asked]
+    made = [*_system_mounts(host_config), *_shm(host_config, shm), *asked]
     last = {mount["destination"]: index for index, mount in enumerate(made)}
     return [mount for index, mount in enumerate(made) if last[mount["destination"]] == index]
 
@@ -53,9 +52,6 @@ def _bind(source: str, target: str, options: list[str]) -> Mount:
 def _system_mounts(host_config: HostConfig) -> list[Mount]:
     """The mounts of wire-details §13; privileged containers get /sys and cgroups writable."""
     access = "rw" if host_config.privileged else "ro"
-    shm = _mount("tmpfs", "shm", "/dev/shm", ["nosuid", "noexec", "nodev", "mode=1777", f"size={host_config.shm_size}"])
-    if host_config.ipc_mode == "host":
-        shm = _bind("/dev/shm", "/dev/shm", ["rw"])
     return [
         _mount("proc", "proc", "/proc", ["nosuid", "noexec", "nodev"]),
         _mount("tmpfs", "tmpfs", "/dev", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -63,13 +59,23 @@ def _system_mounts(host_config: HostConfig) -> list[Mount]:
         _mount("sysfs", "sysfs", "/sys", ["nosuid", "noexec", "nodev", access]),
         _mount("cgroup", "cgroup", "/sys/fs/cgroup", ["nosuid", "noexec", "nodev", "relatime", access]),
         _mount("mqueue", "mqueue", "/dev/mqueue", ["nosuid", "noexec", "nodev"]),
-        shm,
     ]  # fmt: skip
+
+
+def _shm(host_config: HostConfig, place: str) -> list[Mount]:
+    """See `services.execdriver.shm`."""
+    if place:
+        return [_bind(place, "/dev/shm", ["rw", "nosuid", "nodev", *([] if place == "/dev/shm" else ["noexec"])])]
+    if host_config.ipc_mode == "none":
+        return []
+    options = ["nosuid", "noexec", "nodev", "mode=1777", f"size={host_config.shm_size}"]
+    return [_mount("tmpfs", "shm", "/dev/shm", options)]
 
 
 def _files(job: RuntimeStart) -> list[Mount]:
     directory = Path(job.directory)
-    return [_bind(str(directory / name), f"/etc/{name}", ["rprivate"]) for name in ("resolv.conf", "hostname", "hosts")]
+    options = ["rprivate", "ro"] if job.host_config.readonly_rootfs else ["rprivate"]
+    return [_bind(str(directory / name), f"/etc/{name}", options) for name in ("resolv.conf", "hostname", "hosts")]
 
 
 def _tmpfs(host_config: HostConfig) -> list[Mount]:
@@ -154,6 +160,11 @@ def kernel_version() -> tuple[int, int]:
     return int(major), int("".join(itertools.takewhile(str.isdigit, minor)))
 
 
+def wants_init(host_config: HostConfig) -> bool:
+    """Say whether a container gets an init; where another process is the first of its pid namespace, that one reaps."""
+    return bool(host_config.init) and not host_config.pid_mode
+
+
 def init_program() -> str:
     """Return the path of tini. Errors: NotImplementedByUs (the host has none)."""
     path = shutil.which("docker-init") or shutil.which("tini-static") or shutil.which("tini")
@@ -175,64 +186,3 @@ def _paths(host_config: HostConfig, given: list[str] | None, default: list[str])
         return given
     unconfined = host_config.privileged or "systempaths=unconfined" in (host_config.security_opt or [])
     return [] if unconfined else default
-
-
-def _rule(kind: str, major: int | None, minor: int | None, access: str = "rwm") -> dict[str, Any]:
-    rule = {"allow": True, "type": kind, "major": major, "minor": minor, "access": access}
-    return {key: value for key, value in rule.items() if value is not None}
-
-
-# null zero full random urandom tty console ptmx, pts, mknod of anything; fuse stays denied
-DEFAULT_DEVICE_RULES: list[dict[str, Any]] = [
-    {"allow": False, "access": "rwm"},
-    _rule("c", None, None, "m"),
-    _rule("b", None, None, "m"),
-    *(_rule("c", 1, minor) for minor in (3, 5, 7, 8, 9)),
-    _rule("c", 5, 0),
-    _rule("c", 5, 1),
-    _rule("c", 5, 2),
-    _rule("c", 136, None),
-]
-
-
-def devices(host_config: HostConfig) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return OCI ``linux.devices`` and the device cgroup's rules. Errors: InvalidArgument (no such device)."""
-    if host_config.privileged:
-        return [_device(path, str(path)) for path in _host_devices()], [{"allow": True, "access": "rwm"}]
-    nodes, rules = [], list(DEFAULT_DEVICE_RULES)
-    for mapping in host_config.devices or []:
-        path = Path(mapping.path_on_host)
-        if not path.exists():
-            raise InvalidArgument(
-                f'error gathering device information while adding custom device "{path}": no such file'
-            )
-        for found in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if not (found.is_char_device() or found.is_block_device()):
-                continue
-            target = mapping.path_in_container or str(path)
-            inside = str(Path(target) / found.relative_to(path)) if path.is_dir() else target
-            node = _device(found, inside)
-            nodes.append(node)
-            rules.append(_rule(node["type"], node["major"], node["minor"], mapping.cgroup_permissions or "rwm"))
-    return nodes, rules
-
-
-def _host_devices() -> list[Path]:
-    skipped = {"pts", "shm", "fd", "mqueue", "console"}
-    return [
-        path for path in Path("/dev").iterdir()
-        if path.name not in skipped and (path.is_char_device() or path.is_block_device()) and not path.is_symlink()
-    ]  # fmt: skip
-
-
-def _device(path: Path, inside: str) -> dict[str, Any]:
-    status = path.stat()
-    return {
-        "path": inside,
-        "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
-        "major": os.major(status.st_rdev),
-        "minor": os.minor(status.st_rdev),
-        "fileMode": stat.S_IMODE(status.st_mode),
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-    }

@@ -10,8 +10,8 @@ import msgspec
 
 from services.execdriver.bpf import ANNOTATION
 from services.execdriver.bundle import Bundle
-from services.execdriver.capabilities import ALL
 from services.execdriver.cgroups import Cgroup
+from shared.protocol import CAPABILITIES
 
 __all__ = ["build_probe"]
 
@@ -38,10 +38,17 @@ def build_probe(bundle: Bundle, args: list[str]) -> dict[str, Any]:
         "uid": user["uid"],
         "gid": user["gid"],
         "groups": user.get("additionalGids", []),
-        "capabilities": [ALL.index(name.removeprefix("CAP_")) for name in process["capabilities"]["bounding"]],
+        "capabilities": [CAPABILITIES.index(name.removeprefix("CAP_")) for name in process["capabilities"]["bounding"]],
         "no_new_privileges": process["noNewPrivileges"],
-        "rlimits": [(getattr(resource, r["type"]), r["soft"], r["hard"]) for r in process.get("rlimits", [])],
+        "rlimits": [
+            (getattr(resource, r["type"]), _limit(r["soft"]), _limit(r["hard"])) for r in process.get("rlimits", [])
+        ],
         "oom_score_adj": process.get("oomScoreAdj", 0),
         "seccomp": str(filter_path) if "seccomp" in spec.linux else "",
         "cgroups": [str(path) for path in Cgroup(start.cgroup).process_files()],
     }
+
+
+def _limit(number: int) -> int:
+    """What is no limit in the OCI configuration is -1 to setrlimit(2) of Python."""
+    return resource.RLIM_INFINITY if number == 2**64 - 1 else number

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from services.execdriver.bpf import ANNOTATION, compile_filter
+from services.execdriver.bundle import Start
 from services.execdriver.capabilities import capabilities
-from services.execdriver.mounts import INIT_TARGET, devices, masked_paths, mounts, readonly_paths
-from services.execdriver.resources import resources, rlimits
+from services.execdriver.devices import devices
+from services.execdriver.mounts import INIT_TARGET, masked_paths, mounts, readonly_paths, wants_init
 from services.execdriver.seccomp import seccomp_profile
-from shared.protocol import HostConfig, InvalidArgument, MountPoint, NotImplementedByUs, RuntimeStart
+from shared.protocol import HostConfig, MountPoint, RuntimeStart, SecurityOptions, parse_security_options
 from shared.runtime.user import User
 
 __all__ = ["build_spec", "environment", "identity"]
 
 OCI_VERSION = "1.0.2"
+NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 ROOTFS_PROPAGATION = {"shared": "rshared", "slave": "rslave"}
 
 
-def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any]:
+def build_spec(job: RuntimeStart, user: User, start: Start, joined: dict[str, str] | None = None) -> dict[str, Any]:
     """Build the configuration; a function of its arguments (and of this host's devices and capabilities).
 
-    Errors: InvalidArgument, NotImplementedByUs (each names what was asked).
+    ``joined``: kind → path of other containers' namespaces. Errors: InvalidArgument (it names what was asked).
     """
     host_config = job.host_config
-    options = _security_options(host_config)
+    options = parse_security_options(host_config.security_opt or [])
     granted = capabilities(host_config.cap_add or [], host_config.cap_drop or [], privileged=host_config.privileged)
     nodes, device_rules = devices(host_config)
     linux = {
-        "cgroupsPath": cgroup_path,
+        "cgroupsPath": start.cgroup,
         "devices": nodes,
-        "namespaces": _namespaces(job),
-        "resources": resources(host_config, device_rules),
+        "namespaces": _namespaces(job, joined or {}),
+        "resources": {"devices": device_rules},  # the limits are written by `services.execdriver.resources`
         "maskedPaths": masked_paths(host_config),
         "readonlyPaths": readonly_paths(host_config),
-        "sysctl": host_config.sysctls or {},
+        "sysctl": _sysctls(job),
     }
     if propagation := _propagation(job.mounts):
         linux["rootfsPropagation"] = propagation
-    profile = seccomp_profile(options["seccomp"], granted, privileged=host_config.privileged)
+    profile = seccomp_profile(options.seccomp, granted, privileged=host_config.privileged)
     annotations = dict(host_config.annotations or {})
     if profile is not None:
         linux["seccomp"] = profile
@@ -47,35 +51,45 @@ def build_spec(job: RuntimeStart, user: User, cgroup_path: str) -> dict[str, Any
     uts_is_ours = host_config.uts_mode != "host"
     spec = {
         "ociVersion": OCI_VERSION,
-        "process": _process(job, user, granted, no_new_privileges=options["no-new-privileges"] == "true"),
+        "process": _process(job, user, granted, options),
         "root": {"path": job.rootfs, "readonly": host_config.readonly_rootfs},
         "hostname": job.config.hostname if uts_is_ours else "",
         "domainname": job.config.domainname if uts_is_ours else "",
-        "mounts": mounts(job),
+        "mounts": mounts(job, start.shm),
         "annotations": annotations,
         "linux": linux,
     }
     return {key: value for key, value in spec.items() if value not in ("", {})}
 
 
-def _process(job: RuntimeStart, user: User, granted: list[str], *, no_new_privileges: bool) -> dict[str, Any]:
+def _process(job: RuntimeStart, user: User, granted: list[str], options: SecurityOptions) -> dict[str, Any]:
     config = job.config
-    args = [INIT_TARGET, "--", *job.args] if job.host_config.init else job.args
+    args = [INIT_TARGET, "--", *job.args] if wants_init(job.host_config) else job.args
     process = {
         "terminal": config.tty,
         **identity(user, granted),
         "args": args,
         "env": environment(config.env or [], config.hostname, user, tty=config.tty),
         "cwd": config.working_dir or "/",
-        "rlimits": rlimits(job.host_config),
-        "noNewPrivileges": no_new_privileges,
+        "rlimits": _rlimits(job.host_config),
+        "noNewPrivileges": options.no_new_privileges,
     }
+    if options.apparmor not in ("", "unconfined") and has_apparmor():
+        process["apparmorProfile"] = options.apparmor
     if job.host_config.oom_score_adj:
         process["oomScoreAdj"] = job.host_config.oom_score_adj
     if config.tty and len(job.host_config.console_size or []) == 2 and any(job.host_config.console_size or []):
         height, width = job.host_config.console_size or [0, 0]
         process["consoleSize"] = {"height": height, "width": width}
     return process
+
+
+def _rlimits(host_config: HostConfig) -> list[dict[str, Any]]:
+    """-1 is no limit, which the OCI configuration has as the greatest of 64 bits."""
+    return [
+        {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft % 2**64, "hard": limit.hard % 2**64}
+        for limit in host_config.ulimits or []
+    ]
 
 
 def identity(user: User, granted: list[str]) -> dict[str, Any]:
@@ -95,37 +109,31 @@ def environment(given: list[str], hostname: str, user: User, *, tty: bool) -> li
     return given + [f"{name}={value}" for name, value in added.items() if value and name not in names]
 
 
-def _namespaces(job: RuntimeStart) -> list[dict[str, str]]:
-    host_config, made = job.host_config, [{"type": "mount"}]
+def _namespaces(job: RuntimeStart, joined: dict[str, str]) -> list[dict[str, str]]:
+    """``joined``: the namespaces of other containers, kind → path."""
+    host_config, interface = job.host_config, job.interface
+    made = [{"type": "mount"}]
     for kind, mode in (
         ("pid", host_config.pid_mode),
         ("ipc", host_config.ipc_mode),
         ("uts", host_config.uts_mode),
         ("cgroup", host_config.cgroupns_mode),
+        ("network", interface.mode),
     ):
-        if mode in ("", "private", "shareable", "none"):
-            made.append({"type": kind})
-        elif mode != "host":
-            raise NotImplementedByUs(f"{kind} namespace mode {mode!r} is not implemented")
-    if job.interface.mode != "host":
-        made.append({"type": "network", "path": job.interface.netns})
+        path = joined.get(kind, interface.netns if kind == "network" else "")
+        if mode != "host":
+            made.append({"type": kind, "path": path} if path else {"type": kind})
     return made
 
 
-def _security_options(host_config: HostConfig) -> dict[str, str]:
-    """Parse SecurityOpt. Errors: InvalidArgument (unknown), NotImplementedByUs (AppArmor and SELinux profiles)."""
-    options = {"seccomp": "", "no-new-privileges": "false"}
-    for option in host_config.security_opt or []:
-        name, _, value = option.partition("=" if "=" in option else ":")
-        if name == "seccomp":
-            options["seccomp"] = value
-        elif name == "no-new-privileges":
-            options[name] = "true" if value in ("", "true") else "false"
-        elif (name in ("apparmor", "label") and value not in ("unconfined", "disable", "")) or name == "credentialspec":
-            raise NotImplementedByUs(f"security option {option!r} is not implemented")
-        elif name not in ("apparmor", "label", "systempaths"):
-            raise InvalidArgument(f'invalid --security-opt 2: "{option}"')
-    return options
+def _sysctls(job: RuntimeStart) -> dict[str, str]:
+    """A network of its own lets any user bind any port and send pings, as Docker has it; what was asked for wins."""
+    own = {} if job.interface.mode in ("host", "container") else NETWORK_SYSCTLS
+    return {**own, **(job.host_config.sysctls or {})}
+
+
+def has_apparmor() -> bool:
+    return APPARMOR.exists() and APPARMOR.read_text().startswith("Y")
 
 
 def _propagation(mounts: list[MountPoint]) -> str:

@@ -33,6 +33,11 @@ class Nft:
         self._library.nft_ctx_buffer_error(self._context)
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Give its socket back. Nothing may be run afterwards."""
+        with self._lock:
+            self._library.nft_ctx_free(self._context)
+
     def run(self, commands: str) -> str:
         """Carry out nft(8) commands in one transaction and return what they print; raises NftError."""
         with self._lock:

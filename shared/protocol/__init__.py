@@ -18,6 +18,8 @@ from shared.protocol.networks import *
 from shared.protocol.reference import *
 from shared.protocol.registry import *
 from shared.protocol.runtime import *
+from shared.protocol.security import *
+from shared.protocol.stats import *
 from shared.protocol.streams import *
 from shared.protocol.system import *
 from shared.protocol.volumes import *

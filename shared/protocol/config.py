@@ -12,6 +12,7 @@ from shared.protocol.mounts import Mount
 __all__ = [
     "ContainerConfig",
     "DeviceMapping",
+    "DeviceRequest",
     "EndpointSettings",
     "HealthConfig",
     "HostConfig",
@@ -19,7 +20,10 @@ __all__ = [
     "NetworkingConfig",
     "PortBinding",
     "RestartPolicy",
+    "ThrottleDevice",
     "Ulimit",
+    "WeightDevice",
+    "joined_container",
 ]
 
 Strings = list[str] | None
@@ -86,6 +90,26 @@ class DeviceMapping(Record):
     cgroup_permissions: str = "rwm"
 
 
+class DeviceRequest(Record):
+    driver: str = ""
+    count: int = 0
+    device_ids: Strings = field(default=None, name="DeviceIDs")
+    capabilities: list[list[str]] | None = None
+    options: Labels = None
+
+
+class WeightDevice(Record):
+    path: str = ""
+    weight: int = 0
+
+
+class ThrottleDevice(Record):
+    """``rate`` in bytes or operations a second."""
+
+    path: str = ""
+    rate: int = 0
+
+
 class Ulimit(Record):
     name: str
     soft: int = 0
@@ -99,11 +123,11 @@ class HostConfig(Record):
     memory: int = 0
     cgroup_parent: str = ""
     blkio_weight: int = 0
-    blkio_weight_device: list[dict[str, Any]] | None = None
-    blkio_device_read_bps: list[dict[str, Any]] | None = None
-    blkio_device_write_bps: list[dict[str, Any]] | None = None
-    blkio_device_read_iops: list[dict[str, Any]] | None = field(default=None, name="BlkioDeviceReadIOps")
-    blkio_device_write_iops: list[dict[str, Any]] | None = field(default=None, name="BlkioDeviceWriteIOps")
+    blkio_weight_device: list[WeightDevice] | None = None
+    blkio_device_read_bps: list[ThrottleDevice] | None = None
+    blkio_device_write_bps: list[ThrottleDevice] | None = None
+    blkio_device_read_iops: list[ThrottleDevice] | None = field(default=None, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: list[ThrottleDevice] | None = field(default=None, name="BlkioDeviceWriteIOps")
     cpu_period: int = 0
     cpu_quota: int = 0
     cpu_realtime_period: int = 0
@@ -112,7 +136,8 @@ class HostConfig(Record):
     cpuset_mems: str = ""
     devices: list[DeviceMapping] | None = None
     device_cgroup_rules: Strings = None
-    device_requests: list[dict[str, Any]] | None = None
+    device_requests: list[DeviceRequest] | None = None
+    kernel_memory_tcp: int = field(default=0, name="KernelMemoryTCP")
     memory_reservation: int = 0
     memory_swap: int = 0
     memory_swappiness: int | None = None
@@ -121,6 +146,10 @@ class HostConfig(Record):
     init: bool | None = None
     pids_limit: int | None = None
     ulimits: list[Ulimit] | None = None
+    cpu_count: int = 0  # this one and the next three: of Windows
+    cpu_percent: int = 0
+    io_maximum_iops: int = field(default=0, name="IOMaximumIOps")
+    io_maximum_bandwidth: int = field(default=0, name="IOMaximumBandwidth")
     binds: Strings = None
     container_id_file: str = field(default="", name="ContainerIDFile")
     log_config: LogConfig = field(default_factory=LogConfig)
@@ -184,3 +213,8 @@ class EndpointSettings(Record):
 
 class NetworkingConfig(Record):
     endpoints_config: dict[str, EndpointSettings | None] | None = None
+
+
+def joined_container(mode: str) -> str:
+    """Return the container (a reference, or an id) whose namespace a mode ``container:X`` joins; else empty."""
+    return mode.removeprefix("container:") if mode.startswith("container:") else ""

@@ -53,7 +53,7 @@ class AllocatedPort(Data, frozen=True):
 class Interface(Data, frozen=True):
     """A container's network. ``netns`` is the path of its namespace, empty for the host's own."""
 
-    mode: str  # bridge, host, none
+    mode: str  # bridge, host, none; container: that of another one
     netns: str = ""
     name: str = ""  # of the interface inside, as eth0
     address: str = ""

@@ -168,8 +168,15 @@ def make_rootfs(path: Path) -> None:
     (path / "etc" / "text").write_text("not a program\n")
 
 
+def cgroup_directories(path: str) -> list[Path]:
+    """Return the directories of a cgroup, in each hierarchy of v1, or the one of v2."""
+    root = Path("/sys/fs/cgroup")
+    roots = [root] if (root / "cgroup.controllers").exists() else [entry for entry in root.iterdir() if entry.is_dir()]
+    return [top / path.lstrip("/") for top in roots if (top / path.lstrip("/")).is_dir()]
+
+
 def leftovers() -> list[str]:
-    return [str(p) for p in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}/*") if p.is_dir()]
+    return [str(p) for top in cgroup_directories(CGROUP_PARENT) for p in top.iterdir() if p.is_dir()]
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +209,7 @@ def bench_at(bench: Bench, rootfs: Path) -> Iterator[Bench]:
         holder.kill()
         holder.wait()
         assert not leftovers()
-        for directory in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}"):
+        for directory in cgroup_directories(CGROUP_PARENT):
             directory.rmdir()
         assert not list((bench.config.run / "containers").iterdir())
         assert not list((bench.config.run / "exits").iterdir())
@@ -275,8 +282,9 @@ def test_limits_reach_the_cgroup(bench: Bench) -> None:
     started = bench.do(job)
     cgroups = Path(f"/proc/{started.pid}/cgroup").read_text()
     assert f"{CGROUP_PARENT}/{job.container}" in cgroups
-    found = {p.read_text().strip() for p in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}/{job.container}/*")
-             if p.name in ("memory.limit_in_bytes", "memory.max", "pids.max")}  # fmt: skip
+    names = ("memory.limit_in_bytes", "memory.max", "pids.max")
+    files = [top / name for top in cgroup_directories(f"{CGROUP_PARENT}/{job.container}") for name in names]
+    found = {file.read_text().strip() for file in files if file.exists()}
     assert found == {str(64 << 20), "33"}
 
 

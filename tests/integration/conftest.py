@@ -147,7 +147,7 @@ class Stack:
 
     def tidy(self) -> None:
         """Remove what a stack may leave: the cgroup above all containers, mounts, its directories."""
-        for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+        for path in cgroup_directories(self.cgroup):
             self._empty(path)
             path.rmdir()
         for mount in self._mounts():
@@ -169,11 +169,18 @@ class Stack:
 
     def leftovers(self) -> list[str]:
         left = self._mounts()
-        left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}/*") if path.is_dir()]
+        left += [str(path) for top in cgroup_directories(self.cgroup) for path in top.iterdir() if path.is_dir()]
         for name in ("netns", "containers", "exits", "leases", "volumes"):
             left += [str(path) for path in (self.run / name).glob("*")]
         left += [f"process {pid}" for pid in processes() if str(self.directory) in command_line(pid)]
         return left
+
+
+def cgroup_directories(path: str) -> list[Path]:
+    """Return the directories of a cgroup, in each hierarchy of v1, or the one of v2."""
+    root = Path("/sys/fs/cgroup")
+    tops = [root] if (root / "cgroup.controllers").exists() else [entry for entry in root.iterdir() if entry.is_dir()]
+    return [top / path.lstrip("/") for top in tops if (top / path.lstrip("/")).is_dir()]
 
 
 def processes() -> list[int]:

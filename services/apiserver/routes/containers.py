@@ -121,7 +121,7 @@ def kill(ref: str) -> tuple[str, int]:
     return "", 204
 
 
-@routes.delete("/<ref>")
+@routes.delete("/<path:ref>")
 def remove(ref: str) -> tuple[str, int]:
     flags = {"force": params.boolean("force"), "volumes": params.boolean("v"), "link": params.boolean("link")}
     call(RemoveContainer(container=ref, **flags))

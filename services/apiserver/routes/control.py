@@ -1,13 +1,34 @@
-"""What governs a container that runs: pause, unpause."""
+"""What governs a container that runs: pause, unpause, update, top, stats."""
 
 from __future__ import annotations
 
-from flask import Blueprint
+import time
+from collections.abc import Iterator
 
-from services.apiserver.jobs import call
-from shared.protocol import PauseContainer, UnpauseContainer
+import msgspec
+from flask import Blueprint, Response
+
+from services.apiserver import params
+from services.apiserver.hangups import while_connected
+from services.apiserver.jobs import call, read, show
+from services.apiserver.stream import flushed
+from services.apiserver.versions import api_version
+from shared.protocol import (
+    Cancelled,
+    ContainerStats,
+    HostConfig,
+    NotFound,
+    PauseContainer,
+    RestartPolicy,
+    SampleContainer,
+    TopContainer,
+    UnpauseContainer,
+    UpdateContainer,
+)
 
 routes = Blueprint("control", __name__, url_prefix="/containers")
+
+SAMPLE_INTERVAL = 1.0  # seconds
 
 
 @routes.post("/<ref>/pause")
@@ -20,3 +41,53 @@ def pause(ref: str) -> tuple[str, int]:
 def unpause(ref: str) -> tuple[str, int]:
     call(UnpauseContainer(container=ref))
     return "", 204
+
+
+@routes.post("/<ref>/update")
+def update(ref: str) -> Response:
+    """The body is flat: limits as in HostConfig, and a RestartPolicy whose empty name is none."""
+    body = params.json_body()
+    policy = params.decode(body.pop("RestartPolicy", None) or {"Name": ""}, RestartPolicy)
+    if api_version() < (1, 40):
+        body.pop("PidsLimit", None)
+    job = UpdateContainer(
+        container=ref,
+        host_config=params.decode(body, HostConfig),
+        restart_policy=policy if policy.name else None,
+    )
+    return show(call(job))
+
+
+@routes.get("/<ref>/top")
+def top(ref: str) -> Response:
+    return show(call(TopContainer(container=ref, ps_args=params.text("ps_args") or "-ef")))
+
+
+@routes.get("/<ref>/stats")
+def stats(ref: str) -> Response:
+    """A sample a second; with ``stream=0`` one, which takes two to know rates, unless ``one-shot`` is set."""
+    first = read(SampleContainer(container=ref))
+    if params.boolean("stream", default=True):
+        return flushed(msgspec.json.encode(sample) + b"\n" for sample in _samples(first))
+    if not first.is_of_running or (params.boolean("one-shot") and api_version() >= (1, 41)):
+        return show(first)
+    samples = _samples(first)
+    next(samples)
+    return show(next(samples, first))
+
+
+def _samples(sample: ContainerStats) -> Iterator[ContainerStats]:
+    """Yield ``sample`` and those that follow, until the container is removed or the client leaves."""
+    job, due = SampleContainer(container=sample.id), time.monotonic()
+    with while_connected() as gone:
+        while True:
+            yield sample
+            due = max(due + SAMPLE_INTERVAL, time.monotonic())
+            if gone.wait(due - time.monotonic()):
+                return
+            before = sample
+            try:
+                sample = read(job)
+            except (NotFound, Cancelled):
+                return
+            sample = msgspec.structs.replace(sample, preread=before.read, precpu_stats=before.cpu_stats)

@@ -10,6 +10,7 @@ from services.engine.create import NAME, create
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
+from services.engine.links import unlink
 from services.engine.record import Status
 from shared.bus.context import asked_again, emit, waiting_for
 from shared.bus.handlers import Handlers
@@ -82,8 +83,8 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 @jobs.handles(RemoveContainer)
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
-        raise InvalidArgument(f"Cannot get parent / for name /{job.container}: links are not implemented")
-    if not _went_meanwhile(engine, job.container):
+        unlink(engine, job.container)
+    elif not _went_meanwhile(engine, job.container):
         container = engine.containers.find(job.container)
         await removal.remove(engine, container, force=job.force, volumes=job.volumes)
 
@@ -96,7 +97,9 @@ def _went_meanwhile(engine: Engine, ref: str) -> bool:
 @jobs.handles(RenameContainer)
 def rename(engine: Engine, job: RenameContainer) -> None:
     container = engine.containers.find(job.container)
-    record, name = container.record, job.name.removeprefix("/")
+    record, name = container.record, job.name.strip().removeprefix("/")
+    if not name:
+        raise InvalidArgument("Neither old nor new names may be empty")
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name == record.name:

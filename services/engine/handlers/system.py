@@ -13,6 +13,7 @@ from services.engine import host
 from services.engine.journal import UNRECORDED
 from services.engine.record import Status
 from services.engine.registries import registry_config
+from services.engine.sysinfo import sysinfo
 from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -135,7 +136,7 @@ def version(engine: Engine, job: SystemVersion) -> dict[str, Any]:
 @jobs.handles(SystemInfo)
 def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
     """Describe host and engine from memory and /proc: no other process is asked."""
-    facts = host.facts()
+    facts, system = host.facts(), sysinfo()
     count = dict.fromkeys(Status, 0)
     for container in engine.containers:
         count[container.record.status] += 1
@@ -155,8 +156,9 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
             "Volume": [DEFAULT_VOLUME_DRIVER], "Network": ["bridge", "host", "null"], "Authorization": None,
             "Log": ["json-file"],
         },
-        "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
-        "CPUSet": True, "PidsLimit": True, "OomKillDisable": facts.cgroup_version == "1",
+        "MemoryLimit": system.memory, "SwapLimit": system.swap, "CpuCfsPeriod": system.cpu_quota,
+        "CpuCfsQuota": system.cpu_quota, "CPUShares": system.cpu_shares, "CPUSet": system.cpuset,
+        "PidsLimit": system.pids, "OomKillDisable": system.oom_kill_disable,
         "IPv4Forwarding": host.ipv4_forwarding(),
         "Debug": engine.config.debug,
         "NFd": sum(1 for _ in Path("/proc/self/fd").iterdir()),

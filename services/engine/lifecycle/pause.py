@@ -11,7 +11,7 @@ from shared.protocol import Conflict, NotFound, RuntimePause, RuntimeUnpause
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["check_running", "note_paused", "pause", "thaw", "unpause"]
+__all__ = ["check_running", "not_running", "note_paused", "pause", "thaw", "unpause"]
 
 
 async def pause(engine: Engine, container: Container) -> None:

@@ -6,23 +6,23 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from services.engine.container import Container
 from services.engine.health import begin_health
+from services.engine.launch import allocate_interface, join, runtime_start
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.mounting import mount_volumes
+from services.engine.links import tell_parents
 from services.engine.record import Change, Status
 from shared.bus.context import asked_again, job_id, waiting_for
 from shared.protocol import (
-    AllocateInterface,
     CommandNotExecutable,
     CommandNotFound,
     Conflict,
     DockyardError,
-    Interface,
     MountLayer,
-    NotFound,
     NotModified,
-    RuntimeStart,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ async def start_now(engine: Engine, container: Container) -> None:
             await _start_failed(engine, container, error)
             raise
         note_start(engine, container)
+    await tell_parents(engine, container)
 
 
 def note_start(engine: Engine, container: Container) -> None:
@@ -94,47 +95,16 @@ def note_start(engine: Engine, container: Container) -> None:
 async def _run(engine: Engine, container: Container) -> None:
     """Mounts and network at the same time, then the process."""
     record = container.record
+    host_config = join(engine, record)
     mounting = asyncio.ensure_future(engine.call(MountLayer(container=record.id)))
     filling = asyncio.ensure_future(mount_volumes(engine, container))
-    connecting = asyncio.ensure_future(_allocate_interface(engine, container))
+    connecting = asyncio.ensure_future(allocate_interface(engine, record))
     await asyncio.wait([mounting, filling, connecting])  # all end before a failed start is undone
     rootfs, mounts, interface = await asyncio.gather(mounting, filling, connecting)
     record.interface = interface
-    started = await engine.call(
-        RuntimeStart(
-            container=record.id,
-            generation=record.generation,
-            name=record.name,
-            rootfs=rootfs,
-            directory=str(engine.config.root / "containers" / record.id),
-            args=record.args,
-            config=record.config,
-            host_config=record.host_config,
-            interface=interface,
-            mounts=mounts,
-        )
-    )
+    job = runtime_start(engine, record, host_config, rootfs, interface)
+    started = await engine.call(msgspec.structs.replace(job, mounts=mounts))
     record.pid = started.pid
-
-
-async def _allocate_interface(engine: Engine, container: Container) -> Interface:
-    record = container.record
-    mode = record.host_config.network_mode
-    if mode == "host":
-        return Interface(mode="host")
-    if mode not in ("bridge", "none"):
-        raise NotFound(f"network {mode} not found")
-    bindings = {port: given or [] for port, given in (record.host_config.port_bindings or {}).items()}
-    return await engine.call(
-        AllocateInterface(
-            container=record.id,
-            generation=record.generation,
-            mode="none" if record.config.network_disabled else mode,
-            hostname=record.config.hostname,
-            mac_address=record.config.mac_address,
-            ports=bindings,
-        )
-    )
 
 
 async def _start_failed(engine: Engine, container: Container, error: DockyardError) -> None:

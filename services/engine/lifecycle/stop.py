@@ -18,7 +18,7 @@ from shared.protocol import Conflict, DockyardError, InvalidArgument, NotFound, 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["force", "kill", "restart", "stop"]
+__all__ = ["force", "kill", "parse_signal", "restart", "stop"]
 
 log = logging.getLogger("dockyard.engine")
 

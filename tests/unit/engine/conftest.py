@@ -22,6 +22,7 @@ from shared.protocol import (
     Bridge,
     ContainerConfig,
     ContainerExited,
+    ContainerStats,
     CreateLayer,
     ExecExited,
     Frame,
@@ -41,6 +42,7 @@ from shared.protocol import (
     MountLayer,
     MountVolume,
     PopulateVolume,
+    Processes,
     ReleaseInterface,
     RemoveLayer,
     Running,
@@ -53,9 +55,13 @@ from shared.protocol import (
     RuntimeKill,
     RuntimeList,
     RuntimePause,
+    RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
+    RuntimeStats,
+    RuntimeTop,
     RuntimeUnpause,
+    RuntimeUpdate,
     SetImage,
     Ticket,
     UnmakeVolume,
@@ -184,6 +190,10 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
     return RuntimeStarted(pid=4242, monitor_pid=4241)
 
 
+answer(RuntimeStats)(lambda world, job: ContainerStats(read="2026-01-01T00:00:00.000000000Z"))
+answer(RuntimeTop)(lambda world, job: Processes(titles=["PID"], processes=[["4242"]]))
+answer(RuntimeUpdate)(lambda world, job: None)
+answer(RuntimeSetHost)(lambda world, job: None)
 answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
 answer(RuntimeUnpause)(lambda world, job: freeze(world, job.container, False))
 

@@ -257,8 +257,8 @@ def test_names_are_unique_checked_and_changed(stack: Any) -> None:
 
 
 def test_what_is_not_done_is_refused_by_name(stack: Any) -> None:
-    with pytest.raises(NotImplementedByUs, match="Links"):
-        create(stack, links=["other"])
+    with pytest.raises(NotImplementedByUs, match="StorageOpt"):
+        create(stack, storage_opt={"size": "1G"})
 
 
 def test_kill_needs_a_running_container_and_a_signal(stack: Any) -> None:

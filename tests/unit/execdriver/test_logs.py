@@ -60,4 +60,5 @@ def test_users_that_are_none(tmp_path: Path, user: str) -> None:
 
 
 def test_numbers_need_no_entry(tmp_path: Path) -> None:
-    assert (resolve_user(tmp_path, "7:8", ["9"]).uid, resolve_user(tmp_path, "7:8", ["9"]).additional_gids) == (7, [9])
+    found = resolve_user(tmp_path, "7:8", ["9"])
+    assert (found.uid, found.additional_gids) == (7, [8, 9])

@@ -62,10 +62,11 @@ def make(run: Path, **settings: object) -> NetDriver:
 
 
 def die(netdriver: NetDriver) -> None:
-    """Let go what a process that is killed lets go: the sockets that hold ports."""
+    """Let go what a process that is killed lets go: the sockets that hold ports, and the library's."""
     bridge = netdriver._drivers.get("bridge")
     if isinstance(bridge, BridgeDriver):
         bridge._ports.release(list(bridge._ports._held))
+        bridge._firewall._nft.close()
     alive.remove(netdriver)
 
 

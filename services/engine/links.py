@@ -1,0 +1,161 @@
+"""Links of the default bridge: one container (the parent) sees another (the child) under an alias.
+
+A record has them as ``CHILD_ID:ALIAS``, so that a child may be renamed. The parent gets the child's address in its
+hosts file and, as in 2014, variables that tell of the child's ports and environment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from services.engine.container import Container
+from services.engine.record import ContainerRecord
+from shared.protocol import (
+    Conflict,
+    DockyardError,
+    InvalidArgument,
+    NotFound,
+    NotImplementedByUs,
+    RuntimeSetHost,
+    joined_container,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = ["environment", "hosts", "names", "resolve_links", "shown", "tell_parents", "unlink"]
+
+NOT_PASSED_ON = ("HOME", "PATH")
+log = logging.getLogger("dockyard.engine")
+
+
+def resolve_links(engine: Engine, links: list[str]) -> list[str]:
+    """Turn ``NAME[:ALIAS]`` into what a record has. Errors: InvalidArgument, NotImplementedByUs (icc is off)."""
+    if links and not engine.config.icc:
+        raise NotImplementedByUs("Links are not implemented while icc = false: containers cannot reach each other")
+    return [_resolve(engine, link) for link in links]
+
+
+def _resolve(engine: Engine, link: str) -> str:
+    name, _, alias = link.partition(":")
+    alias = (alias or name).rpartition("/")[2]  # of /child:/parent/alias, as inspect shows it, too
+    if not name or not alias or ":" in alias:
+        raise InvalidArgument(f"bad format for links: {link}")
+    ref = name
+    try:
+        child = engine.containers.find(ref)
+        while ref := joined_container(child.record.host_config.network_mode):
+            child = engine.containers.find(ref)
+    except NotFound as error:
+        raise InvalidArgument(f"could not get container for {ref}: {error.message}") from None
+    if child.record.host_config.network_mode == "host":
+        raise InvalidArgument(
+            "conflicting options: host type networking can't be used with links. This would result in undefined "
+            "behavior"
+        )
+    return f"{child.id}:{alias}"
+
+
+def _children(engine: Engine, record: ContainerRecord) -> Iterator[tuple[str, Container]]:
+    """Yield (alias, child); a child that was removed is linked no more."""
+    for link in record.host_config.links or []:
+        child_id, _, alias = link.partition(":")
+        child = engine.containers.by_id(child_id)
+        if child is not None:
+            yield alias, child
+
+
+def _parents(engine: Engine, child: ContainerRecord) -> Iterator[tuple[str, Container]]:
+    for container in engine.containers:
+        for link in container.record.host_config.links or []:
+            child_id, _, alias = link.partition(":")
+            if child_id == child.id:
+                yield alias, container
+
+
+def shown(engine: Engine, record: ContainerRecord) -> list[str] | None:
+    """Return HostConfig.Links as `inspect` has them: ``/child:/parent/alias``."""
+    links = [f"/{child.record.name}:/{record.name}/{alias}" for alias, child in _children(engine, record)]
+    return links or None
+
+
+def names(engine: Engine, record: ContainerRecord) -> list[str]:
+    """Return a container's further names: ``/parent/alias``."""
+    return sorted(f"/{parent.record.name}/{alias}" for alias, parent in _parents(engine, record))
+
+
+def hosts(engine: Engine, record: ContainerRecord) -> list[str]:
+    """Return the children as HostConfig.ExtraHosts (``NAMES:ADDRESS``). Errors: Conflict (one does not run)."""
+    entries = []
+    for alias, child in _children(engine, record):
+        address = _address(child, f"/{record.name}/{alias}")
+        others = [child.record.config.hostname, child.record.name]
+        entries.append(" ".join(dict.fromkeys([alias, *others])) + f":{address}")
+    return entries
+
+
+def _address(child: Container, link: str) -> str:
+    interface = child.record.interface if child.record.running else None
+    if interface is None:
+        raise Conflict(f"Cannot link to a non running container: /{child.record.name} AS {link}")
+    if not interface.address:
+        raise Conflict(f"Cannot link to /{child.record.name}, as it does not belong to the default network")
+    return interface.address
+
+
+def environment(engine: Engine, record: ContainerRecord) -> list[str]:
+    """Return the variables that tell of the children (2014: ALIAS_PORT_80_TCP_ADDR …). Errors as `hosts`."""
+    variables: list[str] = []
+    for alias, child in _children(engine, record):
+        link = f"/{record.name}/{alias}"
+        prefix = alias.upper().replace("-", "_")
+        variables.append(f"{prefix}_NAME={link}")
+        variables += _ports(prefix, _address(child, link), child.record)
+        for name, _, value in (entry.partition("=") for entry in child.record.config.env or []):
+            if name not in NOT_PASSED_ON:
+                variables.append(f"{prefix}_ENV_{name}={value}")
+    return variables
+
+
+def _ports(prefix: str, address: str, child: ContainerRecord) -> Iterator[str]:
+    exposed = [
+        (port.partition("/")[2] or "tcp", int(port.partition("/")[0])) for port in child.config.exposed_ports or {}
+    ]
+    for index, (protocol, number) in enumerate(sorted(exposed, key=lambda port: (port[0] != "tcp", port))):
+        url, name = f"{protocol}://{address}:{number}", f"{prefix}_PORT_{number}_{protocol.upper()}"
+        if index == 0:
+            yield f"{prefix}_PORT={url}"
+        yield from (f"{name}={url}", f"{name}_ADDR={address}", f"{name}_PORT={number}", f"{name}_PROTO={protocol}")
+
+
+async def tell_parents(engine: Engine, child: Container) -> None:
+    """Tell the containers that run and are linked to a child its address; it may be another than before."""
+    interface = child.record.interface
+    if interface is None or not interface.address:
+        return
+    for alias, parent in list(_parents(engine, child.record)):
+        if parent.record.running:
+            directory = str(engine.config.root / "containers" / parent.id)
+            try:
+                await engine.call(RuntimeSetHost(directory=directory, name=alias, address=interface.address))
+            except DockyardError as error:
+                log.warning("link not updated parent=%s child=%s error=%s", parent.id, child.id, error)
+
+
+def unlink(engine: Engine, ref: str) -> None:
+    """Remove a link, given as ``parent/alias``. Errors: InvalidArgument, NotFound."""
+    parent_name, _, alias = ref.strip("/").rpartition("/")
+    if not parent_name:
+        raise Conflict("Conflict, cannot remove the default link name of the container")
+    try:
+        parent = engine.containers.find(parent_name)
+    except NotFound:
+        raise NotFound(f"Cannot get parent /{parent_name} for link name /{ref.strip('/')}") from None
+    links = parent.record.host_config.links or []
+    kept = [link for link in links if link.partition(":")[2] != alias]
+    if kept == links:
+        raise NotFound(f"No such link: /{ref.strip('/')}")
+    parent.record.host_config.links = kept
+    engine.save(parent)

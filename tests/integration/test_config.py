@@ -1,0 +1,116 @@
+"""Every field of a container's Config acts, or is refused by name: one row each, in real containers."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.protocol import ContainerConfig
+from tests.integration.api import request, run
+
+pytestmark = pytest.mark.root
+
+
+@dataclass(frozen=True)
+class Inside:
+    """``script``, run in a container with ``value`` (and ``more``), prints something that ``prints`` matches."""
+
+    value: Any
+    script: str
+    prints: str
+    more: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    value: Any
+    status: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """It is for clients: `inspect` has it as it was given."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    test: str  # the function of this file, or of test_docker_cli.py, that asserts it
+
+
+TABLE: dict[str, Inside | Refused | Shown | Elsewhere] = {
+    "Hostname": Inside("there", "hostname; cat /etc/hostname; echo $HOSTNAME", "^there\nthere\nthere$"),
+    "Domainname": Inside("example.test", "hostname -f; cat /proc/sys/kernel/domainname",
+                         "^there.example.test\nexample.test$", {"Hostname": "there"}),
+    "User": Inside("77:88", "id -u; id -g", "^77\n88$"),
+    "AttachStdin": Shown(True),
+    "AttachStdout": Shown(True),
+    "AttachStderr": Shown(True),
+    "ExposedPorts": Shown({"81/tcp": {}}),
+    "Tty": Elsewhere("test_a_terminal"),
+    "OpenStdin": Elsewhere("test_stdin_is_piped_and_half_closed"),
+    "StdinOnce": Elsewhere("test_stdin_is_piped_and_half_closed"),
+    "Env": Inside(["COLOUR=blue", "TERM=dumb"], "echo $COLOUR $TERM", "^blue dumb$"),
+    "Cmd": Elsewhere("test_entrypoint_and_cmd"),
+    "Entrypoint": Elsewhere("test_entrypoint_and_cmd"),
+    "Healthcheck": Refused({"Test": ["CMD", "true"]}, 501, "health checks"),
+    "ArgsEscaped": Shown(True),  # of Windows
+    "Image": Elsewhere("test_entrypoint_and_cmd"),
+    "Volumes": Refused({"/data": {}}, 501, "Volumes"),
+    "WorkingDir": Inside("/made/../here", "pwd", "^/here$"),
+    "NetworkDisabled": Inside(True, "ls /sys/class/net | grep eth0; echo $?", "^1$"),
+    "MacAddress": Inside("02:42:00:00:00:77", "cat /sys/class/net/eth0/address", "^02:42:00:00:00:77$"),
+    "OnBuild": Refused(["RUN true"], 501, "OnBuild"),
+    "Labels": Shown({"a": "b"}),
+    "StopSignal": Elsewhere("test_how_a_container_is_stopped"),
+    "StopTimeout": Elsewhere("test_how_a_container_is_stopped"),
+    "Shell": Shown(["/bin/ash", "-c"]),
+}  # fmt: skip
+
+
+def test_no_field_is_left_out() -> None:
+    assert set(TABLE) == {field.encode_name for field in msgspec.structs.fields(ContainerConfig)}
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if isinstance(row, Inside)])
+def test_it_acts_inside(stack: Any, name: str) -> None:
+    row = TABLE[name]
+    assert isinstance(row, Inside)
+    printed = run(stack, row.script, {}, **{name: row.value, **(row.more or {})})
+    assert re.search(row.prints, printed, re.MULTILINE), printed
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if isinstance(row, Refused | Shown)])
+def test_it_is_refused_or_shown(stack: Any, name: str) -> None:
+    row = TABLE[name]
+    assert isinstance(row, Refused | Shown)
+    body = {"Image": "busybox", "Cmd": ["true"], name: row.value}
+    status, answer = request(stack, "POST", "/containers/create", body)
+    if isinstance(row, Refused):
+        assert (status, row.text in answer["message"]) == (row.status, True), answer
+        return
+    shown = request(stack, "GET", f"/containers/{answer['Id']}/json")[1]["Config"]
+    assert shown[name] == row.value
+
+
+def test_entrypoint_and_cmd(stack: Any) -> None:
+    assert stack.out("run", "--rm", "--entrypoint", "echo", "busybox", "a", "b") == "a b"
+
+
+def test_how_a_container_is_stopped(stack: Any) -> None:
+    trap = "trap 'exit 7' USR1; trap '' TERM; while :; do sleep 0.05; done"
+    stack.docker("run", "-d", "--name", "polite", "--stop-signal", "USR1", "busybox", "sh", "-c", trap)
+    stack.docker("stop", "polite")
+    assert stack.out("inspect", "-f", "{{.State.ExitCode}}", "polite") == "7"
+    stack.docker("run", "-d", "--name", "deaf", "--stop-timeout", "1", "busybox", "sh", "-c", trap)
+    began = time.monotonic()
+    stack.docker("stop", "deaf")
+    assert 1 <= time.monotonic() - began < 8
+    assert stack.out("inspect", "-f", "{{.State.ExitCode}}", "deaf") == "137"
