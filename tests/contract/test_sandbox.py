@@ -156,7 +156,7 @@ def test_nobody_but_root_reads_what_a_container_is_made_of(bench: Bench) -> None
     for path, mode in (
         (bench.config.run / "containers", 0o700),
         (bench.config.run / "exits", 0o700),
-        (bench.config.run / "crun", 0o700),
+        (bench.config.run / "oci", 0o700),
         (bench.config.run / "containers" / job.container, 0o700),
     ):
         assert path.stat().st_mode & 0o777 == mode, path
