@@ -23,7 +23,9 @@ run: setup
 	  '  make stop                            # stop the stack; containers live on' ''
 
 test: setup check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/contract
+	$(BIN)/python -m pytest tests/integration
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -5,22 +5,22 @@ Either way a part is not taken for the whole: what ends too early at one side is
 
 from __future__ import annotations
 
-import contextvars
 import itertools
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import IO, Any
 
 import msgspec
 from flask import Response, request
 
-from services.apiserver.hangups import while_connected
+from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import bus
 from services.apiserver.stream import flushed
+from shared.bus.context import Context, current
 from shared.bus.tickets import deliver, redeem
-from shared.protocol import DockyardError, Job, Output, Ticket, Unavailable, job_name
+from shared.protocol import DockyardError, Header, Job, Output, Ticket, Unavailable, job_name
 
 __all__ = ["chunks_of", "progress_stream", "upload"]
 
@@ -104,11 +104,12 @@ def progress_stream(job: Job[Any], *, at_once: bool, last: str = "") -> Response
         return flushed(_rendered(lines))
     first = next(lines)
     if isinstance(first, DockyardError):
+        lines.close()
         raise first
     return flushed(_rendered(itertools.chain([first], lines)))
 
 
-def _lines(job: Job[Any], last: str) -> Iterator[dict[str, Any] | DockyardError]:
+def _lines(job: Job[Any], last: str) -> Generator[dict[str, Any] | DockyardError, None, None]:
     lines: queue.SimpleQueue[dict[str, Any] | DockyardError | None] = queue.SimpleQueue()
     sender, body = bus(), _Body(request.stream, request.content_length)
 
@@ -118,7 +119,8 @@ def _lines(job: Job[Any], last: str) -> Iterator[dict[str, Any] | DockyardError]
         elif output.stream == "progress":
             lines.put(msgspec.json.decode(output.text))
 
-    def run() -> None:
+    def run(gone: threading.Event) -> None:
+        current.set(Context(Header(), lambda output: None, cancelled=gone))
         try:
             result = sender.call(job, timeout=UPLOAD_TIMEOUT, on_status=on_status)
             if last:
@@ -129,9 +131,8 @@ def _lines(job: Job[Any], last: str) -> Iterator[dict[str, Any] | DockyardError]
             body.drain()
             lines.put(None)
 
-    with while_connected():
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run,), name=job_name(job), daemon=True).start()
+    with client_gone() as gone:  # not `while_connected`: a generator must leave nothing behind in its thread's context
+        threading.Thread(target=run, args=(gone,), name=job_name(job), daemon=True).start()
         while (line := lines.get()) is not None:
             yield line
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, make_listeners
 from services.ctl.startup import StartError, check, take_lock
-from shared.runtime.config import Config, ConfigError, to_environ
+from shared.runtime.config import PREFIX, Config, ConfigError, to_environ
 from shared.runtime.log import set_up_logging
 
 __all__ = ["EX_CONFIG", "fail", "find_ini", "run_stack", "take_lock", "up", "up_detached"]
@@ -70,13 +70,20 @@ def pidfile(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
+def take_environment(config: Config) -> None:
+    """Have all settings in our environment, for child processes, each by its one name."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ.update(to_environ(config))
+
+
 def run_stack(config: Config, ini: Path, listeners: list[Listener]) -> int:
     """Run the processes of a circus.ini on sockets that are made; returns the exit status."""
 
     async def run() -> int:
         try:
-            environ = {**to_environ(config), "TMPDIR": str(config.temporary)}
-            launcher = Launcher(ini, config.run, environ, listeners)
+            take_environment(config)
+            launcher = Launcher(ini, config.run, {"TMPDIR": str(config.temporary)}, listeners)
         except (OSError, ValueError, configparser.Error) as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
         return await launcher.run()
@@ -93,12 +100,12 @@ def up_detached(config: Config, ini: Path) -> int:
         notify.bind(str(path))
         notify.settimeout(0.2)
         try:
-            environ = {**os.environ, **to_environ(config), "NOTIFY_SOCKET": str(path)}
+            take_environment(config)
             command = [sys.executable, "-m", "services.ctl.main", "up", "--circus-ini", str(ini)]
             with log_file.open("ab") as log_stream:
                 process = subprocess.Popen(
                     ["sh", "-c", GUARD, "dockyard-guard", *command],
-                    env=environ,
+                    env={**os.environ, "NOTIFY_SOCKET": str(path)},
                     stdin=subprocess.DEVNULL,
                     stdout=log_stream,
                     stderr=log_stream,

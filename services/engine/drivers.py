@@ -51,9 +51,15 @@ class Drivers:
         return self._drivers.get(peer)
 
     def register(self, peer: bytes, service: str, registration: Registration) -> None:
-        """Note a driver; the same one again replaces itself. Raises Conflict for a name that another holds."""
+        """Note a driver; the same one again replaces itself. Raises Conflict for a name that another holds.
+
+        One that says again what it has said keeps its jobs: it may have been asked to, and have said it before.
+        """
         if not service or registration.pid <= 0:
             raise InvalidArgument("a registration needs a service name and a pid")
+        known = self._drivers.get(peer)
+        if known is not None and (known.pid, known.names) == (registration.pid, registration.names):
+            return
         for other in list(self._drivers.values()):
             if other.peer == peer or (other.service == service and other.pid == registration.pid):
                 self._forget(other)

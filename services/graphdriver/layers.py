@@ -39,7 +39,7 @@ BORROWED = "borrowed"
 def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> StorageDriver:
     """Return the driver of that name, or the best that works in ``directory``. Errors: DockyardError.
 
-    ``options``: those of overlay, as ``overlay.xino=on``.
+    ``options``: those of overlay, as ``overlay.index=on``.
     """
     overlay = Overlay([option.removeprefix("overlay.") for option in options])
     if name != "vfs" and overlay.works(directory):

@@ -25,7 +25,7 @@ WHOLE = "metacopy=off,redirect_dir=off,index=off"
 
 
 class Overlay:
-    """``options``: further ones of mount(8), as ``xino=on``."""
+    """``options``: further ones of mount(8), as ``index=on``."""
 
     name = "overlay"
     sparse = True

@@ -16,7 +16,7 @@ from typing import Any
 from shared.runtime import values
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
-__all__ = ["Config", "ConfigError", "load_config", "to_environ"]
+__all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "load_config", "to_environ"]
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
@@ -93,7 +93,9 @@ class Config:
         check=values.is_storage_driver,
     )
     storage_opt: tuple[str, ...] = setting(
-        (), "options of the storage driver; there is overlay.xino=on|off|auto", check=values.is_storage_option
+        (),
+        "options of the storage driver; there is overlay.index=on|off (on: hard links survive a change of their file)",
+        check=values.is_storage_option,
     )
     exec_driver: str = setting("crun", "the OCI runtime: crun or runc, or the path of one", letter="e")
     selinux_enabled: bool = setting(False, "refused: containers get no labels, and nobody shall believe they have")

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 STORAGE_DRIVERS = ("overlay", "vfs")
-STORAGE_OPTIONS = {"overlay.xino": ("on", "off", "auto")}
+STORAGE_OPTIONS = {"overlay.index": ("on", "off")}
 LABELS = ("user", "role", "type", "level")  # the parts of an SELinux context
 DOMAIN = re.compile(
     r"(?=.*[a-zA-Z])[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?"

@@ -51,6 +51,7 @@ class Stack:
             "DOCKER_CONFIG": str(directory / "docker-config"),
             **environ,
         }
+        self.arguments: list[str] = []  # of `dockyard up`
         self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -72,7 +73,7 @@ class Stack:
         script = 'ip link set lo up; exec "$@"'
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up"],
+                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

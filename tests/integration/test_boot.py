@@ -45,10 +45,15 @@ def test_ready_is_said_by_the_arbiter_after_an_answered_ping_and_stopping_at_the
 
 def test_ready_is_not_said_while_the_api_does_not_answer(new_stack: Callable[..., Any]) -> None:
     """The execdriver cannot start: there is no boot, and the API holds its answers back."""
-    stack = new_stack(DOCKYARD_EXEC_DRIVER="no-such-runtime")
+    stack = new_stack()
+    ini = stack.directory / "circus.ini"
+    shipped = (Path(__file__).parents[2] / "circus.ini").read_text()
+    broken = """python -c "raise SystemExit('broken on purpose')\""""
+    ini.write_text(shipped.replace("python -m services.execdriver", broken))
+    stack.arguments = ["--circus-ini", str(ini)]
     stack.launch()
     until(lambda: stack.said("STATUS=starting execdriver"), 30, stack.log())
-    until(lambda: stack.log().count("no-such-runtime is not installed") > 1, 30)
+    until(lambda: stack.log().count("broken on purpose") > 1, 30)
     assert not stack.said("READY=1")
     until(stack.ended, 60, "a part that fails for ever must end the stack")
     assert stack.process.returncode == 1

@@ -142,7 +142,7 @@ def test_labels_that_nobody_would_set_are_refused(config: Config) -> None:
 @ROOT_ONLY
 def test_a_named_storage_driver_that_cannot_work_says_why(config: Config) -> None:
     config.root.mkdir()
-    startup._storage(dataclasses.replace(config, storage_driver="overlay", storage_opt=("overlay.xino=on",)))
+    startup._storage(dataclasses.replace(config, storage_driver="overlay", storage_opt=("overlay.index=on",)))
     startup._storage(dataclasses.replace(config, storage_driver="vfs"))
     bad = dataclasses.replace(config, storage_driver="overlay", storage_opt=("overlay.nonesuch=1",))
     message = refusal(bad, "_storage")

@@ -176,3 +176,19 @@ def test_a_registration_that_is_refused(stack: Any, what: dict[str, Any], why: s
     stack.client.call(AwaitService(service="engine"))
     with register(stack, "impostor", **what) as driver:
         assert why in str(receive(driver).error())
+
+
+def test_a_driver_that_registers_again_keeps_its_jobs(stack: Any) -> None:
+    """It does when the engine's "register" crosses its own, as both come up at the same moment."""
+    with register(stack, "catchall", names=[], catchall=True) as driver:
+        stack.client.call(AwaitService(service="catchall"))
+        answers: list[bytes] = []
+        asking = threading.Thread(target=lambda: answers.append(stack.client.call_raw("unheard_of", b"{}", timeout=5)))
+        asking.start()
+        job = receive(driver)
+        registration = Registration(pid=os.getpid(), names=[], catchall=True)
+        driver.send_multipart(Frame(Kind.REGISTER, Header(name="catchall"), encode_body(registration)).parts())
+        driver.send_multipart(Frame(Kind.READY, Header(name="catchall")).parts())
+        driver.send_multipart(Frame.result(job.header, "heard").parts())
+        asking.join(6)
+        assert answers == [b'"heard"']

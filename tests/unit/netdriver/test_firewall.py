@@ -79,3 +79,19 @@ def test_a_refused_change_makes_the_whole_table_again() -> None:
     nft.refuses = ("add",)
     with pytest.raises(NftError):
         firewall.publish([WEB], "172.30.0.2")
+
+
+def test_without_icc_the_bridge_does_not_forward_to_itself() -> None:
+    forward = render("t", "b", SUBNET, {}, ip_masq=True, icc=False).partition("chain forward")[2]
+    assert 'iifname "b"' not in forward
+    assert 'iifname "b" accept' in render("t", "b", SUBNET, {}, ip_masq=True).partition("chain forward")[2]
+
+
+def test_one_that_is_not_enabled_removes_its_table_and_makes_none() -> None:
+    nft = FakeNft()
+    firewall = Firewall(nft, "b0", ip_masq=False, enabled=False)
+    firewall.rebuild(SUBNET)
+    assert nft.transactions == ["add table ip dockyard_b0\ndelete table ip dockyard_b0\n"]
+    firewall.publish([WEB], "172.30.0.2")  # of a lease from before
+    firewall.unpublish([WEB])
+    assert len(nft.transactions) == 1

@@ -63,3 +63,19 @@ def test_the_first_pool_that_overlaps_nothing_is_chosen() -> None:
     assert choose_subnet(taken) == IPv4Interface("10.30.0.1/16")
     with pytest.raises(Unavailable):
         choose_subnet(pool.network for pool in POOLS)
+
+
+@given(st.integers(20, 30), st.integers(0, 1 << 20))
+def test_a_part_gives_each_of_its_addresses_once_and_no_other(prefix_len: int, start: int) -> None:
+    gateway = IPv4Interface("10.9.8.1/20")
+    size = 1 << (32 - prefix_len)
+    whole = gateway.network
+    first = int(whole.network_address) + start * size % whole.num_addresses
+    part = IPv4Network((first, prefix_len))
+    pool = Pool(gateway, part)
+    pool.claim(IPv4Address("10.9.1.77"))  # a lease from before, inside or outside
+    forbidden = {gateway.ip, whole.network_address, whole.broadcast_address, IPv4Address("10.9.1.77")}
+    wanted = set(part) - forbidden
+    assert {pool.allocate() for _ in range(len(wanted))} == wanted
+    with pytest.raises(Unavailable):
+        pool.allocate()

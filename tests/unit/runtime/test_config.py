@@ -42,7 +42,7 @@ def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> 
         ('icc = "perhaps"', "icc: true or false is wanted, not 'perhaps'"),
         ('storage-driver = "aufs"', "storage-driver: 'aufs' is none of overlay, vfs"),
         ('storage-opt = ["dm.basesize=20G"]', "storage-opt: unknown option dm.basesize"),
-        ('storage-opt = ["overlay.xino=maybe"]', "storage-opt: overlay.xino is one of on, off, auto, not 'maybe'"),
+        ('storage-opt = ["overlay.index=maybe"]', "storage-opt: overlay.index is one of on, off, not 'maybe'"),
         ('registry-mirrors = ["ftp://mirror"]', "registry-mirrors: 'ftp://mirror': unsupported scheme 'ftp'"),
         ('registry-mirrors = ["http://mirror/v1"]', "unsupported path/query/fragment at end of the URI"),
         ('registry-mirrors = ["http://mirror?x=1"]', "unsupported path/query/fragment at end of the URI"),
@@ -82,7 +82,7 @@ def test_what_the_checks_let_pass() -> None:
         ({"firewall": "false", "ip-masq": "true"}, "--firewall=false with --ip-masq=true"),
         ({"bridge": "none", "fixed-cidr": "10.1.0.0/24"}, "--bridge=none & --fixed-cidr"),
         ({"bip": "10.2.0.1/16", "fixed-cidr": "10.1.0.0/24"}, "not inside the network of --bip"),
-        ({"storage-driver": "vfs", "storage-opt": "overlay.xino=on"}, "--storage-driver=vfs"),
+        ({"storage-driver": "vfs", "storage-opt": "overlay.index=on"}, "--storage-driver=vfs"),
     ],
 )
 def test_contradictions_are_refused(given: dict[str, object], message: str) -> None:
@@ -92,7 +92,7 @@ def test_contradictions_are_refused(given: dict[str, object], message: str) -> N
 
 
 def test_what_follows_from_a_setting_contradicts_nothing() -> None:
-    config = load_config({"firewall": False, "storage_opt": ["overlay.xino=off"]}, {})
+    config = load_config({"firewall": False, "storage_opt": ["overlay.index=off"]}, {})
     assert (config.ip_masq, config.storage_driver) == (False, "overlay")
     assert load_config({}, to_environ(config)) == config
 

@@ -1,0 +1,120 @@
+"""What the network settings do on a host of its own (see `rig`): fixed-cidr, icc, firewall."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.netdriver.netdriver import NetDriver
+from shared.protocol import AllocatePort, Conflict, Interface, InvalidArgument, Unavailable
+from tests.unit.netdriver.rig import (
+    HOST_ADDRESS,
+    WORLD_ADDRESS,
+    container,
+    die,
+    fetch,
+    ip,
+    make,
+    own_netns,
+    pings,
+    server,
+    shell,
+    want,
+)
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+LOCALNET = Path("/proc/sys/net/ipv4/conf/dockyard0/route_localnet")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Path]:
+    with own_netns(tmp_path):
+        yield tmp_path
+
+
+def go_by_the_host(one: Interface, address: str) -> None:
+    """Have a container send what is for ``address`` to the bridge's own MAC address: an isolated port may do that."""
+    mac = ip("-o link show dockyard0").split("link/ether ")[1].split()[0]
+    shell(f"nsenter --net={one.netns} ip neigh replace {address} lladdr {mac} dev eth0 nud permanent")
+
+
+def has_table() -> bool:
+    return (
+        subprocess.run(
+            ["nft", "list", "table", "ip", "dockyard_dockyard0"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+
+
+def test_addresses_come_from_fixed_cidr_alone(run: Path) -> None:
+    driver = make(run, bip="10.7.0.1/24", fixed_cidr="10.7.0.128/30")
+    found = [driver.allocate(want(number)) for number in range(1, 5)]
+    assert [one.address for one in found] == [f"10.7.0.{last}" for last in range(128, 132)]
+    assert {(one.gateway, one.prefix_len) for one in found} == {("10.7.0.1", 24)}
+    assert pings(found[0].netns, found[3].address)
+    with pytest.raises(Unavailable, match=r"no available IPv4 addresses in 10.7.0.128/30"):
+        driver.allocate(want(5))
+    driver.release(container(2), None)
+    assert driver.allocate(want(5)).address == "10.7.0.129"
+
+
+def test_without_bip_the_bridge_is_made_around_fixed_cidr(run: Path) -> None:
+    driver = make(run, fixed_cidr="10.31.7.0/24")
+    assert driver.init({}).subnet == "10.31.0.0/16"
+    assert driver.allocate(want(1)).address == "10.31.7.0"  # an address like any other in a /16
+
+
+def test_a_fixed_cidr_outside_the_bridges_network_is_a_conflict(run: Path) -> None:
+    ip("link add dockyard0 type bridge")
+    ip("address add 10.8.0.1/24 dev dockyard0")
+    with pytest.raises(Conflict, match=r"fixed-cidr 10.9.0.0/24 is not inside the bridge's network 10.8.0.0/24"):
+        make(run, fixed_cidr="10.9.0.0/24").init({})
+
+
+@pytest.mark.parametrize("icc", [True, False])
+def test_without_icc_there_is_no_way_by_the_host_either(run: Path, icc: bool) -> None:
+    driver = make(run, icc=icc)
+    one, two = driver.allocate(want(1)), driver.allocate(want(2, tcp80="8080"))
+    go_by_the_host(one, two.address)
+    go_by_the_host(two, one.address)
+    assert pings(one.netns, two.address) is icc
+    with server(two, "published"):
+        assert fetch(HOST_ADDRESS, 8080) == "published"
+    assert pings(one.netns, WORLD_ADDRESS)
+
+
+class TestWithoutFirewall:
+    @pytest.fixture
+    def driver(self, run: Path) -> NetDriver:
+        before = make(run)
+        before.allocate(want(9, tcp80="8080"))
+        assert has_table()
+        assert LOCALNET.read_text() == "1\n"
+        die(before)
+        driver = make(run, firewall=False, ip_masq=False)
+        driver.init({container(9): 1})
+        return driver
+
+    def test_there_are_no_rules_not_even_those_of_before(self, driver: NetDriver) -> None:
+        one, two = driver.allocate(want(1)), driver.allocate(want(2))
+        assert pings(one.netns, two.address)
+        assert not pings(one.netns, WORLD_ADDRESS)  # which knows no way back: nothing is masqueraded
+        assert not has_table()
+
+    def test_the_hosts_loopback_stays_out_of_reach(self, driver: NetDriver) -> None:
+        """A rule keeps containers away from it else."""
+        assert LOCALNET.read_text() == "0\n"
+
+    def test_a_port_is_refused_rather_than_not_published(self, driver: NetDriver) -> None:
+        with pytest.raises(InvalidArgument, match="cannot be published without rules: firewall = false"):
+            driver.allocate(want(1, tcp80="8081"))
+        driver.allocate(want(1))
+        with pytest.raises(InvalidArgument, match="firewall = false"):
+            driver.publish(AllocatePort(container=container(1), container_port=80, host_port="8081"))
+        driver.release(container(1), None)
+        driver.release(container(9), None)

@@ -1,0 +1,73 @@
+"""What the engine makes of settings: restart, registries, fixed-cidr."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from services.engine.registries import registry_config
+from shared.protocol import AwaitService, InspectNetwork, RestartPolicy, StartContainer, SystemInfo
+from shared.runtime.config import Config
+from tests.unit.engine.test_engine import create, status, until
+
+
+def reconfigure(stack: Any, **settings: object) -> None:
+    stack.config = dataclasses.replace(stack.config, **settings)
+    stack.restart_engine()
+    stack.client.call(AwaitService(service="engine"))
+
+
+def test_restart_policies_are_honoured_at_the_start_unless_told_not_to(stack: Any) -> None:
+    ended = create(stack, "ended", restart_policy=RestartPolicy(name="always"))
+    runs = create(stack, "runs", restart_policy=RestartPolicy(name="always"))
+    for container in (ended, runs):
+        stack.client.call(StartContainer(container=container))
+    del stack.world.running[ended]  # as after a power cut
+    reconfigure(stack, restart=False)
+    assert status(stack, ended).status == "exited"
+    assert status(stack, runs).status == "running"
+    assert set(stack.world.running) == {runs}
+    reconfigure(stack, restart=True)
+    until(stack, ended, "running")
+
+
+def test_info_tells_of_registries_and_that_containers_live_on(stack: Any) -> None:
+    reconfigure(
+        stack,
+        registry_mirrors=("https://mirror.example:5000", "http://second.example/"),
+        insecure_registries=("box:5000", "10.0.0.0/8"),
+    )
+    info = stack.client.call(SystemInfo())
+    assert info["LiveRestoreEnabled"] is True
+    assert info["RegistryConfig"] == {
+        "Mirrors": ["https://mirror.example:5000/", "http://second.example/"],
+        "InsecureRegistryCIDRs": ["10.0.0.0/8", "127.0.0.0/8"],
+        "IndexConfigs": {
+            "docker.io": {
+                "Name": "docker.io",
+                "Mirrors": ["https://mirror.example:5000/", "http://second.example/"],
+                "Secure": True,
+                "Official": True,
+            },
+            "box:5000": {"Name": "box:5000", "Mirrors": [], "Secure": False, "Official": False},
+        },
+    }
+
+
+def test_this_host_is_an_insecure_registry_always() -> None:
+    assert registry_config(Config())["InsecureRegistryCIDRs"] == ["127.0.0.0/8"]
+
+
+@pytest.mark.parametrize(("program", "name"), [("runc", "runc"), ("/opt/bin/crun", "crun")])
+def test_info_names_the_runtime(stack: Any, program: str, name: str) -> None:
+    reconfigure(stack, exec_driver=program)
+    info = stack.client.call(SystemInfo())
+    assert (info["DefaultRuntime"], info["Runtimes"]) == (name, {name: {"path": program}})
+
+
+def test_the_network_shows_where_addresses_come_from(stack: Any) -> None:
+    reconfigure(stack, fixed_cidr="192.0.2.128/25")
+    (pool,) = stack.client.call(InspectNetwork(network="bridge")).ipam["Config"]
+    assert pool == {"Subnet": "192.0.2.0/24", "IPRange": "192.0.2.128/25", "Gateway": "192.0.2.1"}
