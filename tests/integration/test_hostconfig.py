@@ -137,8 +137,8 @@ TABLE: dict[str, Inside | Limit | Refused | Elsewhere] = {
     "Mounts": Inside([{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": MB}}], "df -k /t", " 1024 "),
     "Tmpfs": Inside({"/t": "size=2m,exec"}, "mount | grep ' /t '", r"nosuid,nodev(?!.*noexec).*size=2048k"),
     "ShmSize": Inside(3 * MB, "df -k /dev/shm", " 3072 "),
-    "VolumeDriver": Refused("nfs", 501, "VolumeDriver"),
-    "VolumesFrom": Refused(["x"], 501, "VolumesFrom"),
+    "VolumeDriver": Elsewhere("tests/integration/test_hostconfig.py::test_a_volume_driver_that_is_not_there"),
+    "VolumesFrom": Refused(["x"], 400, "No such container: x"),
     "StorageOpt": Refused({"size": "1G"}, 501, "StorageOpt"),
     # -- names and network
     "Dns": Inside(["192.0.2.53"], "cat /etc/resolv.conf", "^nameserver 192.0.2.53$"),
@@ -223,3 +223,11 @@ def test_a_cgroup_of_its_own_above_the_container(stack: Any, parent: str, place:
     finally:
         for path in cgroup_directories(f"{name}-other"):
             path.rmdir()
+
+
+def test_a_volume_driver_that_is_not_there(stack: Any) -> None:
+    host = {"VolumeDriver": "nonesuch", "Binds": ["data:/data"]}
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": host}
+    status, answer = request(stack, "POST", "/containers/create", body)
+    assert status >= 400, answer
+    assert "nonesuch" in answer["message"]
