@@ -171,13 +171,16 @@ def test_jobs_that_are_followed_are_shown_as_they_end(stack: Any) -> None:
         assert process.stdout is not None
         reader = threading.Thread(target=lambda: seen.extend(map(json.loads, process.stdout or io.StringIO())))
         reader.start()
-        stack.docker("create", "--name", "first", "busybox")
-        until(lambda: any(job["name"] == "create" and job["status"] == 0 for job in seen))
-        stack.docker("create", "--name", "first", "busybox", check=False)
-        until(lambda: any(job["name"] == "create" and job["status"] == 1 for job in seen))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-        reader.join()
+        try:
+            stack.docker("create", "--name", "first", "busybox")
+            until(lambda: any(job["name"] == "create" and job["status"] == 0 for job in seen))
+            stack.docker("create", "--name", "first", "busybox", check=False)
+            until(lambda: any(job["name"] == "create" and job["status"] == 1 for job in seen))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+        finally:
+            process.kill()  # it would be waited for without end
+            reader.join()
     assert len({job["id"] for job in seen}) == len(seen)
 
 
