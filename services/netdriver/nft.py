@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 
 from shared.protocol import DockyardError
 
 __all__ = ["Nft", "NftError"]
+
+FD_SETSIZE = 1024  # select(2)
 
 
 class NftError(DockyardError):
@@ -17,10 +20,13 @@ class NftError(DockyardError):
 class Nft:
     """The rules of the network namespace in which this was made. Thread-safe.
 
-    Raises NftError if the library (Debian: libnftables1) is missing.
+    Raises NftError if the library (Debian: libnftables1) is missing, or if it is made so late that its socket would
+    have a descriptor of 1024 or more: the library waits by select(2), and would abort the process.
     """
 
     def __init__(self) -> None:
+        if _next_descriptor() >= FD_SETSIZE:
+            raise NftError(f"nftables: too many descriptors are open, {FD_SETSIZE} are the limit of libnftables")
         try:
             self._library = ctypes.CDLL("libnftables.so.1")
         except OSError as error:
@@ -47,3 +53,10 @@ class Nft:
         if status != 0:
             raise NftError(f"nftables: {error.decode(errors='replace').strip()}")
         return output.decode()
+
+
+def _next_descriptor() -> int:
+    """Return the descriptor that would be opened next."""
+    descriptor = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    os.close(descriptor)
+    return descriptor

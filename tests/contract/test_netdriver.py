@@ -79,6 +79,31 @@ def netdriver(run: Path) -> NetDriver:
     return driver
 
 
+LATE_CONTEXT = """
+import os, resource
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+from services.netdriver.nft import Nft, NftError
+early = Nft()
+held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+print(early.run("add table ip early; list tables").strip())
+try:
+    Nft()
+except NftError as error:
+    print(error)
+"""
+
+
+def test_only_a_context_made_before_a_thousand_descriptors_works_and_the_other_is_an_error() -> None:
+    """libnftables waits by select(2): with a descriptor of 1024 or more it would abort the process."""
+    command = ["unshare", "--net", sys.executable, "-c", LATE_CONTEXT]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    early, late = result.stdout.splitlines()
+    assert early == "table ip early"
+    assert "descriptors" in late
+
+
 def elements(table: str = TABLE) -> set[tuple[str | int, ...]]:
     """Return the published ports the kernel knows: ([host ip,] protocol, host port, address, container port)."""
     found = set()
