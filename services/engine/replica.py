@@ -13,7 +13,7 @@ from typing import Any
 from services.engine.container import Container, Containers
 from services.engine.events import Events
 from services.engine.execs import Execs
-from services.engine.handlers import containers, images, networks, system
+from services.engine.handlers import containers, exec, images, networks, system, volumes
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
@@ -25,13 +25,16 @@ from shared.protocol import (
     Bridge,
     ImageHistory,
     InspectContainer,
+    InspectExec,
     InspectImage,
     InspectNetwork,
+    InspectVolume,
     Job,
     ListContainers,
     ListImages,
     ListJobs,
     ListNetworks,
+    ListVolumes,
     Ping,
     SystemInfo,
     SystemVersion,
@@ -43,8 +46,8 @@ from shared.runtime.config import Config
 __all__ = ["Replica", "reading_jobs"]
 
 JOBS: tuple[type[Job[Any]], ...] = (
-    ListContainers, InspectContainer, ListImages, InspectImage, ImageHistory, ListNetworks, InspectNetwork, ListJobs,
-    SystemInfo, SystemVersion, Ping,
+    ListContainers, InspectContainer, InspectExec, ListImages, InspectImage, ImageHistory, ListNetworks, InspectNetwork,
+    ListVolumes, InspectVolume, ListJobs, SystemInfo, SystemVersion, Ping,
 )  # fmt: skip
 WARNING = "WARNING: the engine does not answer; this is what its records say"
 
@@ -91,7 +94,7 @@ class _Graph:
 def reading_jobs() -> Handlers[Any]:
     """Return the handlers of `JOBS`, each on records that are up to date."""
     found: Handlers[Any] = Handlers()
-    tables = Handlers[Any](containers.jobs, images.jobs, networks.jobs, system.jobs)
+    tables = Handlers[Any](*(noun.jobs for noun in (containers, exec, images, networks, system, volumes)))
     for kind in JOBS:
         found.handles(kind)(_fresh(tables[job_name(kind)]))
     return found

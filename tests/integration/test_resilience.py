@@ -147,7 +147,15 @@ def test_a_frozen_engine_does_not_freeze_who_only_looks(stack: Any) -> None:
     (engine,) = stack.pids("engine")
     os.kill(engine, signal.SIGSTOP)
     try:
-        for verb in (["ps"], ["inspect", "counter"], ["images"], ["version"], ["info"], ["network", "ls"]):
+        for verb in (
+            ["ps"],
+            ["inspect", "counter"],
+            ["images"],
+            ["version"],
+            ["info"],
+            ["network", "ls"],
+            ["volume", "ls"],
+        ):
             began = time.monotonic()
             shown = stack.docker(*verb)
             assert time.monotonic() - began < 2.5, verb
