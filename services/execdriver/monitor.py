@@ -190,7 +190,7 @@ def count_sockets(bundle: Bundle) -> int:
     with suppress(FileNotFoundError):
         for descriptor in Path(f"/proc/{bundle.monitor_pid()}/fd").iterdir():
             with suppress(FileNotFoundError):
-                count += os.readlink(descriptor).startswith("socket:")
+                count += str(descriptor.readlink()).startswith("socket:")
     return count
 
 

@@ -91,7 +91,7 @@ def shell(command: str) -> str:
 
 
 def pings(netns: str, address: str) -> bool:
-    command = ["nsenter", f"--net={netns}", "busybox", "ping", "-c1", "-W1", address]
+    command = ["nsenter", f"--net={netns}", "busybox", "ping", "-c3", "-i0.5", "-W1", address]
     return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
 
 
