@@ -107,9 +107,8 @@ def echo_driver(run: Path) -> Iterator[None]:
 
 def frozen(run: Path, service: str) -> AbstractContextManager[None]:
     """Stop a driver (SIGSTOP) for a while: what does not need it shall not be slower."""
-    (pid,) = [
-        found.pid for found in Client(engine_endpoint(run), "bench").call(ListServices()) if found.service == service
-    ]
+    with closing(Client(engine_endpoint(run), "bench")) as client:
+        (pid,) = [found.pid for found in client.call(ListServices()) if found.service == service]
     stack = ExitStack()
     os.kill(pid, signal.SIGSTOP)
     stack.callback(os.kill, pid, signal.SIGCONT)
