@@ -165,9 +165,8 @@ def _words(value: list[str] | str | None) -> list[str] | None:
 
 
 def merge_environment(image: list[str], given: list[str]) -> list[str]:
-    """Merge by variable: the request's value wins; a name without ``=`` removes it."""
-    merged = {entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}
-    return [entry for entry in merged.values() if "=" in entry]
+    """Merge by variable: the request's entry wins, be it a name without ``=`` (the process then has no such variable)."""
+    return list({entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}.values())
 
 
 def _command_line(config: ContainerConfig) -> list[str]:
