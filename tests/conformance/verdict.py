@@ -55,7 +55,11 @@ def outcomes(report: Path) -> dict[str, str]:
         path = case.get("classname", "").split(".")
         module = next((index for index, part in enumerate(path) if part.endswith("_test")), None)
         # a file that cannot be imported has no class: its own dotted path is the test's name
-        name = str(case.get("name")) if module is None else "::".join([path[module] + ".py", *path[module + 1 :], str(case.get("name"))])
+        name = (
+            str(case.get("name"))
+            if module is None
+            else "::".join([path[module] + ".py", *path[module + 1 :], str(case.get("name"))])
+        )
         outcome = _outcome(case)
         if found.get(name) != FAILED:
             found[name] = outcome
