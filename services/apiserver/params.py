@@ -120,7 +120,7 @@ def drop_nulls(value: Any) -> Any:
 
 
 def decode(value: Any, kind: type[T]) -> T:
-    """Return a decoded JSON value as a ``kind``, whatever the case of names; members that it does not have are ignored."""
+    """Return a JSON value as a ``kind``, whatever the case of its names; members that it does not have are ignored."""
     try:
         return msgspec.convert(respelled(drop_nulls(value), kind), kind)
     except (msgspec.ValidationError, RecursionError) as error:

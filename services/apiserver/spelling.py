@@ -20,13 +20,13 @@ def member(body: dict[str, Any], name: str) -> Any:
     return next((value for key, value in body.items() if key.lower() == name.lower()), None)
 
 
-def respelled(value: Any, kind: type[Any]) -> Any:
-    """Return a decoded JSON value with the members of its structs spelled as those of ``kind``."""
+def respelled(value: Any, kind: Any) -> Any:
+    """Return a decoded JSON value with the members of its structs spelled as those of ``kind``, a Struct."""
     return _respelled(value, _shape(kind))
 
 
 @functools.cache
-def _shape(kind: type[Any]) -> Type:
+def _shape(kind: Any) -> Type:
     return type_info(kind)
 
 
@@ -52,5 +52,6 @@ def _respelled(value: Any, shape: Type) -> Any:
 
 
 def _holds(value: Any, shape: Type) -> bool:
-    kinds = {dict: (StructType, DictType), list: (ListType,)}
-    return isinstance(shape, kinds.get(type(value), ()))
+    if isinstance(value, dict):
+        return isinstance(shape, StructType | DictType)
+    return isinstance(value, list) and isinstance(shape, ListType)

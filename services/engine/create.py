@@ -165,7 +165,7 @@ def _words(value: list[str] | str | None) -> list[str] | None:
 
 
 def merge_environment(image: list[str], given: list[str]) -> list[str]:
-    """Merge by variable: the request's entry wins, be it a name without ``=`` (the process then has no such variable)."""
+    """Merge by variable: the request's entry wins, be it a name without ``=`` (the process then has none such)."""
     return list({entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}.values())
 
 

@@ -111,8 +111,9 @@ def run_suite(stack: Stack, python: Path, source: Path, files: list[str], names:
     """Run the files in the stack's network namespace; the report is all that counts."""
     assert stack.process is not None
     home, temporary = stack.directory / "home", stack.directory / "tmp"
-    for directory in (home, temporary):
-        directory.mkdir()
+    for directory in (home / ".docker", temporary):
+        directory.mkdir(parents=True)
+    (home / ".docker" / "config.json").write_text("{}")  # without one the suite writes into its working directory
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "LC_ALL", "TERM"}}
     command = ["nsenter", f"--net=/proc/{stack.process.pid}/ns/net", str(python), "-m", "pytest"]
     command += ["-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT}", f"--junitxml={report}", "-v"]

@@ -18,7 +18,7 @@ __all__ = ["finish_removal", "remove"]
 
 
 async def remove(engine: Engine, container: Container, *, force: bool, volumes: bool = False) -> None:
-    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs, or will, not ``force``)."""
+    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs, and not ``force``)."""
     await engine.router.uninterrupted(_remove_checked(engine, container, force, volumes))
 
 

@@ -1,4 +1,4 @@
-"""Restart policies: a container that will run again is `restarting` from its exit on, and is treated as one that runs."""
+"""Restart policies: a container that will run again is `restarting` from its exit on, and counts as one that runs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from shared.protocol import (
     RuntimeStarted,
     StartContainer,
     StopContainer,
+    UnmountLayer,
     WaitContainer,
 )
 from tests.unit.engine.test_engine import create, status, until
@@ -49,7 +50,11 @@ def test_who_waited_for_the_exit_finds_it_restarting(stack: Any) -> None:
     container = create(stack, restart_policy=ALWAYS)
     stack.client.call(StartContainer(container=container))
     waits, holding, seen = threading.Event(), threading.Event(), []
-    stack.world.script["layer_unmount"] = lambda job: None if holding.wait(5) else None
+
+    def hold(job: UnmountLayer) -> None:
+        holding.wait(5)
+
+    stack.world.script["layer_unmount"] = hold
 
     def wait() -> None:
         stack.client.call(WaitContainer(container=container), on_status=lambda output: waits.set())
