@@ -1,7 +1,7 @@
 """hello: a driver of one's own, in a language of one's own: ZeroMQ and JSON are all it needs (docs/protocol.md).
 
-    python docs/examples/hello.py &            # of the stack whose run directory is $DOCKYARD_RUN
-    dockyard job hello --env who=you
+python docs/examples/hello.py &            # of the stack whose run directory is $DOCKYARD_RUN
+dockyard job hello --env who=you
 """
 
 import json

@@ -11,6 +11,7 @@ from shared.protocol import (
     ContainerConfig,
     CreateContainer,
     DeletedImage,
+    InspectImage,
     InvalidArgument,
     ListImages,
     NotFound,
@@ -115,3 +116,16 @@ def test_another_platform_is_no_such_image(stack: Any, platform: str) -> None:
 def test_what_is_no_platform_is_refused(stack: Any, platform: str) -> None:
     with pytest.raises(InvalidArgument):
         ask(stack, platform)
+
+
+@pytest.mark.parametrize("ref", ["UPPER", "a b", "-x", "x:ta g"])
+def test_what_cannot_be_a_reference_is_not_looked_for(stack: Any, ref: str) -> None:
+    """Who gets `not found` pulls; `docker inspect` goes on with networks and volumes after these words."""
+    with pytest.raises(InvalidArgument, match="invalid reference format"):
+        stack.client.call(InspectImage(image=ref))
+
+
+@pytest.mark.parametrize("ref", ["nothing", "sha256:" + "1" * 64, "1" * 64, "abcdef"])
+def test_what_is_not_there_is_not_found(stack: Any, ref: str) -> None:
+    with pytest.raises(NotFound, match=f"No such image: {ref}"):
+        stack.client.call(InspectImage(image=ref))
