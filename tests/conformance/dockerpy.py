@@ -46,10 +46,10 @@ def main() -> int:
         print(f"make conformance: set DOCKERPY_SRC to a checkout of docker-py {VERSION}", file=sys.stderr)
         return 2
     python = environment(source)
-    with running_stack() as stack:
+    with running_stack() as stack, shared_mount(stack.directory / "tmp") as temporary:
         load_images(stack)
         report = stack.directory / "report.xml"
-        run_suite(stack, python, source, [str(file) for file in options.files], options.k, report)
+        run_suite(stack, python, source, suite_arguments(options, report), temporary)
         found = outcomes(report)
     counts = {outcome: list(found.values()).count(outcome) for outcome in sorted(set(found.values()))}
     print("conformance:", ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
@@ -107,19 +107,33 @@ def load_images(stack: Stack) -> None:
     stack.docker("rm", "alpine")
 
 
-def run_suite(stack: Stack, python: Path, source: Path, files: list[str], names: str, report: Path) -> None:
-    """Run the files in the stack's network namespace; the report is all that counts."""
+@contextmanager
+def shared_mount(directory: Path) -> Iterator[Path]:
+    """Make a directory from which mounts propagate, whatever the host's root is: the suite binds it ``rshared``."""
+    directory.mkdir()
+    subprocess.run(["mount", "--bind", directory, directory], check=True)
+    try:
+        subprocess.run(["mount", "--make-rshared", directory], check=True)
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def suite_arguments(options: argparse.Namespace, report: Path) -> list[str]:
+    chosen = ["-k", options.k] if options.k else []
+    settings = ["-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT}", f"--junitxml={report}", "-v"]
+    return [*settings, *chosen, *(f"tests/integration/{file}" for file in options.files)]
+
+
+def run_suite(stack: Stack, python: Path, source: Path, arguments: list[str], temporary: Path) -> None:
+    """Run pytest in the stack's network namespace; the report is all that counts."""
     assert stack.process is not None
-    home, temporary = stack.directory / "home", stack.directory / "tmp"
-    for directory in (home / ".docker", temporary):
-        directory.mkdir(parents=True)
+    home = stack.directory / "home"
+    (home / ".docker").mkdir(parents=True)
     (home / ".docker" / "config.json").write_text("{}")  # without one the suite writes into its working directory
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "LC_ALL", "TERM"}}
-    command = ["nsenter", f"--net=/proc/{stack.process.pid}/ns/net", str(python), "-m", "pytest"]
-    command += ["-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT}", f"--junitxml={report}", "-v"]
-    command += [f"tests/integration/{file}" for file in files]
     subprocess.run(
-        [*command, "-k", names] if names else command,
+        ["nsenter", f"--net=/proc/{stack.process.pid}/ns/net", str(python), "-m", "pytest", *arguments],
         cwd=source,
         env={
             **kept,
