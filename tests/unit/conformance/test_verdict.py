@@ -14,10 +14,10 @@ REPORT = """<?xml version="1.0" encoding="utf-8"?>
 <testcase classname="tests.integration.api_test.RunTest" name="test_good"/>
 <testcase classname="tests.integration.api_test.RunTest" name="test_bad"><failure message="no">…</failure></testcase>
 <testcase classname="tests.integration.api_test.RunTest" name="test_untidy"/>
-<testcase classname="tests.integration.api_test.RunTest" name="test_untidy"><error message="teardown">…</error></testcase>
+<testcase classname="tests.integration.api_test.RunTest" name="test_untidy"><error/></testcase>
 <testcase classname="tests.integration.api_test.RunTest" name="test_later"><skipped/></testcase>
 <testcase classname="tests.integration.api_test.RunTest" name="test_odd"><skipped type="xfail"/></testcase>
-<testcase classname="" name="tests.integration.broken_test"><error message="collection failure">…</error></testcase>
+<testcase classname="" name="tests.integration.broken_test"><error/></testcase>
 </testsuite></testsuites>
 """
 PREFIX = "api_test.py::RunTest::"
