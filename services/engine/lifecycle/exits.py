@@ -24,7 +24,7 @@ def note_exit(engine: Engine, container: Container, code: int, exited_at: float,
     record.finished = int(exited_at * 1e9)
     record.exited_generation = record.generation
     record.pid = 0
-    await_restart(container)
+    await_restart(engine, container)
     end_health(container)
     lasted = str(max(0, record.finished - record.started) // 1_000_000_000)
     with engine.store.transaction():

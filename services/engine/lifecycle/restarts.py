@@ -22,8 +22,11 @@ log = logging.getLogger("dockyard.engine")
 RESTART_DELAY, RESTART_DELAY_LIMIT, RESTART_RESET = 0.1, 60.0, 10.0  # seconds
 
 
-def await_restart(container: Container) -> None:
-    """Have the policy say, at an exit, whether the container runs again: if so it is `restarting` from then on."""
+def await_restart(engine: Engine, container: Container) -> bool:
+    """Have the policy say, at an exit, whether the container runs again: if so it is `restarting` from then on.
+
+    The caller saves it.
+    """
     record = container.record
     policy = record.host_config.restart_policy
     wanted = {
@@ -33,20 +36,20 @@ def await_restart(container: Container) -> None:
         and (policy.maximum_retry_count == 0 or record.restart_count < policy.maximum_retry_count),
     }.get(policy.name, False)
     if not wanted or record.stopped_by_user or record.status is not Status.EXITED:
-        return
+        return False
     if not engine.config.restart and record.finished < (engine.booted_at or math.inf):
-        return  # it ended while no engine watched
+        return False  # it ended while no engine watched
     lasted = (record.finished - record.started) / 1e9
     container.restart_delay = (
         RESTART_DELAY if lasted >= RESTART_RESET else min(RESTART_DELAY_LIMIT, container.restart_delay * 2)
     ) or RESTART_DELAY
     record.change(Change.AWAIT_RESTART)
+    return True
 
 
 def consider_restart(engine: Engine, container: Container) -> None:
     """Start a container again after its delay, if its policy wants that. May be called again."""
-    if container.record.status is Status.EXITED:
-        await_restart(container)
+    if await_restart(engine, container):
         engine.save(container)
     if container.record.status is Status.RESTARTING and container.restart is None:
         container.restart = engine.router.spawn(_restart_later(engine, container))
