@@ -72,14 +72,15 @@ async def _restart_later(engine: Engine, container: Container) -> None:
 
 
 def resume_restarts(engine: Engine) -> None:
-    """At boot: start what its policy wants running; nothing with ``restart = false``."""
+    """At boot: start what its policy wants running, or was about to be; nothing with ``restart = false``."""
     for container in engine.containers:
         record = container.record
-        if record.status is Status.RESTARTING:
+        pending = record.status is Status.RESTARTING
+        if pending:
             record.change(Change.GIVE_UP_RESTART)
             engine.save(container)
         wanted = record.status is Status.EXITED and record.host_config.restart_policy.name != "on-failure"
-        if wanted and engine.config.restart:
+        if (wanted or pending) and engine.config.restart:
             consider_restart(engine, container)
 
 

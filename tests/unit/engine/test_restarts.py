@@ -28,9 +28,9 @@ from tests.unit.engine.test_engine import create, status, until
 ALWAYS = RestartPolicy(name="always")
 
 
-def waits(stack: Any) -> str:
+def waits(stack: Any, policy: RestartPolicy = ALWAYS) -> str:
     """Make a container that has exited and waits for its restart."""
-    container = create(stack, restart_policy=ALWAYS)
+    container = create(stack, restart_policy=policy)
     stack.client.call(StartContainer(container=container))
     tries: list[RuntimeStart] = []
 
@@ -112,3 +112,13 @@ def test_a_stop_does_not_come_between_a_restart_and_its_start(stack: Any) -> Non
     stopping.join(10)
     until(stack, container, "exited")
     assert not stack.world.running
+
+
+@pytest.mark.parametrize("policy", [ALWAYS, RestartPolicy(name="on-failure")])
+def test_an_engine_that_comes_back_goes_on_with_it(stack: Any, policy: RestartPolicy) -> None:
+    """It was decided at the exit: that the engine was away meanwhile changes nothing."""
+    container = waits(stack, policy)
+    stack.stop_engine()
+    del stack.world.script["runtime_start"]
+    stack.start_engine()
+    until(stack, container, "running")
