@@ -90,17 +90,16 @@ class Drivers:
         for driver in list(self._drivers.values()):
             self._forget(driver)
 
-    def heard(self, peer: bytes) -> bool:
-        """Note a sign of life; False if the peer is not registered."""
+    def heard(self, peer: bytes) -> None:
+        """Note a sign of life, if the peer is a driver: anything that it sends is one."""
         driver = self._drivers.get(peer)
         if driver is None:
-            return False
+            return
         driver.heard = time.monotonic()
         if driver.silent:
             log.info("service answers again name=%s pid=%d", driver.service, driver.pid)
             driver.silent = False
             self.changed()
-        return True
 
     def check_silence(self, limit: float) -> None:
         """Give up on drivers that have not been heard for ``limit`` seconds; they may come back."""

@@ -20,6 +20,7 @@ from services.engine.handlers import all_jobs
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
+from services.engine.prepared import Prepared
 from services.engine.router import Router
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
@@ -47,6 +48,7 @@ class Engine:
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
         self.volumes = Volumes(store, self.containers)
+        self.prepared = Prepared(store)
         self.booted = asyncio.Event()
         self.booted_at = 0  # nanoseconds since the epoch; 0 until then
         self.bridge: Bridge | None = None

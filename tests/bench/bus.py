@@ -8,21 +8,35 @@ broker), and `containers` with 1,000 records.
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import zmq
 
 from shared.bus.client import Client
 from shared.bus.sockets import dealer, engine_endpoint
-from shared.protocol import Caller, Frame, Header, Kind, ListCommands, Registration, encode_body, new_id
+from shared.protocol import (
+    Caller,
+    ContainerConfig,
+    CreateContainer,
+    Frame,
+    Header,
+    Kind,
+    ListCommands,
+    ListServices,
+    Registration,
+    RemoveContainer,
+    encode_body,
+    new_id,
+)
 
-__all__ = ["echo_driver", "report", "round_trips"]
+__all__ = ["ECHO", "echo_driver", "frozen", "main", "report", "round_trips"]
 
 CLIENTS = 8
 ECHO = "bench_echo"
@@ -82,14 +96,46 @@ def serve(run: Path) -> None:
 @contextmanager
 def echo_driver(run: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "tests.bench.bus", str(run)]
-    client = Client(engine_endpoint(run), "bench")
-    with subprocess.Popen(command) as process:
+    with closing(Client(engine_endpoint(run), "bench")) as client, subprocess.Popen(command) as process:
         try:
             while ECHO not in client.call(ListCommands()):
                 time.sleep(0.05)
             yield
         finally:
             process.kill()
+
+
+def frozen(run: Path, service: str) -> AbstractContextManager[None]:
+    """Stop a driver (SIGSTOP) for a while: what does not need it shall not be slower."""
+    with closing(Client(engine_endpoint(run), "bench")) as client:
+        (pid,) = [found.pid for found in client.call(ListServices()) if found.service == service]
+    stack = ExitStack()
+    os.kill(pid, signal.SIGSTOP)
+    stack.callback(os.kill, pid, signal.SIGCONT)
+    return stack
+
+
+@contextmanager
+def records(run: Path, count: int) -> Iterator[None]:
+    """Have ``count`` containers more that were never started."""
+    with closing(Client(engine_endpoint(run), "bench")) as client, ExitStack() as stack:
+        for _ in range(count):
+            made = client.call(CreateContainer(config=ContainerConfig(image="busybox", cmd=["true"])))
+            stack.callback(client.call, RemoveContainer(container=made.id))
+        yield
+
+
+def main(run: Path) -> None:
+    print("\njobs through the broker, 8 clients")
+    report(run, "ping")
+    with echo_driver(run):
+        report(run, ECHO)
+        with frozen(run, "execdriver"):
+            report(run, ECHO, title=f"{ECHO}, execdriver stopped")
+    with records(run, 1000):
+        report(run, "containers", b'{"all":true}', title="containers, 1,000 records")
+        with frozen(run, "execdriver"):
+            report(run, "containers", b'{"all":true}', title="containers, execdriver stopped")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench import bus
 from tests.integration.conftest import Stack, until
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/hello.py"
@@ -68,3 +70,17 @@ def test_the_arbiter_starts_it_and_starts_it_again(new_stack: Callable[..., Stac
     row = next(line for line in stack.dockyard("ps").stdout.splitlines() if line.startswith("greeter"))
     os.kill(int(row.split()[1]), signal.SIGKILL)
     assert until(lambda: stack.dockyard("job", "hello", check=False).stdout == "hello, world\n")
+
+
+def test_a_stopped_driver_slows_nothing_that_does_not_need_it(stack: Stack) -> None:
+    for number in range(20):
+        stack.docker("create", "--name", f"c{number}", "busybox", "true")
+
+    def p50(name: str, body: bytes) -> float:
+        return statistics.median(bus.round_trips(stack.run, name, body, seconds=1.5)[1])
+
+    asked = {"ping": b"{}", "containers": b'{"all":true}', "version": b"{}"}
+    before = {name: p50(name, body) for name, body in asked.items()}
+    with bus.frozen(stack.run, "execdriver"), bus.frozen(stack.run, "netdriver"):
+        for name, body in asked.items():
+            assert p50(name, body) < 4 * before[name] + 5  # milliseconds: of a busy machine, and not of a timeout
