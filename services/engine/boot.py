@@ -16,6 +16,7 @@ from services.engine.drivers import Driver
 from services.engine.health import note_health
 from services.engine.lifecycle.execs import reconcile_execs
 from services.engine.lifecycle.exits import note_exit, settle
+from services.engine.lifecycle.networks import restore_interfaces
 from services.engine.lifecycle.pause import note_paused
 from services.engine.lifecycle.removal import finish_removal
 from services.engine.lifecycle.restarts import resume_restarts
@@ -116,9 +117,16 @@ async def _open_api(engine: Engine, driver: Driver) -> None:
 
 
 async def _init_network(engine: Engine) -> None:
-    held = {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
-    engine.bridge = await engine.call(InitNetworkDriver(containers=held))
+    async with engine.networks.lock:
+        held = [c.record for c in engine.containers if c.record.running or c.record.unsettled]
+        job = InitNetworkDriver(
+            containers={record.id: record.generation for record in held},
+            networks=engine.networks.made(),
+            connected={record.id: [place.network for place in record.endpoints.values()] for record in held},
+        )
+        engine.bridge = await engine.call(job)
     engine.store.remember("bridge", engine.bridge)
+    await restore_interfaces(engine)
 
 
 async def _collect_graph(engine: Engine) -> None:
@@ -173,7 +181,7 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
         entry = None  # of an earlier start
     if entry is not None and _was_interrupted(record):
         record.pid = entry.pid
-        record.interface = (await engine.call(ListInterfaces())).get(record.id)
+        record.note_interfaces((await engine.call(ListInterfaces(container=record.id))).get(record.id, []))
         note_start(engine, container)
     if record.status is Status.REMOVING:
         engine.router.spawn(finish_removal(engine, container))

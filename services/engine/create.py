@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.container import Container
+from services.engine.endpoints import asked_endpoints
 from services.engine.health import merge_healthcheck
 from services.engine.host import facts
 from services.engine.hostconfig import check_port, complete_host_config
@@ -20,7 +21,7 @@ from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
 from services.engine.names import random_name
 from services.engine.platform import check_platform
-from services.engine.record import ContainerRecord
+from services.engine.record import VERSION, ContainerRecord
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
     ContainerConfig,
@@ -28,7 +29,6 @@ from shared.protocol import (
     CreateContainer,
     CreateLayer,
     DockyardError,
-    EndpointSettings,
     HostConfig,
     Image,
     InvalidArgument,
@@ -69,7 +69,8 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
         args=args,
         config=config,
         host_config=host_config,
-        endpoint=_endpoint(job, host_config),
+        endpoints=asked_endpoints(engine, job, host_config),
+        version=VERSION,
     )
     engine.containers.reserve(name, container_id)
     await engine.router.uninterrupted(_add(engine, Container(record), image, planned))
@@ -176,21 +177,3 @@ def _command_line(config: ContainerConfig) -> list[str]:
     if not args:
         raise InvalidArgument("no command specified")
     return args
-
-
-def _endpoint(job: CreateContainer, host_config: HostConfig) -> EndpointSettings | None:
-    """Return what was asked of the container's network; one network that the engine has can be asked for here."""
-    asked = (job.networking_config.endpoints_config if job.networking_config else None) or {}
-    if len(asked) > 1:
-        raise InvalidArgument("Container cannot be connected to network endpoints: " + ", ".join(asked))
-    endpoint = next(iter(asked.values()), None)
-    if endpoint is not None and job.config.mac_address and endpoint.mac_address not in ("", job.config.mac_address):
-        raise InvalidArgument(
-            "the container-wide MAC address must match the endpoint-specific MAC address, or be left empty"
-        )
-    if endpoint is not None and ((endpoint.ipam_config or {}).get("IPv4Address") or endpoint.aliases):
-        raise InvalidArgument(
-            f"user specified IP address and aliases are supported on user defined networks only, "
-            f"not on {host_config.network_mode}"
-        )
-    return endpoint

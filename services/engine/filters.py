@@ -93,8 +93,10 @@ def _port(record: ContainerRecord, value: str, published: bool) -> bool:
 
 
 def _network(engine: Engine, record: ContainerRecord, value: str) -> bool:
-    mode = record.host_config.network_mode
-    return value in (mode, engine.networks.id_of(mode))
+    return any(
+        value == name or ((network := place.network or engine.networks.id_of(name)).startswith(value) and network)
+        for name, place in record.endpoints.items()
+    )
 
 
 TESTS: dict[str, Test] = {

@@ -25,6 +25,7 @@ from shared.protocol import (
     NotImplementedByUs,
     RestartPolicy,
     capability_names,
+    is_user_defined,
     joined_container,
     parse_security_options,
 )
@@ -57,7 +58,10 @@ def complete_host_config(engine: Engine, config: ContainerConfig, given: HostCon
     warnings = check_resources(made, sysinfo())
     for check in CHECKS:
         check(made)
-    made.links = resolve_links(engine, made.links or []) or None
+    if is_user_defined(made.network_mode):
+        made.links = None  # they are the endpoint's: names that its DNS server knows
+    else:
+        made.links = resolve_links(engine, made.links or []) or None
     warnings += _security(made, sysinfo())
     if made.cpu_percent:
         warnings.append("linux does not support CPU percent. Percent discarded.")

@@ -10,13 +10,10 @@ from services.engine import links
 from services.engine.container import Container
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
-    AllocateInterface,
     Conflict,
     HostConfig,
     Interface,
     InvalidArgument,
-    NotFound,
-    PortBinding,
     RuntimeStart,
     joined_container,
 )
@@ -24,7 +21,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["allocate_interface", "join", "runtime_start"]
+__all__ = ["join", "runtime_start"]
 
 JOINABLE = {"network_mode": "network", "pid_mode": "PID", "ipc_mode": "IPC"}
 
@@ -54,35 +51,6 @@ def _donor(engine: Engine, record: ContainerRecord, ref: str, title: str) -> Con
     if not donor.record.running:
         raise Conflict(f"cannot join {title} of a non running container: {donor.id}")
     return donor
-
-
-async def allocate_interface(engine: Engine, record: ContainerRecord) -> Interface:
-    """Have the container's network made, if it has one of its own. Errors: NotFound, those of `AllocateInterface`."""
-    mode = record.host_config.network_mode
-    if mode == "host":
-        return Interface(mode="host")
-    if joined_container(mode):
-        return Interface(mode="container")
-    if mode not in ("bridge", "none"):
-        raise NotFound(f"network {mode} not found")
-    asked = record.endpoint.mac_address if record.endpoint else ""
-    return await engine.call(
-        AllocateInterface(
-            container=record.id,
-            generation=record.generation,
-            mode="none" if record.config.network_disabled else mode,
-            hostname=record.config.hostname,
-            mac_address=asked or record.config.mac_address,
-            ports=_bindings(record),
-        )
-    )
-
-
-def _bindings(record: ContainerRecord) -> dict[str, list[PortBinding]]:
-    """Return the ports to publish: with PublishAllPorts also what is only exposed, each on any free port."""
-    given = record.host_config.port_bindings or {}
-    exposed = record.config.exposed_ports or {} if record.host_config.publish_all_ports else {}
-    return {port: given.get(port) or [] for port in {**given, **exposed}}
 
 
 def runtime_start(

@@ -1,89 +1,106 @@
-"""Networks: the three predefined ones, with ids that a root keeps."""
+"""Networks: their records, and who is in them. What the kernel has of them is the netdriver's.
+
+Three are predefined, with ids that a root keeps. Who is in a network is read off the containers' records.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from services.engine.store import Store
-from services.engine.views import endpoint, rfc3339
-from shared.protocol import Bridge, NetworkInspect, NotFound
+import msgspec
+
+from shared.protocol import IPAM, BridgeNetwork, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from services.engine.engine import Engine
+    from services.engine.container import Container, Containers
+    from services.engine.store import Store
 
-__all__ = ["Networks"]
+__all__ = ["PREDEFINED", "NetworkRecord", "Networks"]
 
-DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
+PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}  # name → driver
+
+
+class NetworkRecord(msgspec.Struct, kw_only=True):
+    """``created`` in nanoseconds since the epoch; ``network`` what the netdriver made, None for a predefined one."""
+
+    id: str
+    name: str
+    created: int
+    driver: str = "bridge"
+    network: BridgeNetwork | None = None
+    ipam: IPAM | None = None  # as asked for
+    attachable: bool = False
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+    @property
+    def has_own_subnet(self) -> bool:
+        """Say whether its user chose its subnet, and so may choose addresses in it."""
+        return any(config.subnet for config in (self.ipam.config if self.ipam else None) or [])
 
 
 class Networks:
+    """``lock`` is held while networks are made, removed, or told to the netdriver as a whole."""
+
     def __init__(self, store: Store) -> None:
-        self._ids = {name: store.fact(f"network:{name}", secrets.token_hex(32)) for name in DRIVERS}
-        self._created = int(store.fact("created", str(time.time_ns())))
+        self._store = store
+        self.lock = asyncio.Lock()
+        created = int(store.fact("created", str(time.time_ns())))
+        self._records: dict[str, NetworkRecord] = {}
+        self._ids: dict[str, str] = {}  # by name
+        for name, driver in PREDEFINED.items():
+            network_id = store.fact(f"network:{name}", secrets.token_hex(32))
+            self._keep(NetworkRecord(id=network_id, name=name, created=created, driver=driver))
+        for record in store.networks():
+            self._keep(record)
+
+    def _keep(self, record: NetworkRecord) -> None:
+        self._records[record.id] = record
+        self._ids[record.name] = record.id
+
+    def __iter__(self) -> Iterator[NetworkRecord]:
+        return iter(list(self._records.values()))
+
+    def made(self) -> list[BridgeNetwork]:
+        """Return what the netdriver is to have."""
+        return [record.network for record in self if record.network is not None]
 
     def id_of(self, name: str) -> str:
         return self._ids.get(name, "")
 
-    def driver_of(self, name: str) -> str:
-        return DRIVERS[name]
+    def get(self, network_id: str) -> NetworkRecord | None:
+        return self._records.get(network_id)
 
-    def endpoint_id(self, container_id: str, generation: int) -> str:
+    def find(self, ref: str) -> NetworkRecord:
+        """Look up by id, then name, then unambiguous id prefix. Errors: NotFound, InvalidArgument."""
+        found = self._records.get(ref) or self._records.get(self._ids.get(ref, ""))
+        if found is not None:
+            return found
+        matches = [record for network_id, record in self._records.items() if ref and network_id.startswith(ref)]
+        if len(matches) > 1:
+            raise InvalidArgument(f"network {ref} is ambiguous ({len(matches)} matches found based on ID prefix)")
+        if not matches:
+            raise NotFound(f"network {ref} not found")
+        return matches[0]
+
+    def put(self, record: NetworkRecord) -> None:
+        self._store.put_network(record)
+        self._keep(record)
+
+    def delete(self, record: NetworkRecord) -> None:
+        self._store.delete_network(record.id)
+        self._records.pop(record.id, None)
+        self._ids.pop(record.name, None)
+
+    def members(self, containers: Containers, record: NetworkRecord) -> list[Container]:
+        """Return the containers that are in a network, or will be when they run."""
+        return [container for container in containers if record.name in container.record.endpoints]
+
+    def endpoint_id(self, container_id: str, generation: int, network: str = "") -> str:
         """Return an id for a container's endpoint, the same as long as that start lasts."""
-        return hashlib.sha256(f"{container_id}:{generation}".encode()).hexdigest()
-
-    def find(self, ref: str) -> str:
-        """Return the name of the network with that name, id or id prefix. Errors: NotFound."""
-        for name, network_id in self._ids.items():
-            if ref and (ref == name or network_id.startswith(ref)):
-                return name
-        raise NotFound(f"network {ref} not found")
-
-    def all(self, engine: Engine) -> list[NetworkInspect]:
-        return [self.inspect(engine, name, with_containers=False) for name in DRIVERS]
-
-    def inspect(self, engine: Engine, name: str, *, with_containers: bool = True) -> NetworkInspect:
-        members = [c for c in engine.containers if c.record.running and c.record.host_config.network_mode == name]
-        containers = {}
-        for container in members if with_containers else []:
-            place = endpoint(engine, container.record)
-            containers[container.id] = {
-                "Name": container.record.name,
-                "EndpointID": place.endpoint_id,
-                "MacAddress": place.mac_address,
-                "IPv4Address": f"{place.ip_address}/{place.ip_prefix_len}" if place.ip_address else "",
-                "IPv6Address": "",
-            }
-        bridge = engine.bridge if name == "bridge" else None
-        return NetworkInspect(
-            name=name,
-            id=self._ids[name],
-            created=rfc3339(self._created),
-            scope="local",
-            driver=DRIVERS[name],
-            ipam={"Driver": "default", "Options": None, "Config": _ipam(bridge, engine.config.fixed_cidr)},
-            containers=containers,
-            options=_options(engine, bridge),
-        )
-
-
-def _ipam(bridge: Bridge | None, part: str) -> list[dict[str, str]]:
-    if bridge is None:
-        return []
-    return [{"Subnet": bridge.subnet, **({"IPRange": part} if part else {}), "Gateway": bridge.address.split("/")[0]}]
-
-
-def _options(engine: Engine, bridge: Bridge | None) -> dict[str, str]:
-    if bridge is None:
-        return {}
-    prefix = "com.docker.network"
-    return {
-        f"{prefix}.bridge.default_bridge": "true",
-        f"{prefix}.bridge.enable_icc": str(engine.config.icc).lower(),
-        f"{prefix}.bridge.enable_ip_masquerade": str(engine.config.ip_masq).lower(),
-        f"{prefix}.bridge.host_binding_ipv4": engine.config.ip,
-        f"{prefix}.bridge.name": bridge.name,
-        f"{prefix}.driver.mtu": str(bridge.mtu),
-    }
+        return hashlib.sha256(f"{container_id}:{generation}{network}".encode()).hexdigest()

@@ -5,10 +5,22 @@ from __future__ import annotations
 import enum
 
 import msgspec
+from msgspec import field
 
-from shared.protocol import ContainerConfig, EndpointSettings, Health, HostConfig, Interface, MountPoint
+from shared.protocol import (
+    ContainerConfig,
+    EndpointSettings,
+    Health,
+    HostConfig,
+    Interface,
+    MountPoint,
+    joined_container,
+)
 
-__all__ = ["ContainerRecord", "Change", "Status", "next_status"]
+__all__ = ["ContainerRecord", "Change", "Endpoint", "Status", "next_status"]
+
+
+VERSION = 1
 
 
 class Status(enum.StrEnum):
@@ -59,6 +71,15 @@ def next_status(status: Status, change: Change) -> Status:
         raise ValueError(f"a container that is {status} cannot {change}") from None
 
 
+class Endpoint(msgspec.Struct, kw_only=True):
+    """A container's place in a network: what was asked for, and what the present start was given."""
+
+    asked: EndpointSettings = field(default_factory=EndpointSettings)
+    network: str = ""  # the id of a user-defined one, once it is known
+    interface: Interface | None = None
+    connected: bool = False  # so said the events
+
+
 class ContainerRecord(msgspec.Struct, kw_only=True):
     """Times in nanoseconds since the epoch, 0 for never. ``generation`` counts the starts.
 
@@ -73,7 +94,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     args: list[str]
     config: ContainerConfig
     host_config: HostConfig
-    endpoint: EndpointSettings | None = None
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by the network's name
     status: Status = Status.CREATED
     generation: int = 0
     exited_generation: int = 0
@@ -89,12 +110,36 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     stopped_by_user: bool = False
     held_still: bool = False  # paused by us for a while, not by the user
     unsettled: bool = False  # what the last start took has not all been given back
-    interface: Interface | None = None
+    interface: Interface | None = None  # its network as a whole: the first interface, with all ports
     health: Health | None = None  # of the last start; None without a health check
     mounts: list[MountPoint] = []
     volumes_mounted: bool = False  # so said the events
-    connected: bool = False  # to its network: so said the events
     remove_volumes: bool = False  # its removal takes the anonymous ones with it
+    version: int = 0  # of this shape; 0: one network, in the next two
+    endpoint: EndpointSettings | None = None
+    connected: bool = False
+
+    def __post_init__(self) -> None:
+        """Bring a record of an earlier release to this shape."""
+        mode = self.host_config.network_mode
+        if self.version < VERSION and not self.endpoints and mode and not joined_container(mode):
+            place = Endpoint(asked=self.endpoint or EndpointSettings(), connected=self.connected)
+            place.interface = self.interface if self.interface and self.interface.address else None
+            self.endpoints[mode] = place
+        self.version, self.endpoint, self.connected = VERSION, None, False
+
+    def note_interfaces(self, interfaces: list[Interface]) -> None:
+        """Take over what the netdriver says the container has, eth0 first."""
+        given = {interface.network: interface for interface in interfaces if interface.address}
+        for place in self.endpoints.values():
+            place.interface = given.get(place.network)
+        ports = [port for interface in interfaces for port in interface.ports]
+        self.interface = msgspec.structs.replace(interfaces[0], ports=ports) if interfaces else None
+
+    def forget_interfaces(self) -> None:
+        self.interface = None
+        for place in self.endpoints.values():
+            place.interface = None
 
     @property
     def running(self) -> bool:

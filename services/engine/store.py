@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from services.engine.execs import ExecRecord
+from services.engine.networks import NetworkRecord
 from services.engine.record import ContainerRecord
 from services.engine.volumes import VolumeRecord
 from shared.protocol import Image
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS execs (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tags (reference TEXT PRIMARY KEY, image TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS volumes (id TEXT PRIMARY KEY, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS networks (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
@@ -153,6 +155,15 @@ class Store:
 
     def volumes(self) -> list[VolumeRecord]:
         return list(self._read("volumes", VolumeRecord))
+
+    def put_network(self, record: NetworkRecord) -> None:
+        self.db.execute("INSERT OR REPLACE INTO networks VALUES (?,?)", (record.id, msgspec.json.encode(record)))
+
+    def delete_network(self, network_id: str) -> None:
+        self.db.execute("DELETE FROM networks WHERE id=?", (network_id,))
+
+    def networks(self) -> list[NetworkRecord]:
+        return list(self._read("networks", NetworkRecord))
 
     def put_tag(self, reference: str, image_id: str) -> None:
         self.db.execute("INSERT OR REPLACE INTO tags VALUES (?,?)", (reference, image_id))

@@ -10,8 +10,10 @@ import msgspec
 
 from services.engine import links
 from services.engine.container import Container
+from services.engine.endpoints import dns_names
 from services.engine.health import health_text
 from services.engine.mounts import shown
+from services.engine.networks import PREDEFINED
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     ContainerConfig,
@@ -22,7 +24,6 @@ from shared.protocol import (
     HostConfig,
     NetworkSettings,
     Port,
-    joined_container,
 )
 from shared.protocol.containers import SummaryHostConfig, SummaryNetworks
 
@@ -99,27 +100,28 @@ def state(record: ContainerRecord) -> ContainerState:
     )
 
 
-def endpoint(engine: Engine, record: ContainerRecord) -> EndpointSettings:
-    """Return a container's place in its network: as asked, and while it runs as it is."""
-    asked = record.endpoint or EndpointSettings()
-    interface = record.interface if record.running else None
+def endpoint(engine: Engine, record: ContainerRecord, name: str) -> EndpointSettings:
+    """Return a container's place in the network ``name``: as asked, and while it runs as it is."""
+    place = record.endpoints[name]
+    asked, interface = place.asked, place.interface if record.running else None
     shown = EndpointSettings(
         ipam_config=asked.ipam_config,
         links=asked.links,
         aliases=asked.aliases,
         driver_opts=asked.driver_opts,
         gw_priority=asked.gw_priority,
-        network_id=engine.networks.id_of(record.host_config.network_mode),
+        network_id=place.network or engine.networks.id_of(name),
+        dns_names=None if name in PREDEFINED else dns_names(record, place),
     )
-    if interface is not None and interface.mode == "bridge":
-        shown.endpoint_id = engine.networks.endpoint_id(record.id, record.generation)
+    if interface is not None:
+        shown.endpoint_id = engine.networks.endpoint_id(record.id, record.generation, place.network)
         shown.gateway, shown.ip_address = interface.gateway, interface.address
         shown.ip_prefix_len, shown.mac_address = interface.prefix_len, interface.mac_address
     return shown
 
 
 def network_settings(engine: Engine, record: ContainerRecord) -> NetworkSettings:
-    place = endpoint(engine, record)
+    place = endpoint(engine, record, "bridge") if "bridge" in record.endpoints else EndpointSettings()
     interface = record.interface if record.running else None
     return NetworkSettings(
         sandbox_id=engine.networks.endpoint_id(record.id, -record.generation) if interface else "",
@@ -136,8 +138,7 @@ def network_settings(engine: Engine, record: ContainerRecord) -> NetworkSettings
 
 def _networks(engine: Engine, record: ContainerRecord) -> dict[str, EndpointSettings]:
     """Return a container's networks; who joins another container's network has none of its own."""
-    mode = record.host_config.network_mode
-    return {} if joined_container(mode) else {mode: endpoint(engine, record)}
+    return {name: endpoint(engine, record, name) for name in record.endpoints}
 
 
 def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:

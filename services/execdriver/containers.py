@@ -20,7 +20,7 @@ from services.execdriver.bundle import Bundle, Process, Start
 from services.execdriver.cgroups import Cgroup, expect_moves
 from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
-from services.execdriver.files import write_files
+from services.execdriver.files import set_resolver, write_files
 from services.execdriver.health import Checks
 from services.execdriver.joining import joined
 from services.execdriver.reports import Reports
@@ -32,6 +32,7 @@ from shared.protocol import (
     InvalidArgument,
     NotFound,
     Running,
+    RuntimeSetResolver,
     RuntimeStart,
     RuntimeStarted,
 )
@@ -129,6 +130,11 @@ class Containers:
         with self._locks[container]:
             self._remove(self._bundle(container))
         self._locks.pop(container, None)
+
+    def set_resolver(self, job: RuntimeSetResolver) -> None:
+        """Carry out `RuntimeSetResolver`."""
+        config = self._config
+        set_resolver(Path(job.directory), job.resolver, job.host_config, config.dns, config.dns_search)
 
     def resize(self, container: str, height: int, width: int) -> None:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from pathlib import Path
 
-from shared.protocol import InvalidArgument, RuntimeStart, joined_container
+from shared.protocol import HostConfig, InvalidArgument, RuntimeStart, joined_container
 
-__all__ = ["set_address", "write_files"]
+__all__ = ["set_address", "set_resolver", "write_files"]
 
 NAMES = ("hostname", "hosts", "resolv.conf")
 
@@ -35,8 +36,28 @@ def write_files(job: RuntimeStart, dns: tuple[str, ...], dns_search: tuple[str, 
     hostname = job.config.hostname or (Path("/proc/sys/kernel/hostname").read_text().strip() if host_mode else "")
     _write(directory / "hostname", f"{hostname}\n")
     _write(directory / "hosts", _hosts(job, hostname))
-    if not (directory / "resolv.conf").exists():
-        _write(directory / "resolv.conf", _resolv_conf(job, dns, dns_search))
+    resolver = job.interface.resolver
+    _write_resolv_conf(directory, _resolv_conf(job.host_config, job.interface.mode, resolver, dns, dns_search))
+
+
+def set_resolver(
+    directory: Path, resolver: str, host_config: HostConfig, dns: tuple[str, ...], dns_search: tuple[str, ...]
+) -> None:
+    """Carry out `RuntimeSetResolver`."""
+    _write_resolv_conf(directory, _resolv_conf(host_config, "bridge", resolver, dns, dns_search))
+
+
+def _write_resolv_conf(directory: Path, text: str) -> None:
+    """Write it, unless what is there is not what we wrote last: then it is the user's."""
+    path, mark = directory / "resolv.conf", directory / "resolv.conf.hash"
+    if path.exists() and (not mark.exists() or mark.read_text() != _digest(path.read_text())):
+        return
+    _write(path, text)
+    _write(mark, _digest(text))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write(path: Path, text: str) -> None:
@@ -85,12 +106,22 @@ def _extra_host(entry: str, gateway: str) -> str:
     return f"{address.strip('[]')}\t{name}\n"
 
 
-def _resolv_conf(job: RuntimeStart, dns: tuple[str, ...], dns_search: tuple[str, ...]) -> str:
-    """The container's own settings, else the engine's, else the host's without servers on its loopback."""
-    servers, searches, options = _host_resolver(job.interface.mode)
-    servers = list(job.host_config.dns or dns) or servers
-    searches = list(job.host_config.dns_search or dns_search) or searches
-    options = list(job.host_config.dns_options or []) or options
+def _resolv_conf(
+    host_config: HostConfig, mode: str, resolver: str, dns: tuple[str, ...], dns_search: tuple[str, ...]
+) -> str:
+    """The container's own settings, else the engine's, else the host's without servers on its loopback.
+
+    Where there is an embedded ``resolver`` it is the only server, and asks the others; names without a dot are for it
+    to know, so ``ndots:0``.
+    """
+    servers, searches, options = _host_resolver(mode)
+    servers = list(host_config.dns or dns) or servers
+    searches = list(host_config.dns_search or dns_search) or searches
+    options = list(host_config.dns_options or []) or options
+    if resolver:
+        servers = [resolver]
+        if not any(option.startswith("ndots:") for option in options):
+            options = [*options, "ndots:0"]
     lines = [f"nameserver {server}" for server in servers]
     if searches and searches != ["."]:
         lines.append("search " + " ".join(searches))

@@ -32,6 +32,7 @@ from shared.protocol import (
     RuntimePause,
     RuntimeResize,
     RuntimeSetHost,
+    RuntimeSetResolver,
     RuntimeStart,
     RuntimeStarted,
     RuntimeStats,
@@ -97,6 +98,11 @@ def top(driver: ExecDriver, job: RuntimeTop) -> Processes:
 @jobs.handles(RuntimeSetHost)
 def set_host(driver: ExecDriver, job: RuntimeSetHost) -> None:
     set_address(Path(job.directory), job.name, job.address)
+
+
+@jobs.handles(RuntimeSetResolver)
+def set_container_resolver(driver: ExecDriver, job: RuntimeSetResolver) -> None:
+    driver.containers.set_resolver(job)
 
 
 @jobs.handles(RuntimeDelete)

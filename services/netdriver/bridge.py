@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import logging
 import os
 import re
@@ -10,10 +12,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import ENODEV
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 
 from services.netdriver.defaultbridge import ensure_bridge, ports_of
-from services.netdriver.firewall import Firewall
+from services.netdriver.firewall import Firewall, Policy
 from services.netdriver.ipam import Pool
 from services.netdriver.leases import Lease
 from services.netdriver.netlink import (
@@ -32,34 +34,50 @@ from shared.protocol import (
     AllocatedPort,
     AllocateInterface,
     Bridge,
+    BridgeNetwork,
     Conflict,
     DockyardError,
     Interface,
     InvalidArgument,
-    Unavailable,
 )
 from shared.runtime.config import Config
 
 __all__ = ["BridgeDriver", "veth_name"]
 
 PREFIX = "dyv"
-INSIDE = "eth0"
-INSIDE_INDEX = 100  # known beforehand, and clear of the tunl0, gre0, sit0 … that some kernels put into every namespace
+ETH0_INDEX = 100  # known beforehand, and clear of the tunl0, gre0, sit0 … that some kernels put into every namespace
 UNICAST_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
 log = logging.getLogger("dockyard.netdriver")
 
 
 def veth_name(lease: Lease) -> str:
     """Name the host end: 15 bytes, IFNAMSIZ's limit. The generation, for a link outlives its release by a moment."""
-    return f"{PREFIX}{lease.container[:9]}{lease.generation % 0x1000:03x}"
+    whose = lease.container
+    if lease.interface.network:
+        whose = hashlib.sha256("".join(lease.key).encode()).hexdigest()
+    return f"{PREFIX}{whose[:9]}{lease.generation % 0x1000:03x}"
+
+
+def _index(lease: Lease) -> int:
+    """Return the index of the link inside."""
+    return ETH0_INDEX + int(lease.interface.name.removeprefix("eth"))
 
 
 class BridgeDriver:
-    """The `Driver` of mode ``bridge``. Thread-safe."""
+    """The `Driver` of one bridge: the default one, or a user-defined ``network``'s. Thread-safe.
 
-    def __init__(self, config: Config, firewall: Firewall) -> None:
-        self._config, self._firewall = config, firewall
-        self._ports = HostPorts()
+    ``config`` says how that bridge is to be; ``ports`` are shared by all bridges of a host.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        firewall: Firewall,
+        network: BridgeNetwork | None = None,
+        ports: HostPorts | None = None,
+    ) -> None:
+        self._config, self._firewall, self.network = config, firewall, network
+        self._ports = ports or HostPorts()
         self._pool: Pool | None = None  # until `init`
         self._mtu = 0
         # isolated ports do not reach each other; hairpin: a container reaches its own published port where
@@ -67,10 +85,48 @@ class BridgeDriver:
         self._port_flags = {"IFLA_BRPORT_ISOLATED": int(not config.icc), "IFLA_BRPORT_MODE": 1}
         self._lock = threading.Lock()
 
+    def sibling(self, network: BridgeNetwork) -> BridgeDriver:
+        """Return the driver of a user-defined network, whose fields are complete."""
+        config = dataclasses.replace(
+            self._config,
+            bridge=network.bridge,
+            bip=f"{network.gateway}/{network.subnet.partition('/')[2]}",
+            fixed_cidr=network.ip_range,
+            icc=network.icc,
+            ip=network.host_ip or self._config.ip,
+            mtu=network.mtu,
+        )
+        policy = Policy(ip_masq=network.ip_masq, icc=network.icc, internal=network.internal)
+        return BridgeDriver(config, self._firewall.sibling(network.bridge, policy), network, self._ports)
+
+    @property
+    def name(self) -> str:
+        """Name the bridge."""
+        return self._config.bridge
+
+    @property
+    def external(self) -> bool:
+        return self.network is None or not self.network.internal
+
+    @property
+    def enforces(self) -> bool:
+        """Tell whether there are rules: without them no network is isolated from another."""
+        return self._firewall.enabled
+
+    def remove(self) -> None:
+        """Remove bridge and rules for good; what is not there is no error. Raises NftError, OSError."""
+        self._firewall.remove()
+        try:
+            with Rtnl() as host:
+                host.run(delete_link(self._config.bridge))
+        except OSError as error:
+            if error.errno != ENODEV:
+                raise
+
     def init(self, leases: Sequence[Lease]) -> Bridge:
         held = [lease.interface for lease in leases]
         with self._lock:
-            known = self._pool.gateway if self._pool else next(map(_gateway, held), None)
+            known = self._pool.gateway if self._pool else next(map(_gateway, filter(_has_gateway, held)), None)
             bridge = ensure_bridge(self._config, known)
             gateway = IPv4Interface(bridge.address)
             if self._pool is None:
@@ -78,8 +134,9 @@ class BridgeDriver:
                     self._hold_again(interface)
             if self._pool is None or self._pool.gateway != gateway:
                 self._pool = Pool(gateway, IPv4Network(self._config.fixed_cidr) if self._config.fixed_cidr else None)
-                for interface in held:
-                    self._pool.claim(IPv4Address(interface.address))
+                others = self.network.auxiliary.values() if self.network else ()
+                for address in (*others, *(interface.address for interface in held)):
+                    self._pool.claim(IPv4Address(address))
             self._mtu = bridge.mtu
             self._firewall.rebuild(gateway.network)
         return bridge
@@ -98,16 +155,16 @@ class BridgeDriver:
         pool = self._addresses()
         ports = self._hold(parse(job.ports, self._config.ip))
         try:
-            address = pool.allocate()
-        except Unavailable:
+            address = pool.allocate(_address(job.address))
+        except DockyardError:
             self._ports.release(ports)
             raise
         return Interface(
             mode="bridge",
-            name=INSIDE,
+            network=job.network,
             address=str(address),
             prefix_len=pool.gateway.network.prefixlen,
-            gateway=str(pool.gateway.ip),
+            gateway=str(pool.gateway.ip) if self.external else "",
             # from the address: whoever has the address in his ARP cache has the right MAC address with it
             mac_address=job.mac_address.lower() or "02:42:" + address.packed.hex(":"),
             ports=ports,
@@ -138,28 +195,35 @@ class BridgeDriver:
 
     def _add_link(self, lease: Lease, namespace: Namespace) -> None:
         """From inside, in one batch. Raises FileExistsError if either end is there."""
-        interface = lease.interface
+        interface, index = lease.interface, _index(lease)
+        leads_out = lease.default_route and interface.gateway
         home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
             namespace.rtnl.run(
                 add_veth(
-                    INSIDE,
-                    index=INSIDE_INDEX,
+                    interface.name,
+                    index=index,
                     mtu=self._mtu,
                     mac_address=interface.mac_address,
                     peer=veth_name(lease),
                     peer_netns=home,
                 ),
-                set_link(INSIDE, up=True),
-                add_address(INSIDE_INDEX, IPv4Interface(f"{interface.address}/{interface.prefix_len}")),
-                add_default_route(INSIDE_INDEX, IPv4Address(interface.gateway)),
+                set_link(interface.name, up=True),
+                add_address(index, IPv4Interface(f"{interface.address}/{interface.prefix_len}")),
+                *([add_default_route(index, IPv4Address(interface.gateway))] if leads_out else []),
             )
         finally:
             os.close(home)
 
+    def lead_out(self, lease: Lease, namespace: Namespace) -> None:
+        namespace.rtnl.run(add_default_route(_index(lease), IPv4Address(lease.interface.gateway)))
+
     def publish(self, lease: Lease) -> None:
         if lease.interface.ports:
             self._firewall.publish(lease.interface.ports, lease.interface.address)
+
+    def unpublish(self, lease: Lease) -> None:
+        self._firewall.unpublish(lease.interface.ports)
 
     def is_connected(self, lease: Lease) -> bool:
         with Rtnl() as host:
@@ -176,6 +240,10 @@ class BridgeDriver:
             if error.errno != ENODEV:
                 raise
         self._addresses().release(IPv4Address(interface.address))
+
+    def detach(self, lease: Lease) -> None:
+        with Rtnl() as host, suppress(OSError):  # it may be on its way out, with its namespace
+            host.run(delete_link(veth_name(lease)))
 
     def sweep(self, leases: Callable[[], Sequence[Lease]]) -> None:
         # a link that is down was released, or never finished, and goes with its namespace
@@ -209,6 +277,18 @@ class BridgeDriver:
                 return False
             raise
         return bool(link["flags"] & IFF_UP) and master in (None, link.get_attr("IFLA_MASTER"))
+
+
+def _has_gateway(interface: Interface) -> bool:
+    return bool(interface.gateway)
+
+
+def _address(text: str) -> IPv4Address | None:
+    """Read the address that is asked for, if one is. Raises InvalidArgument."""
+    try:
+        return IPv4Address(text) if text else None
+    except AddressValueError:
+        raise InvalidArgument(f"invalid IPv4 address: {text}") from None
 
 
 def _gateway(interface: Interface) -> IPv4Interface:

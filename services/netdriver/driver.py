@@ -25,8 +25,13 @@ class Driver(Protocol):
         """
         ...
 
+    @property
+    def external(self) -> bool:
+        """Tell whether it leads out: default route and published ports may go through it."""
+        ...
+
     def reserve(self, job: AllocateInterface) -> Interface:
-        """Choose address and ports without touching links or rules; ``netns`` is left to the caller.
+        """Choose address and ports without touching links or rules; ``netns`` and ``name`` are left to the caller.
 
         On failure nothing stays reserved. Raises InvalidArgument, Conflict, Unavailable.
         """
@@ -44,12 +49,24 @@ class Driver(Protocol):
         """Make the rules for the lease's ports; `connect` does this too."""
         ...
 
+    def unpublish(self, lease: Lease) -> None:
+        """Take the rules for the lease's ports away, and keep the ports: another driver publishes them."""
+        ...
+
+    def lead_out(self, lease: Lease, namespace: Namespace) -> None:
+        """Have the default route go through the lease's interface; `connect` does so if the lease says so."""
+        ...
+
     def is_connected(self, lease: Lease) -> bool:
         """Tell whether `connect` was carried out to its end, and still holds."""
         ...
 
     def disconnect(self, lease: Lease) -> None:
         """Undo `connect` and `reserve`; what is not there is no error. Links go when the namespace goes."""
+        ...
+
+    def detach(self, lease: Lease) -> None:
+        """Remove the link of a namespace that stays; after `disconnect`. What is not there is no error."""
         ...
 
     def sweep(self, leases: Callable[[], Sequence[Lease]]) -> None:

@@ -1,4 +1,4 @@
-"""Firewall: the one nftables table of a bridge. Its wanted content lives here; the kernel's is made equal to it.
+"""Firewall: the one nftables table of each bridge. Its wanted content lives here; the kernel's is made equal to it.
 
 A published port is an element of a map, never a rule. No chain of anybody else's is touched, so a foreign table that
 drops forwarded packets still drops them.
@@ -10,6 +10,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Self
 
@@ -18,7 +19,7 @@ from services.netdriver.nft import Nft, NftError
 from shared.protocol import AllocatedPort
 from shared.runtime.config import Config
 
-__all__ = ["Firewall", "render"]
+__all__ = ["Firewall", "Policy", "render"]
 
 ANY = "0.0.0.0"
 NFNLGRP_NFTABLES = 7
@@ -55,6 +56,9 @@ table ip {table} {{
 \t\ttype nat hook postrouting priority srcnat; policy accept;
 \t\toifname "{bridge}" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade
 {masquerade}\t}}
+{forward}}}
+"""
+FORWARD = """\
 \tchain forward {{ # from elsewhere only what is published, and answers
 \t\ttype filter hook forward priority filter; policy accept;
 \t\toifname != "{bridge}" accept
@@ -62,27 +66,45 @@ table ip {table} {{
 \t\tct status dnat accept
 \t\tdrop
 \t}}
-}}
+"""
+INTERNAL = """\
+\tchain forward {{ # an internal network: no way out, and none in
+\t\ttype filter hook forward priority filter; policy accept;
+{icc}\t\tiifname "{bridge}" drop
+\t\toifname "{bridge}" drop
+\t}}
 """
 
 
-def render(
-    table: str, bridge: str, subnet: IPv4Network, published: Published, *, ip_masq: bool, icc: bool = True
-) -> str:
-    """Return the nft(8) commands that replace the table, in one transaction.
+@dataclass(frozen=True)
+class Policy:
+    """What a network allows. Without ``icc`` its bridge's ports are isolated, and the way by the host is shut too."""
 
-    Without ``icc`` the bridge's ports are isolated; then containers may not reach each other by way of the host either.
-    """
+    ip_masq: bool = True
+    icc: bool = True
+    internal: bool = False
+
+
+OPEN = Policy()
+
+
+def render(table: str, bridge: str, subnet: IPv4Network, published: Published, policy: Policy) -> str:
+    """Return the nft(8) commands that replace the table, in one transaction."""
     elements: dict[str, list[str]] = {"published": [], "published_at": []}
     for port, address in sorted(published.items(), key=lambda item: (item[0].host_ip, item[0].host_port)):
         elements[map_of(port)].append(element(port, address))
-    masquerade = f'\t\tip saddr {subnet} oifname != "{bridge}" masquerade\n' if ip_masq else ""
+    masks = policy.ip_masq and not policy.internal
+    masquerade = f'\t\tip saddr {subnet} oifname != "{bridge}" masquerade\n' if masks else ""
+    among = f'iifname "{bridge}" oifname "{bridge}" accept' if policy.internal else f'iifname "{bridge}" accept'
+    forward = (INTERNAL if policy.internal else FORWARD).format(
+        bridge=bridge, icc=f"\t\t{among}\n" if policy.icc else ""
+    )
     text = TABLE.format(
         table=table,
         bridge=bridge,
         subnet=subnet,
         masquerade=masquerade,
-        icc=f'\t\tiifname "{bridge}" accept\n' if icc else "",
+        forward=forward,
         **{name: _elements(found) for name, found in elements.items()},
     )
     return _without(table) + text
@@ -114,18 +136,34 @@ class Firewall:
     One that is not ``enabled`` has no table, and removes an earlier one: somebody else makes the rules.
     """
 
-    def __init__(self, nft: Nft, bridge: str, *, ip_masq: bool, icc: bool = True, enabled: bool = True) -> None:
+    def __init__(self, nft: Nft, bridge: str, policy: Policy = OPEN, *, enabled: bool = True) -> None:
         self.table = f"dockyard_{bridge}"
         self.subnet: IPv4Network | None = None  # until `rebuild`, changes are only noted
         self.enabled = enabled
-        self._nft, self._bridge, self._ip_masq, self._icc = nft, bridge, ip_masq, icc
+        self._nft, self._bridge, self._policy = nft, bridge, policy
         self._published: dict[AllocatedPort, str] = {}
         self._lock = threading.RLock()
+        self._family = [self]  # all that one `watch` keeps
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        options = {"ip_masq": config.ip_masq, "icc": config.icc, "enabled": config.firewall}
-        return cls(Nft(), config.bridge, **options)
+        return cls(Nft(), config.bridge, Policy(config.ip_masq, config.icc), enabled=config.firewall)
+
+    def sibling(self, bridge: str, policy: Policy) -> Firewall:
+        """Return the firewall of another bridge, which `watch` of this one keeps too."""
+        made = Firewall(self._nft, bridge, policy, enabled=self.enabled)
+        made._family = self._family
+        self._family.append(made)
+        return made
+
+    def remove(self) -> None:
+        """Remove the table for good; none is no error. Raises NftError."""
+        with self._lock:
+            self.subnet = None
+            self._published.clear()
+            if self in self._family:
+                self._family.remove(self)
+            self._nft.run(_without(self.table))
 
     def rebuild(self, subnet: IPv4Network | None = None) -> None:
         """Replace the table by what is wanted. Raises NftError."""
@@ -135,8 +173,7 @@ class Firewall:
                 return
             self.subnet = subnet or self.subnet
             if self.subnet is not None:
-                options = {"ip_masq": self._ip_masq, "icc": self._icc}
-                self._nft.run(render(self.table, self._bridge, self.subnet, self._published, **options))
+                self._nft.run(render(self.table, self._bridge, self.subnet, self._published, self._policy))
 
     def publish(self, ports: Iterable[AllocatedPort], address: str) -> None:
         """Lead each host port to its container port at ``address``. Raises NftError."""
@@ -157,7 +194,7 @@ class Firewall:
             self._change(commands)
 
     def watch(self, stop: threading.Event) -> None:
-        """Bring the table back whenever somebody deletes it (``nft flush ruleset``); returns when ``stop`` is set."""
+        """Bring tables back whenever somebody deletes them (``nft flush ruleset``); returns when ``stop`` is set."""
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 12) as events:  # NETLINK_NETFILTER
             events.bind((0, 0))
             events.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
@@ -170,7 +207,8 @@ class Firewall:
                 except OSError:  # ENOBUFS: events were lost, this may have been among them
                     kinds = {NFT_MSG_DELTABLE}
                 if NFT_MSG_DELTABLE in kinds:
-                    self._restore()
+                    for firewall in list(self._family):
+                        firewall._restore()
 
     def _restore(self) -> None:
         """Our own `rebuild` deletes the table too; then it is there again already."""

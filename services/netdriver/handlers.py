@@ -13,11 +13,14 @@ from shared.protocol import (
     AllocateInterface,
     AllocatePort,
     Bridge,
+    BridgeNetwork,
     InitNetworkDriver,
     Interface,
     LinkContainers,
     ListInterfaces,
+    MakeNetwork,
     ReleaseInterface,
+    UnmakeNetwork,
 )
 from shared.runtime.config import Config
 
@@ -36,7 +39,17 @@ def drivers(config: Config, firewall: Firewall | None) -> dict[str, Driver]:
 
 @jobs.handles(InitNetworkDriver)
 def init(netdriver: NetDriver, job: InitNetworkDriver) -> Bridge:
-    return netdriver.init(job.containers)
+    return netdriver.init(job.containers, job.networks, job.connected)
+
+
+@jobs.handles(MakeNetwork)
+def make_network(netdriver: NetDriver, job: MakeNetwork) -> BridgeNetwork:
+    return netdriver.make_network(job)
+
+
+@jobs.handles(UnmakeNetwork)
+def unmake_network(netdriver: NetDriver, job: UnmakeNetwork) -> None:
+    netdriver.unmake_network(job)
 
 
 @jobs.handles(AllocateInterface)
@@ -46,7 +59,7 @@ def allocate(netdriver: NetDriver, job: AllocateInterface) -> Interface:
 
 @jobs.handles(ReleaseInterface)
 def release(netdriver: NetDriver, job: ReleaseInterface) -> None:
-    netdriver.release(job.container, job.generation)
+    netdriver.release(job.container, job.generation, job.network)
 
 
 @jobs.handles(AllocatePort)
@@ -60,5 +73,5 @@ def link(netdriver: NetDriver, job: LinkContainers) -> None:
 
 
 @jobs.handles(ListInterfaces)
-def interfaces(netdriver: NetDriver, job: ListInterfaces) -> dict[str, Interface]:
-    return netdriver.interfaces()
+def interfaces(netdriver: NetDriver, job: ListInterfaces) -> dict[str, list[Interface]]:
+    return netdriver.interfaces(job.container)

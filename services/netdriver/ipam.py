@@ -1,4 +1,4 @@
-"""Address management: which subnet the bridge gets, and which address a container."""
+"""Address management: which subnet a bridge gets, and which address a container."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from shared.protocol import Unavailable
+from shared.protocol import InvalidArgument, PermissionDenied, Unavailable
+from shared.runtime.values import parse_pool
 
-__all__ = ["POOLS", "Pool", "choose_subnet"]
+__all__ = ["POOLS", "Pool", "choose_subnet", "first_free"]
 
 POOLS = tuple(
     IPv4Interface(pool)
@@ -31,6 +32,21 @@ def choose_subnet(taken: Iterable[IPv4Network], pools: Iterable[IPv4Interface] =
     raise Unavailable("could not find a free network for the bridge; set bip")
 
 
+def first_free(pools: Iterable[str], taken: Iterable[IPv4Network]) -> IPv4Network:
+    """Return the first subnet of the ``default_address_pools`` that overlaps nothing taken; raises Unavailable.
+
+    A pool is ``10.160.0.0/12/24``: a network, cut into subnets of that prefix length.
+    """
+    found = list(taken)
+    for text in pools:
+        base, size = parse_pool(text)
+        near = [network for network in found if network.overlaps(base)]
+        for subnet in base.subnets(new_prefix=size):
+            if not any(subnet.overlaps(network) for network in near):
+                return subnet
+    raise Unavailable("all predefined address pools have been fully subnetted")
+
+
 class Pool:
     """The addresses of a subnet without its network, broadcast and gateway addresses. Thread-safe.
 
@@ -49,15 +65,30 @@ class Pool:
         self._next = 0  # offset from the first
         self._lock = threading.Lock()
 
-    def allocate(self) -> IPv4Address:
-        """Take an address; raises Unavailable when there is none left."""
+    def allocate(self, wanted: IPv4Address | None = None) -> IPv4Address:
+        """Take an address, or the one that is wanted.
+
+        Raises Unavailable when there is none left, PermissionDenied if another has it, InvalidArgument if it is none of
+        this subnet's.
+        """
         with self._lock:
+            if wanted is not None:
+                return self._allocate(wanted)
             for step in range(self._size):
                 offset = (self._next + step) % self._size
                 if self._first + offset not in self._taken:
                     self._take(offset)
                     return IPv4Address(self._first + offset)
         raise Unavailable(f"no available IPv4 addresses in {self._part}")
+
+    def _allocate(self, wanted: IPv4Address) -> IPv4Address:
+        whole = self.gateway.network
+        if wanted not in whole or wanted in (whole.network_address, whole.broadcast_address):
+            raise InvalidArgument(f"no configured subnet or ip-range contain the IP address {wanted}")
+        if int(wanted) in self._taken:
+            raise PermissionDenied("Address already in use")
+        self._taken.add(int(wanted))
+        return wanted
 
     def claim(self, address: IPv4Address) -> None:
         """Take this address, as a lease says; one of another subnet (the bridge was changed) needs no place here."""

@@ -18,6 +18,8 @@ class NoneDriver:
     def init(self, leases: Sequence[Lease]) -> Bridge:
         return Bridge(name="none", address="", subnet="", mtu=0)
 
+    external = False
+
     def reserve(self, job: AllocateInterface) -> Interface:
         return Interface(mode="none")
 
@@ -30,10 +32,19 @@ class NoneDriver:
     def publish(self, lease: Lease) -> None:
         pass
 
+    def unpublish(self, lease: Lease) -> None:
+        pass
+
+    def lead_out(self, lease: Lease, namespace: Namespace) -> None:
+        pass
+
     def is_connected(self, lease: Lease) -> bool:
         return True
 
     def disconnect(self, lease: Lease) -> None:
+        pass
+
+    def detach(self, lease: Lease) -> None:
         pass
 
     def sweep(self, leases: Callable[[], Sequence[Lease]]) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "ThrottleDevice",
     "Ulimit",
     "WeightDevice",
+    "is_user_defined",
     "joined_container",
 ]
 
@@ -213,6 +214,11 @@ class EndpointSettings(Record):
 
 class NetworkingConfig(Record):
     endpoints_config: dict[str, EndpointSettings | None] | None = None
+
+
+def is_user_defined(mode: str) -> bool:
+    """Say whether a network mode names a network that is not predefined."""
+    return mode not in ("", "default", "bridge", "host", "none") and not joined_container(mode)
 
 
 def joined_container(mode: str) -> str:

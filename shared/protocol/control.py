@@ -19,6 +19,7 @@ __all__ = [
     "Processes",
     "RuntimePause",
     "RuntimeSetHost",
+    "RuntimeSetResolver",
     "RuntimeTop",
     "RuntimeUnpause",
     "RuntimeUpdate",
@@ -121,3 +122,15 @@ class RuntimeSetHost(Job[None], frozen=True, tag="runtime_set_host"):
     directory: str
     name: str
     address: str
+
+
+class RuntimeSetResolver(Job[None], frozen=True, tag="runtime_set_resolver"):
+    """Have the container whose directory is ``directory`` ask ``resolver``. Idempotent.
+
+    A resolv.conf that its user has changed is kept.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
+    directory: str
+    resolver: str
+    host_config: HostConfig

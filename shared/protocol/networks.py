@@ -6,22 +6,34 @@ from typing import Any, ClassVar
 
 from msgspec import field
 
-from shared.protocol.config import PortBinding
+from shared.protocol.config import EndpointSettings, PortBinding
 from shared.protocol.job import Data, Job, Record
 
 __all__ = [
+    "IPAM",
     "AllocateInterface",
     "AllocatePort",
     "AllocatedPort",
     "Bridge",
+    "BridgeNetwork",
+    "ConnectNetwork",
+    "CreateNetwork",
+    "DeleteNetwork",
+    "DisconnectNetwork",
+    "IPAMConfig",
     "InitNetworkDriver",
     "InspectNetwork",
     "Interface",
     "LinkContainers",
     "ListInterfaces",
     "ListNetworks",
+    "MakeNetwork",
+    "NetworkCreated",
     "NetworkInspect",
+    "NetworksPruned",
+    "PruneNetworks",
     "ReleaseInterface",
+    "UnmakeNetwork",
 ]
 
 
@@ -34,13 +46,49 @@ class Bridge(Data, frozen=True):
     mtu: int
 
 
-class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
-    """Make (or find again) the default bridge and the firewall table, from the configuration. Idempotent.
+class BridgeNetwork(Data, frozen=True):
+    """A user-defined bridge network. As asked for, fields may be empty; as made, none is but those that say so."""
 
-    Then remove what no lease of ``containers`` (id → generation) wants: namespaces, links, rules, addresses.
+    id: str
+    name: str
+    bridge: str = ""  # the link's name; br- and twelve digits of the id
+    subnet: str = ""  # as 172.20.3.0/24
+    gateway: str = ""  # the bridge's address in it
+    ip_range: str = ""  # the part of the subnet that containers get addresses from; empty: all of it
+    auxiliary: dict[str, str] = field(default_factory=dict)  # name → address that no container gets
+    internal: bool = False  # no way out of it, and none in
+    icc: bool = True
+    ip_masq: bool = True
+    host_ip: str = ""  # that published ports bind to; empty: the configuration's
+    mtu: int = 0  # 0: the default route's
+
+
+class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
+    """Make (or find again) the default bridge, ``networks``, and their firewall tables. Idempotent.
+
+    Then remove other networks, and what no lease of ``containers`` (id → generation) wants: namespaces, links, rules,
+    addresses. ``connected``: container → the networks it is in ("": by its mode); one that is not there keeps all.
     """
 
     containers: dict[str, int]
+    networks: list[BridgeNetwork] = field(default_factory=list)
+    connected: dict[str, list[str]] = field(default_factory=dict)
+
+
+class MakeNetwork(Job[BridgeNetwork], frozen=True, tag="networkdriver_create"):
+    """Make a network's bridge and firewall table; returns it complete. Idempotent by id.
+
+    Errors: InvalidArgument (the subnet), PermissionDenied (it overlaps another network's), Conflict (the link's name
+    is taken), Unavailable (no pool is free).
+    """
+
+    network: BridgeNetwork
+
+
+class UnmakeNetwork(Job[None], frozen=True, tag="networkdriver_delete"):
+    """Remove a network's bridge and table; none is no error. Errors: PermissionDenied (containers are in it)."""
+
+    network: str  # id
 
 
 class AllocatedPort(Data, frozen=True):
@@ -51,9 +99,10 @@ class AllocatedPort(Data, frozen=True):
 
 
 class Interface(Data, frozen=True):
-    """A container's network. ``netns`` is the path of its namespace, empty for the host's own."""
+    """A container's place in a network. ``netns`` is the path of its namespace, empty for the host's own."""
 
     mode: str  # bridge, host, none; container: that of another one
+    network: str = ""  # the id of a user-defined one
     netns: str = ""
     name: str = ""  # of the interface inside, as eth0
     address: str = ""
@@ -61,23 +110,32 @@ class Interface(Data, frozen=True):
     gateway: str = ""
     mac_address: str = ""
     ports: list[AllocatedPort] = field(default_factory=list)
+    resolver: str = ""  # address of the embedded DNS server, where there is one
 
 
 class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     """Give a container its namespace, veth pair, address, default route and published ports, in one go.
 
-    Idempotent by (container, generation): the same answer again; an older generation's is released first.
-    ``ports``: "80/tcp" → bindings (port "" or "0": any free one; "8000-8010": a range to choose from).
-    Errors: InvalidArgument, Conflict (address or port taken: ``Bind for IP:PORT failed: port is already allocated``),
-    Unavailable (no address left).
+    Once for each network that it is in. Idempotent by (container, generation, network): the same answer again, names
+    and ports as now asked for; an older generation's is released first.
+    ``ports``: "80/tcp" → bindings (port "" or "0": any free one; "8000-8010": a range to choose from). They, and the
+    default route, go through the network with the highest ``gw_priority``, then the one whose name sorts first, never
+    through an internal one. Errors: InvalidArgument, NotFound (no such network), Conflict (port taken: ``Bind for
+    IP:PORT failed: port is already allocated``), PermissionDenied (address taken), Unavailable (no address left).
     """
 
     container: str
     generation: int
     mode: str  # bridge or none; host needs no driver
+    network: str = ""  # the id of a user-defined one; empty: the mode's own
     hostname: str = ""
     mac_address: str = ""
+    address: str = ""  # the one that is asked for
     ports: dict[str, list[PortBinding]] = field(default_factory=dict)
+    gw_priority: int = 0
+    names: list[str] = field(default_factory=list)  # by which others in a user-defined network find it
+    links: dict[str, str] = field(default_factory=dict)  # alias → name: what it alone sees there
+    dns: list[str] = field(default_factory=list)  # servers to forward to; empty: the configuration's, or the host's
 
 
 class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
@@ -85,10 +143,13 @@ class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
 
     container: str
     generation: int | None = None  # None: whichever it has
+    network: str | None = None  # None: all, and the namespace with them
 
 
-class ListInterfaces(Job[dict[str, Interface]], frozen=True, tag="interfaces"):
-    """List the leases: container id → interface."""
+class ListInterfaces(Job[dict[str, list[Interface]]], frozen=True, tag="interfaces"):
+    """List the leases: container id → its interfaces, in the order of their names (eth0, eth1 …)."""
+
+    container: str = ""  # of this one alone
 
 
 class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
@@ -138,10 +199,96 @@ class NetworkInspect(Record):
 
 
 class ListNetworks(Job[list[NetworkInspect]], frozen=True, tag="networks"):
+    """List networks; filters: dangling, driver, id, label, name, scope, type. Errors: InvalidArgument (filters)."""
+
     REPEATABLE: ClassVar[bool] = True
     filters: dict[str, list[str]] = field(default_factory=dict)
 
 
 class InspectNetwork(Job[NetworkInspect], frozen=True, tag="network_inspect"):
+    """Errors: NotFound, InvalidArgument (ambiguous)."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("network",)
     REPEATABLE: ClassVar[bool] = True
     network: str
+
+
+class IPAMConfig(Record):
+    """One subnet. API 1.51 IPAMConfig."""
+
+    subnet: str = ""
+    ip_range: str = field(default="", name="IPRange")
+    gateway: str = ""
+    auxiliary_addresses: dict[str, str] | None = None
+
+
+class IPAM(Record):
+    driver: str = "default"
+    config: list[IPAMConfig] | None = None
+    options: dict[str, str] | None = None
+
+
+class NetworkCreated(Record):
+    id: str
+    warning: str = ""
+
+
+class CreateNetwork(Job[NetworkCreated], frozen=True, tag="network_create"):
+    """Create a bridge network. Errors: Conflict (the name is taken), InvalidArgument, NotFound (no such driver),
+    NotImplementedByUs, PermissionDenied (predefined; its subnet overlaps another's), Unavailable (no pool is free).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("name",)
+    name: str
+    driver: str = ""
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    scope: str = ""
+    config_only: bool = False
+    config_from: str = ""
+    ipam: IPAM | None = None
+    enable_ipv4: bool | None = None
+    enable_ipv6: bool | None = None
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class ConnectNetwork(Job[None], frozen=True, tag="network_connect"):
+    """Connect a container, be it running or not. Errors: NotFound, InvalidArgument, Conflict, PermissionDenied (it is
+    in that network already; its address is taken).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("network", "container")
+    network: str
+    container: str
+    endpoint_config: EndpointSettings | None = None
+
+
+class DisconnectNetwork(Job[None], frozen=True, tag="network_disconnect"):
+    """Disconnect a container. Errors: NotFound, PermissionDenied (it is not in that network).
+
+    ``force``: a container that is not there any more is no error.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("network", "container")
+    network: str
+    container: str
+    force: bool = False
+
+
+class DeleteNetwork(Job[None], frozen=True, tag="network_delete"):
+    """Remove a network. Errors: NotFound, PermissionDenied (predefined, or a running container is in it)."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("network",)
+    network: str
+
+
+class NetworksPruned(Record):
+    networks_deleted: list[str] | None
+
+
+class PruneNetworks(Job[NetworksPruned], frozen=True, tag="networks_prune"):
+    """Remove the networks that no container has. Filters: until, label, label!. Errors: InvalidArgument."""
+
+    filters: dict[str, list[str]] = field(default_factory=dict)

@@ -114,6 +114,12 @@ class Config:
         "the part of the bridge's network that containers get addresses from; empty: all of it",
         check=values.is_network,
     )
+    default_address_pools: tuple[str, ...] = setting(
+        ("172.20.0.0/14/24", "172.24.0.0/14/24", "10.160.0.0/12/24"),
+        "networks, each with the prefix length of the subnets that user-defined networks get of it",
+        also=("default_address_pool",),
+        check=values.is_pool,
+    )
     icc: bool = setting(True, "containers on the default bridge may talk to each other")
     ip: str = setting("0.0.0.0", "address that published ports bind to by default", check=values.is_ipv4)
     ip_forward: bool = setting(True, "turn on net.ipv4.ip_forward")

@@ -17,9 +17,11 @@ __all__ = [
     "is_mtu",
     "is_network",
     "is_origin",
+    "is_pool",
     "is_registry",
     "is_storage_driver",
     "is_storage_option",
+    "parse_pool",
 ]
 
 STORAGE_DRIVERS = ("overlay", "vfs")
@@ -28,6 +30,7 @@ LABELS = ("user", "role", "type", "level")  # the parts of an SELinux context
 DOMAIN = re.compile(
     r"(?=.*[a-zA-Z])[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?"
 )
+MAX_POOL_SIZE = 29  # a bridge and five containers
 MIN_MTU, MAX_MTU = 68, 65535  # bytes: IPv4's least, a veth's most
 
 
@@ -50,6 +53,20 @@ def is_network(text: str) -> None:
     if "/" not in text:
         raise ValueError(f"{text!r} is not a network, as 172.30.8.0/24")
     IPv4Network(text)
+
+
+def parse_pool(text: str) -> tuple[IPv4Network, int]:
+    """Read ``10.160.0.0/12/24``: a network, and the prefix length of the subnets that it is cut into."""
+    base, slash, size = text.rpartition("/")
+    if "/" not in base or not slash or not size.isdigit():
+        raise ValueError(f"{text!r} is not an address pool, as 10.160.0.0/12/24")
+    return IPv4Network(base), int(size)
+
+
+def is_pool(text: str) -> None:
+    base, size = parse_pool(text)
+    if not base.prefixlen <= size <= MAX_POOL_SIZE:
+        raise ValueError(f"{text!r}: subnets of /{base.prefixlen} to /{MAX_POOL_SIZE} can be made of it")
 
 
 def is_domain(text: str) -> None:

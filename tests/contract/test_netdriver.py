@@ -182,10 +182,10 @@ def test_allocate_is_idempotent_and_release_leaves_nothing(netdriver: NetDriver,
     assert interface.mode == mode
     assert shell(f"nsenter --net={interface.netns} ip -br address show lo").split()[2] == "127.0.0.1/8"
     assert netdriver.allocate(job) == interface
-    assert netdriver.interfaces() == {job.container: interface}
+    assert netdriver.interfaces() == {job.container: [interface]}
     check_consistent(netdriver, run)
     netdriver.release(job.container, 0)  # of another generation: not ours to give back
-    assert netdriver.interfaces() == {job.container: interface}
+    assert netdriver.interfaces() == {job.container: [interface]}
     netdriver.release(job.container, 1)
     check_empty(netdriver, run)
     netdriver.release(job.container, None)
@@ -212,7 +212,7 @@ def test_a_restarted_driver_goes_on_with_what_is_there(netdriver: NetDriver, run
     inode = Path(interface.netns).stat().st_ino
     die(netdriver)
     again = make(run)
-    assert again.interfaces() == {container(1): interface}
+    assert again.interfaces() == {container(1): [interface]}
     assert again.allocate(want(1, mode=mode)) == interface  # before any init_networkdriver
     assert Path(interface.netns).stat().st_ino == inode
     again.init({container(1): 1})
@@ -236,7 +236,7 @@ def test_init_removes_what_no_lease_wants(netdriver: NetDriver, run: Path, mode:
     ip("link add dyvforeign type veth peer name foreignpeer")  # not on our bridge
     shell(f"nft add element ip {TABLE} published {{ tcp . 99 : 172.30.0.99 . 99 }}")
     netdriver.init({container(2): 1})
-    assert netdriver.interfaces() == {container(2): kept}
+    assert netdriver.interfaces() == {container(2): [kept]}
     assert "dyvforeign" in ip("-o link")
     check_consistent(netdriver, run)
 
@@ -441,7 +441,7 @@ def test_publish_one_more(netdriver: NetDriver, run: Path) -> None:
     port = netdriver.publish(job)
     assert netdriver.publish(job) == port
     assert netdriver.publish(AllocatePort(container=container(1), container_port=82)).host_port > 1024
-    assert netdriver.interfaces()[container(1)].ports[1] == port
+    assert netdriver.interfaces()[container(1)][0].ports[1] == port
     with pytest.raises(Conflict):
         netdriver.publish(AllocatePort(container=container(1), container_port=82, host_port="8081"))
     with pytest.raises(NotFound):

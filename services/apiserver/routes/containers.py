@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
@@ -45,6 +46,7 @@ from shared.protocol import (
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
 
+MANY_NETWORKS = (1, 44)  # the version from which a container can be created in several
 RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
@@ -66,15 +68,26 @@ def create() -> Response:
     host_config = params.decode(member(body, "HostConfig") or {}, HostConfig)
     if api_version() < RECURSIVE_READ_ONLY:
         _read_only_at_the_top(host_config)
-    networking = member(body, "NetworkingConfig")
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform"),
         config=params.decode(body, ContainerConfig),
         host_config=host_config,
-        networking_config=params.decode(networking, NetworkingConfig) if networking else None,
+        networking_config=_networking(body),
     )
     return show(call(job), 201)
+
+
+def _networking(body: dict[str, Any]) -> NetworkingConfig | None:
+    """Return what is asked of networks; one with null for settings counts. Older clients may name one alone."""
+    networking = member(body, "NetworkingConfig")
+    given = member(networking, "EndpointsConfig") if isinstance(networking, dict) else None
+    if not isinstance(given, dict):
+        return None
+    if len(given) > 1 and api_version() < MANY_NETWORKS:
+        raise InvalidArgument("Container cannot be connected to network endpoints: " + ", ".join(given))
+    settings = {name: value or {} for name, value in given.items()}
+    return params.decode({"EndpointsConfig": settings}, NetworkingConfig)
 
 
 def _read_only_at_the_top(host_config: HostConfig) -> None:

@@ -16,10 +16,6 @@ from shared.protocol import NotImplementedByUs
 routes = Blueprint("refused", __name__)
 
 MISSING = {
-    "user-defined networks": (
-        "POST /networks/create", "POST /networks/prune", "DELETE /networks/<path:ref>",
-        "POST /networks/<ref>/connect", "POST /networks/<ref>/disconnect",
-    ),
     "registries": ("GET /distribution/<path:ref>/json",),
     "the build cache": ("POST /build/prune", "POST /build/cancel"),
     "BuildKit": ("POST /session", "POST /grpc"),

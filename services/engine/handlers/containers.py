@@ -12,6 +12,7 @@ from services.engine.create import NAME, create
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
+from services.engine.lifecycle.networks import refresh_names
 from services.engine.record import Status
 from shared.bus.context import asked_again, emit, waiting_for
 from shared.bus.handlers import Handlers
@@ -96,7 +97,7 @@ def _went_meanwhile(engine: Engine, ref: str) -> bool:
 
 
 @jobs.handles(RenameContainer)
-def rename(engine: Engine, job: RenameContainer) -> None:
+async def rename(engine: Engine, job: RenameContainer) -> None:
     container = engine.containers.find(job.container)
     record, name = container.record, job.name.strip().removeprefix("/")
     if not name:
@@ -111,6 +112,7 @@ def rename(engine: Engine, job: RenameContainer) -> None:
     old, record.name = record.name, name
     engine.containers.release(old)
     engine.save(container, "rename", oldName=f"/{old}")
+    await refresh_names(engine, container)
 
 
 @jobs.handles(ResizeContainer)

@@ -33,7 +33,7 @@ async def give_back(engine: Engine, container: Container) -> None:
     failures = [result for result in results if isinstance(result, BaseException)]
     for failure in failures:
         log.error("not given back container=%s error=%s", record.id, failure)
-    record.interface = None
+    record.forget_interfaces()
     with engine.store.transaction():
         if not failures:
             record.unsettled = False

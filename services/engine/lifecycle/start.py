@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.container import Container
+from services.engine.endpoints import allocate_interfaces, resolve_endpoints
 from services.engine.health import begin_health
-from services.engine.launch import allocate_interface, join, runtime_start
+from services.engine.launch import join, runtime_start
 from services.engine.lifecycle.connecting import tell_connected
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.mounting import mount_volumes
@@ -99,9 +100,11 @@ async def _run(engine: Engine, container: Container) -> None:
     """Mounts and network at the same time, then the process."""
     record = container.record
     host_config = join(engine, record)
+    if resolve_endpoints(engine, record):
+        engine.store.put_container(record)
     mounting = asyncio.ensure_future(engine.call(MountLayer(container=record.id)))
     filling = asyncio.ensure_future(mount_volumes(engine, container))
-    connecting = asyncio.ensure_future(allocate_interface(engine, record))
+    connecting = asyncio.ensure_future(allocate_interfaces(engine, record))
     await asyncio.wait([mounting, filling, connecting])  # all end before a failed start is undone
     rootfs, mounts, interface = await asyncio.gather(mounting, filling, connecting)
     record.interface = interface
@@ -116,7 +119,7 @@ async def _start_failed(engine: Engine, container: Container, error: DockyardErr
     record.error = error.message
     record.pid = 0
     record.exit_code = START_EXIT_CODES.get(type(error), OTHER_START_EXIT_CODE)
-    record.interface = None
+    record.forget_interfaces()
     engine.save(container)
     await give_back(engine, container)
     if record.host_config.auto_remove:

@@ -21,8 +21,6 @@ def app() -> Flask:
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
-        ("POST", "/networks/create", 501, "user-defined networks: not implemented"),
-        ("DELETE", "/networks/web/net", 501, "user-defined networks: not implemented"),
         ("GET", "/v1.51/distribution/library/alpine/json", 501, "registries: not implemented"),
         ("POST", "/build/prune", 501, "the build cache: not implemented"),
         ("POST", "/swarm/init", 501, "swarm mode: not implemented"),

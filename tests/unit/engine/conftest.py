@@ -20,6 +20,7 @@ from shared.bus.worker import Worker, serve_in_thread
 from shared.protocol import (
     AllocateInterface,
     Bridge,
+    BridgeNetwork,
     ContainerConfig,
     ContainerExited,
     ContainerStats,
@@ -37,6 +38,7 @@ from shared.protocol import (
     Kind,
     ListHeldVolumes,
     ListInterfaces,
+    MakeNetwork,
     MakeVolume,
     MeasureVolume,
     MountLayer,
@@ -57,6 +59,7 @@ from shared.protocol import (
     RuntimePause,
     RuntimeResize,
     RuntimeSetHost,
+    RuntimeSetResolver,
     RuntimeStart,
     RuntimeStarted,
     RuntimeStats,
@@ -65,6 +68,7 @@ from shared.protocol import (
     RuntimeUpdate,
     SetImage,
     Ticket,
+    UnmakeNetwork,
     UnmakeVolume,
     UnmountLayer,
     UnmountVolume,
@@ -98,7 +102,8 @@ class World:
         self.execs: dict[str, RunningExec] = {}
         self.mounted: set[str] = set()
         self.layers: set[str] = set()
-        self.interfaces: set[str] = set()
+        self.interfaces: dict[str, dict[str, Interface]] = {}  # container → network → what it has there
+        self.networks: dict[str, BridgeNetwork] = {}
         self.volumes: set[str] = set()
         self.mounted_volumes: set[str] = set()
         self.script: dict[str, Callable[[Any], Any]] = {}
@@ -135,7 +140,6 @@ answer(GraphCollect)(lambda world, job: 0)
 answer(CreateLayer)(lambda world, job: world.layers.add(job.container))
 answer(RemoveLayer)(lambda world, job: world.layers.discard(job.container))
 answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
-answer(ReleaseInterface)(lambda world, job: world.interfaces.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
 answer(RuntimeList)(lambda world, job: list(world.running.values()))
 answer(RuntimeExecList)(lambda world, job: list(world.execs.values()))
@@ -170,17 +174,54 @@ def mount(world: World, job: MountLayer) -> str:
     return f"/rootfs/{job.container}"
 
 
-def interface(mode: str) -> Interface:
-    return Interface(mode=mode, netns="/ns", name="eth0", address="192.0.2.2", prefix_len=24, gateway="192.0.2.1")
-
-
 @answer(AllocateInterface)
 def allocate(world: World, job: AllocateInterface) -> Interface:
-    world.interfaces.add(job.container)
-    return interface(job.mode)
+    """A network's addresses are those of 198.51.100.0/24, the default one's of 192.0.2.0/24."""
+    held = world.interfaces.setdefault(job.container, {})
+    if job.mode == "none":
+        made = Interface(mode="none", netns="/ns")
+    else:
+        prefix = "198.51.100" if job.network else "192.0.2"
+        made = Interface(
+            mode=job.mode,
+            network=job.network,
+            netns="/ns",
+            name=f"eth{len(held)}",
+            address=job.address or f"{prefix}.{2 + len(held)}",
+            prefix_len=24,
+            gateway=f"{prefix}.1",
+            resolver="127.0.0.11" if job.network else "",
+        )
+    return held.setdefault(job.network, made)
 
 
-answer(ListInterfaces)(lambda world, job: {container: interface("bridge") for container in world.interfaces})
+@answer(ReleaseInterface)
+def release(world: World, job: ReleaseInterface) -> None:
+    if job.network is None:
+        world.interfaces.pop(job.container, None)
+    else:
+        world.interfaces.get(job.container, {}).pop(job.network, None)
+
+
+@answer(ListInterfaces)
+def interfaces(world: World, job: ListInterfaces) -> dict[str, list[Interface]]:
+    found = {container: list(held.values()) for container, held in world.interfaces.items()}
+    return {container: held for container, held in found.items() if job.container in ("", container)}
+
+
+@answer(MakeNetwork)
+def make_network(world: World, job: MakeNetwork) -> BridgeNetwork:
+    asked = job.network
+    made = msgspec.structs.replace(
+        asked,
+        bridge=asked.bridge or f"br-{asked.id[:12]}",
+        subnet=asked.subnet or "198.51.100.0/24",
+        gateway=asked.gateway or "198.51.100.1",
+    )
+    return world.networks.setdefault(asked.id, made)
+
+
+answer(UnmakeNetwork)(lambda world, job: world.networks.pop(job.network, None) and None)
 
 
 @answer(RuntimeStart)
@@ -196,6 +237,7 @@ answer(RuntimeTop)(lambda world, job: Processes(titles=["PID"], processes=[["424
 answer(RuntimeResize)(lambda world, job: None)
 answer(RuntimeUpdate)(lambda world, job: None)
 answer(RuntimeSetHost)(lambda world, job: None)
+answer(RuntimeSetResolver)(lambda world, job: None)
 answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
 answer(RuntimeUnpause)(lambda world, job: freeze(world, job.container, False))
 
@@ -236,7 +278,7 @@ class Stack:
         self.start_engine()
         groups = {
             "graphdriver": ("graph_", "layer_", "volumedriver_"),
-            "netdriver": ("init_", "allocate_", "release_", "interfaces"),
+            "netdriver": ("init_", "allocate_", "release_", "interfaces", "networkdriver_"),
             "execdriver": ("runtime_",),
         }
         for service, prefixes in groups.items():

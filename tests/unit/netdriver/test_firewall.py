@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.netdriver.firewall import Firewall, render
+from services.netdriver.firewall import Firewall, Policy, render
 from services.netdriver.nft import NftError
 from shared.protocol import AllocatedPort
 
@@ -32,16 +32,14 @@ class FakeNft:
 
 
 def test_the_table() -> None:
-    text = render(
-        "dockyard_dockyard0", "dockyard0", SUBNET, dict.fromkeys((WEB, LOCAL, DNS), "172.30.0.2"), ip_masq=True
-    )
+    text = render("dockyard_dockyard0", "dockyard0", SUBNET, dict.fromkeys((WEB, LOCAL, DNS), "172.30.0.2"), Policy())
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
 
 
 def test_without_ip_masq_only_what_publishing_needs_is_masqueraded() -> None:
-    text = render("t", "b", SUBNET, {}, ip_masq=False)
+    text = render("t", "b", SUBNET, {}, Policy(ip_masq=False))
     assert 'oifname != "b" masquerade' not in text
     assert text.count("masquerade") == 1
     assert "elements" not in text
@@ -49,7 +47,7 @@ def test_without_ip_masq_only_what_publishing_needs_is_masqueraded() -> None:
 
 def test_a_port_is_one_element() -> None:
     nft = FakeNft()
-    firewall = Firewall(nft, "b0", ip_masq=True)
+    firewall = Firewall(nft, "b0")
     firewall.publish([DNS], "172.30.0.9")  # noted: there is no table yet
     assert nft.transactions == []
     firewall.rebuild(SUBNET)
@@ -69,7 +67,7 @@ def test_a_port_is_one_element() -> None:
 
 def test_a_refused_change_makes_the_whole_table_again() -> None:
     nft = FakeNft()
-    firewall = Firewall(nft, "b0", ip_masq=True)
+    firewall = Firewall(nft, "b0")
     firewall.rebuild(SUBNET)
     nft.refuses = ("add element",)
     firewall.publish([WEB], "172.30.0.2")
@@ -82,14 +80,14 @@ def test_a_refused_change_makes_the_whole_table_again() -> None:
 
 
 def test_without_icc_the_bridge_does_not_forward_to_itself() -> None:
-    forward = render("t", "b", SUBNET, {}, ip_masq=True, icc=False).partition("chain forward")[2]
+    forward = render("t", "b", SUBNET, {}, Policy(icc=False)).partition("chain forward")[2]
     assert 'iifname "b"' not in forward
-    assert 'iifname "b" accept' in render("t", "b", SUBNET, {}, ip_masq=True).partition("chain forward")[2]
+    assert 'iifname "b" accept' in render("t", "b", SUBNET, {}, Policy()).partition("chain forward")[2]
 
 
 def test_one_that_is_not_enabled_removes_its_table_and_makes_none() -> None:
     nft = FakeNft()
-    firewall = Firewall(nft, "b0", ip_masq=False, enabled=False)
+    firewall = Firewall(nft, "b0", Policy(ip_masq=False), enabled=False)
     firewall.rebuild(SUBNET)
     assert nft.transactions == ["add table ip dockyard_b0\ndelete table ip dockyard_b0\n"]
     firewall.publish([WEB], "172.30.0.2")  # of a lease from before

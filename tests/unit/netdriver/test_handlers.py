@@ -7,7 +7,9 @@ from shared.protocol import (
     InitNetworkDriver,
     LinkContainers,
     ListInterfaces,
+    MakeNetwork,
     ReleaseInterface,
+    UnmakeNetwork,
     job_name,
 )
 
@@ -19,6 +21,8 @@ def test_every_job_of_the_netdriver_has_its_handler() -> None:
         InitNetworkDriver,
         LinkContainers,
         ListInterfaces,
+        MakeNetwork,
         ReleaseInterface,
+        UnmakeNetwork,
     )
     assert set(jobs) == {job_name(kind) for kind in kinds}

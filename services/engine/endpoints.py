@@ -1,0 +1,195 @@
+"""Endpoints: a container's places in networks, from what was asked for to what the netdriver gave.
+
+Texts as moby's. In a predefined network nobody chooses an address or an alias.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from services.engine.networks import PREDEFINED, NetworkRecord
+from services.engine.record import ContainerRecord, Endpoint
+from shared.protocol import (
+    AllocateInterface,
+    CreateContainer,
+    EndpointSettings,
+    HostConfig,
+    Interface,
+    InvalidArgument,
+    ListInterfaces,
+    NotFound,
+    NotImplementedByUs,
+    PortBinding,
+    is_user_defined,
+    joined_container,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = [
+    "allocate_interfaces",
+    "allocation",
+    "asked_endpoints",
+    "check_settings",
+    "dns_names",
+    "resolve_endpoints",
+]
+
+SHORT_ID = 12
+
+
+def asked_endpoints(engine: Engine, job: CreateContainer, host_config: HostConfig) -> dict[str, Endpoint]:
+    """Return the networks a new container is to be in, by name, that of its mode first.
+
+    One that does not exist (yet) has its reference for a name; the start looks again. Errors: InvalidArgument.
+    """
+    mode = host_config.network_mode
+    given = (job.networking_config.endpoints_config if job.networking_config else None) or {}
+    if joined_container(mode):
+        if given:
+            raise InvalidArgument("conflicting options: a container's network and others cannot be had together")
+        return {}
+    if "default" in given and "bridge" not in given:
+        given = {"bridge" if name == "default" else name: asked for name, asked in given.items()}
+    names = {ref: _name(engine, ref) for ref in (mode, *given)}
+    asked = {names[ref]: settings or EndpointSettings() for ref, settings in given.items()}
+    if not asked or is_user_defined(mode):
+        asked = {names[mode]: asked.get(names[mode]) or EndpointSettings(), **asked}
+    shut = [name for name in asked if name in ("host", "none")]
+    if shut and len(asked) > 1:
+        raise InvalidArgument(f"container cannot be connected to multiple networks with one of them {shut[0]}")
+    _check_mac_address(job, asked[names[mode]] if names[mode] in asked else next(iter(asked.values())))
+    for name, settings in asked.items():
+        check_settings(name, settings, engine.networks.get(engine.networks.id_of(name)))
+    return {name: Endpoint(asked=settings) for name, settings in asked.items()}
+
+
+def _name(engine: Engine, ref: str) -> str:
+    try:
+        return engine.networks.find(ref).name
+    except NotFound:
+        return ref
+
+
+def _check_mac_address(job: CreateContainer, settings: EndpointSettings) -> None:
+    wide = job.config.mac_address
+    if wide and settings.mac_address not in ("", wide):
+        raise InvalidArgument(
+            "the container-wide MAC address must match the endpoint-specific MAC address, or be left empty"
+        )
+    settings.mac_address = settings.mac_address or wide
+
+
+def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord | None) -> None:
+    """Check what is asked of an endpoint. ``network``: None if it is not known yet. Errors: InvalidArgument."""
+    ipam = settings.ipam_config or {}
+    address = str(ipam.get("IPv4Address") or "")
+    if ipam.get("IPv6Address") or ipam.get("LinkLocalIPs"):
+        raise NotImplementedByUs("IPv6 and link-local addresses of containers are not implemented")
+    if name in PREDEFINED:
+        if address:
+            raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        if settings.aliases:
+            raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
+        return
+    if not address or network is None or network.network is None:
+        return
+    why = ""
+    try:
+        inside = ipaddress.IPv4Address(address) in ipaddress.IPv4Network(network.network.subnet)
+    except ValueError:
+        raise InvalidArgument(f"invalid endpoint settings:\ninvalid IPv4 address: {address}") from None
+    if not network.has_own_subnet:
+        why = "user specified IP address is supported only when connecting to networks with user configured subnets"
+    elif not inside:
+        why = f"no configured subnet or ip-range contain the IP address {address}"
+    if why:
+        raise InvalidArgument(f"invalid config for network {name}: invalid endpoint settings:\n{why}")
+
+
+def resolve_endpoints(engine: Engine, record: ContainerRecord) -> bool:
+    """Have each endpoint know its network, by its id, else by its name; returns whether something is new.
+
+    Errors: NotFound, those of `check_settings`.
+    """
+    before = {name: place.network for name, place in record.endpoints.items()}
+    found: dict[str, Endpoint] = {}
+    for name, place in record.endpoints.items():
+        network = engine.networks.get(place.network) or engine.networks.find(name)
+        place.network = network.id if network.network is not None else ""
+        check_settings(network.name, place.asked, network)
+        found[network.name] = place
+    record.endpoints = found
+    return before != {name: place.network for name, place in found.items()}
+
+
+def dns_names(record: ContainerRecord, place: Endpoint) -> list[str]:
+    """Return the names by which others in a user-defined network find a container."""
+    own = [record.name, *(place.asked.aliases or []), record.id[:SHORT_ID], record.config.hostname]
+    return list(dict.fromkeys(name for name in own if name))
+
+
+async def allocate_interfaces(engine: Engine, record: ContainerRecord) -> Interface:
+    """Have the container's network made, if it has one of its own. Errors: those of `AllocateInterface`."""
+    mode = record.host_config.network_mode
+    if mode == "host":
+        return Interface(mode="host")
+    if joined_container(mode):
+        return Interface(mode="container")
+    names = [] if record.config.network_disabled else [name for name in record.endpoints if name != "none"]
+    if not names:
+        return await engine.call(AllocateInterface(container=record.id, generation=record.generation, mode="none"))
+    given = [await engine.call(allocation(engine, record, name)) for name in names]
+    if len(given) > 1:  # ports and default route may have moved meanwhile
+        given = (await engine.call(ListInterfaces(container=record.id)))[record.id]
+    record.note_interfaces(given)
+    return record.interface or given[0]
+
+
+def allocation(engine: Engine, record: ContainerRecord, name: str) -> AllocateInterface:
+    """Return the job that gives a container its place in the network ``name``."""
+    place = record.endpoints[name]
+    asked = place.asked
+    job = AllocateInterface(
+        container=record.id,
+        generation=record.generation,
+        mode="bridge",
+        hostname=record.config.hostname,
+        mac_address=asked.mac_address,
+        ports=_bindings(record),
+        gw_priority=asked.gw_priority,
+    )
+    if not place.network:
+        return job
+    return msgspec.structs.replace(
+        job,
+        network=place.network,
+        address=str((asked.ipam_config or {}).get("IPv4Address") or ""),
+        names=dns_names(record, place),
+        links=dict(_links(engine, asked)),
+        dns=list(record.host_config.dns or engine.config.dns),
+    )
+
+
+def _links(engine: Engine, asked: EndpointSettings) -> list[tuple[str, str]]:
+    """Return (alias, name) of each ``CONTAINER[:ALIAS]``."""
+    found = []
+    for link in asked.links or []:
+        ref, _, alias = link.partition(":")
+        try:
+            name = engine.containers.find(ref).record.name
+        except (NotFound, InvalidArgument):
+            name = ref.removeprefix("/")
+        found.append((alias or ref, name))
+    return found
+
+
+def _bindings(record: ContainerRecord) -> dict[str, list[PortBinding]]:
+    """Return the ports to publish: with PublishAllPorts also what is only exposed, each on any free port."""
+    given = record.host_config.port_bindings or {}
+    exposed = record.config.exposed_ports or {} if record.host_config.publish_all_ports else {}
+    return {port: given.get(port) or [] for port in {**given, **exposed}}

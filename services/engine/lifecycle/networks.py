@@ -1,0 +1,239 @@
+"""Networks: made, removed; containers connected and disconnected, be they running or not.
+
+The netdriver is asked first, the record comes second; what is lost between the two, the next `init_networkdriver` sets
+right: the netdriver removes what no record has.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from services.engine.container import Container
+from services.engine.endpoints import allocation, check_settings
+from services.engine.lifecycle.connecting import tell
+from services.engine.networks import PREDEFINED, NetworkRecord
+from services.engine.networkspecs import bridge_network
+from services.engine.record import ContainerRecord, Endpoint, Status
+from shared.protocol import (
+    BridgeNetwork,
+    Conflict,
+    CreateNetwork,
+    DockyardError,
+    EndpointSettings,
+    InvalidArgument,
+    ListInterfaces,
+    MakeNetwork,
+    PermissionDenied,
+    ReleaseInterface,
+    RuntimeSetResolver,
+    UnmakeNetwork,
+    joined_container,
+)
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+__all__ = [
+    "connect",
+    "create_network",
+    "disconnect",
+    "refresh_names",
+    "remove_network",
+    "restore_interfaces",
+]
+
+log = logging.getLogger("dockyard.engine")
+
+
+async def create_network(engine: Engine, job: CreateNetwork) -> NetworkRecord:
+    """Create a network; goes on if the caller goes away. Errors as `CreateNetwork`."""
+    wanted = bridge_network(job, secrets.token_hex(32))
+    return await engine.router.uninterrupted(_create(engine, job, wanted))
+
+
+async def _create(engine: Engine, job: CreateNetwork, wanted: BridgeNetwork) -> NetworkRecord:
+    async with engine.networks.lock:
+        if engine.networks.id_of(job.name):
+            raise Conflict(f"network with name {job.name} already exists")
+        network = await engine.call(MakeNetwork(network=wanted))
+        record = NetworkRecord(
+            id=wanted.id,
+            name=job.name,
+            created=time.time_ns(),
+            network=network,
+            ipam=job.ipam,
+            attachable=job.attachable,
+            options=job.options,
+            labels=job.labels,
+        )
+        with engine.store.transaction():
+            engine.networks.put(record)
+            _tell(engine, record, "create")
+    return record
+
+
+async def remove_network(engine: Engine, record: NetworkRecord) -> None:
+    """Remove a network. Errors: PermissionDenied (predefined, or a container that runs is in it)."""
+    if record.name in PREDEFINED:
+        raise PermissionDenied(f"{record.name} is a pre-defined network and cannot be removed")
+    await engine.router.uninterrupted(_remove(engine, record))
+
+
+async def _remove(engine: Engine, record: NetworkRecord) -> None:
+    async with engine.networks.lock:
+        if engine.networks.get(record.id) is None:
+            return
+        active = [
+            f'name:"{c.record.name}" id:"{c.id[:12]}"'
+            for c in engine.networks.members(engine.containers, record)
+            if c.record.running or c.record.unsettled
+        ]
+        if active:
+            why = f"network {record.name} has active endpoints ({', '.join(active)})"
+            raise PermissionDenied(f"error while removing network: {why}")
+        await engine.call(UnmakeNetwork(network=record.id))
+        with engine.store.transaction():
+            engine.networks.delete(record)
+            _tell(engine, record, "destroy")
+
+
+def _tell(engine: Engine, record: NetworkRecord, action: str) -> None:
+    engine.events.append("network", action, record.id, {"name": record.name, "type": record.driver})
+
+
+async def connect(engine: Engine, network: NetworkRecord, container: Container, asked: EndpointSettings) -> None:
+    """Connect a container. Errors as `ConnectNetwork`."""
+    await engine.router.uninterrupted(_connect(engine, network, container, asked))
+
+
+async def _connect(engine: Engine, network: NetworkRecord, container: Container, asked: EndpointSettings) -> None:
+    async with container.lock:
+        record = container.record
+        _check_connectable(record, network)
+        check_settings(network.name, asked, network)
+        if network.name in record.endpoints:
+            raise PermissionDenied(f"endpoint with name {record.name} already exists in network {network.name}")
+        place = Endpoint(asked=asked, network=network.id if network.network else "")
+        if not record.running:
+            record.endpoints[network.name] = place
+            engine.save(container)
+            return
+        async with engine.networks.lock:
+            await _connect_now(engine, container, network, place)
+        await _set_resolver(engine, container)
+
+
+async def _connect_now(engine: Engine, container: Container, network: NetworkRecord, place: Endpoint) -> None:
+    record = container.record
+    record.endpoints[network.name] = place
+    try:
+        await engine.call(allocation(engine, record, network.name))
+        await _take_over(engine, record)
+    except BaseException:
+        record.endpoints.pop(network.name, None)
+        raise
+    place.connected = True
+    with engine.store.transaction():
+        tell(engine, record, network.name, "connect")
+        engine.save(container)
+
+
+def _check_connectable(record: ContainerRecord, network: NetworkRecord) -> None:
+    mode = record.host_config.network_mode
+    if joined_container(mode):
+        raise InvalidArgument(
+            "container sharing network namespace with another container or host cannot be connected to any other network"
+        )
+    if "host" in (mode, network.name):
+        raise InvalidArgument("container cannot be disconnected from host network or connected to host network")
+    if "none" in (network.name, *record.endpoints):
+        raise InvalidArgument(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+    if record.config.network_disabled:
+        raise InvalidArgument("the container's networking is disabled")
+    if record.status is Status.REMOVING:
+        raise Conflict("container is marked for removal and cannot be connected")
+
+
+async def _take_over(engine: Engine, record: ContainerRecord) -> None:
+    """Have the record say what the netdriver says: ports and the default route may have moved."""
+    found = await engine.call(ListInterfaces(container=record.id))
+    record.note_interfaces(found.get(record.id, []))
+
+
+async def disconnect(engine: Engine, network: NetworkRecord, container: Container) -> None:
+    """Disconnect a container. Errors as `DisconnectNetwork`."""
+    await engine.router.uninterrupted(_disconnect(engine, network, container))
+
+
+async def _disconnect(engine: Engine, network: NetworkRecord, container: Container) -> None:
+    async with container.lock:
+        record = container.record
+        if "host" in (record.host_config.network_mode, network.name):
+            raise InvalidArgument("container cannot be disconnected from host network or connected to host network")
+        place = record.endpoints.get(network.name)
+        if place is None:
+            raise PermissionDenied(f"container {record.id} is not connected to network {network.name}")
+        if record.running:
+            await engine.call(
+                ReleaseInterface(container=record.id, generation=record.generation, network=place.network)
+            )
+        with engine.store.transaction():
+            if place.connected:
+                tell(engine, record, network.name, "disconnect")
+            record.endpoints.pop(network.name)
+            engine.save(container)
+        if record.running:
+            await _take_over(engine, record)
+            engine.save(container)
+
+
+async def _set_resolver(engine: Engine, container: Container) -> None:
+    """Have the container ask the embedded DNS server, if it is in a network that has one."""
+    places = container.record.endpoints.values()
+    resolver = next((place.interface.resolver for place in places if place.interface and place.interface.resolver), "")
+    if resolver:
+        directory = str(engine.config.root / "containers" / container.id)
+        await engine.call(
+            RuntimeSetResolver(directory=directory, resolver=resolver, host_config=container.record.host_config)
+        )
+
+
+async def refresh_names(engine: Engine, container: Container) -> None:
+    """Tell the netdriver the names of a container that runs; they are another's than before."""
+    async with container.lock:
+        record = container.record
+        for name, place in record.endpoints.items():
+            if record.running and place.network:
+                try:
+                    await engine.call(allocation(engine, record, name))
+                except DockyardError as error:
+                    log.warning("names not updated container=%s network=%s error=%s", record.id, name, error)
+
+
+async def restore_interfaces(engine: Engine) -> None:
+    """Have containers that run in the networks that their records say; after the netdriver has forgotten one."""
+    known = await engine.call(ListInterfaces())
+    for container in engine.containers:
+        record = container.record
+        held = {interface.network for interface in known.get(container.id, []) if interface.address}
+        lost = [n for n, place in record.endpoints.items() if place.interface and place.network not in held]
+        if record.running and lost:
+            engine.router.spawn(_restore(engine, container, lost))
+
+
+async def _restore(engine: Engine, container: Container, names: list[str]) -> None:
+    async with container.lock:
+        record = container.record
+        for name in names:
+            if record.running and name in record.endpoints:
+                try:
+                    await engine.call(allocation(engine, record, name))
+                    await _take_over(engine, record)
+                    engine.save(container)
+                except DockyardError as error:
+                    log.error("network not restored container=%s network=%s error=%s", record.id, name, error)

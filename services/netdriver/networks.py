@@ -1,0 +1,181 @@
+"""Networks: the user-defined bridge networks, one file each, written before anything of it is made.
+
+The file goes last, when bridge and rules are gone; so a removal that was cut short is taken up again. Which networks
+there should be is the engine's to say (`sync`); until it has, what the files say is right.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import msgspec
+
+from services.netdriver.bridge import BridgeDriver
+from services.netdriver.defaultbridge import Host
+from services.netdriver.ipam import first_free
+from services.netdriver.leases import Lease
+from services.netdriver.netlink import Rtnl
+from shared.protocol import BridgeNetwork, Conflict, DockyardError, InvalidArgument, NotFound, PermissionDenied
+
+__all__ = ["Networks"]
+
+NETWORK_ID = re.compile(r"[0-9a-f]{64}")  # it becomes a path
+log = logging.getLogger("dockyard.netdriver")
+
+
+class Networks:
+    """Thread-safe. ``default``: the default bridge's driver, whose siblings the others are; None: there are none."""
+
+    def __init__(self, directory: Path, pools: Sequence[str], default: BridgeDriver | None) -> None:
+        self._directory, self._pools, self._default = directory, pools, default
+        self._lock = threading.RLock()
+        self._drivers: dict[str, BridgeDriver] = {}
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if default is not None:
+            for path in directory.iterdir():
+                self._load(path, default)
+
+    def _load(self, path: Path, default: BridgeDriver) -> None:
+        try:
+            network = msgspec.json.decode(path.read_bytes(), type=BridgeNetwork)
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("network is unreadable, dropped path=%s error=%s", path, error)
+            path.unlink(missing_ok=True)
+            return
+        self._drivers[network.id] = default.sibling(network)
+
+    def __iter__(self) -> Iterator[BridgeDriver]:
+        with self._lock:
+            return iter(list(self._drivers.values()))
+
+    def find(self, network: str) -> BridgeDriver:
+        """Return a network's driver. Raises NotFound."""
+        driver = self._drivers.get(network)
+        if driver is None:
+            raise NotFound(f"network {network} not found")
+        return driver
+
+    @contextmanager
+    def kept(self, network: str) -> Iterator[None]:
+        """Keep a network from being removed while a lease in it is written. Raises NotFound."""
+        if not network:
+            yield
+            return
+        with self._lock:
+            self.find(network)
+            yield
+
+    def make(self, wanted: BridgeNetwork) -> BridgeNetwork:
+        """Carry out `MakeNetwork`."""
+        if self._default is None:
+            raise Conflict("networks cannot be created: networking is disabled (bridge = none)")
+        if not self._default.enforces and (wanted.internal or not wanted.icc):
+            raise InvalidArgument("a network cannot be shut without rules: firewall = false")
+        with self._lock:
+            driver = self._drivers.get(wanted.id)
+            if driver is not None and driver.network is not None:
+                driver.init(())
+                return driver.network
+            with Rtnl() as rtnl:
+                host = Host.read(rtnl)
+            network = self._complete(wanted, host)
+            if network.bridge in host.links and network.bridge != own_name(network):
+                raise Conflict(f"a link named {network.bridge} exists already")
+            self._write(network)
+            driver = self._drivers[network.id] = self._default.sibling(network)
+            try:
+                driver.init(())
+            except Exception:
+                self._remove(network, driver)
+                raise
+            return network
+
+    def _complete(self, wanted: BridgeNetwork, host: Host) -> BridgeNetwork:
+        """Return it with all that is not given. Raises as `make`."""
+        others = [IPv4Network(driver.network.subnet) for driver in self if driver.network]
+        if wanted.subnet:
+            subnet = IPv4Network(wanted.subnet)
+            mine = host.links.get(self._default.name) if self._default else None
+            address = host.address_of(mine["index"]) if mine else None
+            if any(subnet.overlaps(other) for other in (*others, *([address.network] if address else []))):
+                raise PermissionDenied("invalid pool request: Pool overlaps with other one on this address space")
+        else:
+            subnet = first_free(self._pools, (*others, *host.taken()))
+        return msgspec.structs.replace(
+            wanted,
+            bridge=wanted.bridge or own_name(wanted),
+            subnet=str(subnet),
+            gateway=wanted.gateway or _first_address(subnet, wanted.auxiliary.values()),
+        )
+
+    def remove(self, network: str, leases: Callable[[], Sequence[Lease]]) -> None:
+        """Carry out `UnmakeNetwork`."""
+        with self._lock:
+            driver = self._drivers.get(network)
+            if driver is None or driver.network is None:
+                return
+            inside = [lease.container for lease in leases() if lease.interface.network == network]
+            if inside:
+                raise PermissionDenied(f"network {driver.network.name} has active endpoints ({', '.join(inside)})")
+            self._remove(driver.network, driver)
+
+    def _remove(self, network: BridgeNetwork, driver: BridgeDriver) -> None:
+        driver.remove()
+        self._path(network.id).unlink(missing_ok=True)
+        self._drivers.pop(network.id, None)
+
+    def init(self, leases: Sequence[Lease]) -> None:
+        """Make or mend all of them, with what ``leases`` hold; one that cannot be stops no other."""
+        for driver in self:
+            network = driver.network.id if driver.network else ""
+            try:
+                driver.init([lease for lease in leases if lease.interface.network == network])
+            except (DockyardError, OSError) as error:
+                log.error("network cannot be made network=%s error=%s", network, error)
+
+    def sync(self, wanted: Iterable[BridgeNetwork]) -> None:
+        """Make those that are wanted and not there."""
+        for network in wanted:
+            try:
+                self.make(network)
+            except (DockyardError, OSError) as error:
+                log.error("network cannot be made network=%s error=%s", network.id, error)
+
+    def remove_all(self, unwanted: Iterable[str], leases: Callable[[], Sequence[Lease]]) -> None:
+        """Remove what nobody wants."""
+        for network in unwanted:
+            log.info("stray network removed network=%s", network)
+            try:
+                self.remove(network, leases)
+            except (DockyardError, OSError) as error:
+                log.error("network cannot be removed network=%s error=%s", network, error)
+
+    def _write(self, network: BridgeNetwork) -> None:
+        temporary = self._path(network.id).with_suffix(".new")
+        temporary.write_bytes(msgspec.json.encode(network))
+        temporary.replace(self._path(network.id))
+
+    def _path(self, network: str) -> Path:
+        if not NETWORK_ID.fullmatch(network):
+            raise InvalidArgument(f"a network's id is 64 hexadecimal digits, not {network!r}")
+        return self._directory / f"{network}.json"
+
+
+def own_name(network: BridgeNetwork) -> str:
+    """Return the name of a network's bridge that was given none."""
+    return f"br-{network.id[:12]}"
+
+
+def _first_address(subnet: IPv4Network, taken: Iterable[str]) -> str:
+    """Return the first address that nobody else is to have. Raises InvalidArgument."""
+    others = {IPv4Address(address) for address in taken}
+    for offset in range(1, subnet.num_addresses - 1):
+        if (address := subnet.network_address + offset) not in others:
+            return str(address)
+    raise InvalidArgument(f"no address is left in {subnet} for the bridge")
