@@ -144,9 +144,8 @@ async def _connect_now(engine: Engine, container: Container, network: NetworkRec
 def _check_connectable(record: ContainerRecord, network: NetworkRecord) -> None:
     mode = record.host_config.network_mode
     if joined_container(mode):
-        raise InvalidArgument(
-            "container sharing network namespace with another container or host cannot be connected to any other network"
-        )
+        kind = "container sharing network namespace with another container or host"
+        raise InvalidArgument(f"{kind} cannot be connected to any other network")
     if "host" in (mode, network.name):
         raise InvalidArgument("container cannot be disconnected from host network or connected to host network")
     if "none" in (network.name, *record.endpoints):

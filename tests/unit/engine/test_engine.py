@@ -90,7 +90,7 @@ def test_a_container_lives_from_create_to_remove(stack: Any) -> None:
     with pytest.raises(NotFound, match="No such container: web"):
         status(stack, "web")
     world = stack.world
-    assert not world.layers | world.mounted | world.interfaces | set(world.running)
+    assert not world.layers | world.mounted | set(world.interfaces) | set(world.running)
     told = actions(stack)
     assert told.index("die") < told.index("disconnect") < told.index("destroy")
     told.remove("disconnect")  # before or after the stop has returned
@@ -113,7 +113,7 @@ def test_a_failed_start_gives_everything_back_and_can_be_repeated(stack: Any) ->
         stack.client.call(StartContainer(container="web"))
     state = status(stack, "web")
     assert (state.status, state.exit_code) == ("created", 127)
-    assert not stack.world.mounted | stack.world.interfaces
+    assert not stack.world.mounted | set(stack.world.interfaces)
     del stack.world.script["runtime_start"]
     stack.client.call(StartContainer(container="web"))
     assert status(stack, "web").running

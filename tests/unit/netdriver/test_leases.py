@@ -14,8 +14,8 @@ def test_a_lease_outlives_the_process(tmp_path: Path) -> None:
     Leases(tmp_path / "leases").put(LEASE)
     again = Leases(tmp_path / "leases")
     assert again.get("c0ffee") == LEASE
-    again.drop("c0ffee")
-    again.drop("c0ffee")
+    again.drop(LEASE)
+    again.drop(LEASE)
     assert Leases(tmp_path / "leases").all() == []
 
 
