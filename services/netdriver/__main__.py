@@ -24,6 +24,8 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
         firewall = Firewall.of(config)
         threading.Thread(target=firewall.watch, args=(stop,), name="firewall", daemon=True).start()
     netdriver = NetDriver(config, drivers(config, firewall))
+    netdriver.resolvers.adopt()
+    threading.Thread(target=netdriver.resolvers.serve, args=(stop,), name="resolvers", daemon=True).start()
     worker = Worker(engine_endpoint(config.run), "netdriver", netdriver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)

@@ -30,6 +30,7 @@ from services.netdriver.netlink import (
 )
 from services.netdriver.netns import OWN, Namespace
 from services.netdriver.ports import HostPorts, Request, parse
+from services.netdriver.resolvers import RESOLVER
 from shared.protocol import (
     AllocatedPort,
     AllocateInterface,
@@ -168,6 +169,7 @@ class BridgeDriver:
             # from the address: whoever has the address in his ARP cache has the right MAC address with it
             mac_address=job.mac_address.lower() or "02:42:" + address.packed.hex(":"),
             ports=ports,
+            resolver=RESOLVER if self.network else "",
         )
 
     def reserve_port(self, wanted: Request) -> AllocatedPort:

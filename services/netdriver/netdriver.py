@@ -18,6 +18,7 @@ from services.netdriver.netns import exists, open_namespace, remove
 from services.netdriver.networks import Networks
 from services.netdriver.none import NoneDriver
 from services.netdriver.ports import request
+from services.netdriver.resolvers import Resolvers
 from shared.protocol import (
     AllocatedPort,
     AllocateInterface,
@@ -58,6 +59,7 @@ class NetDriver:
         default = self._drivers.get("bridge")
         bridge = default if isinstance(default, BridgeDriver) else None
         self._networks = Networks(config.run / "networks", config.default_address_pools, bridge)
+        self.resolvers = Resolvers(config.run)
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._init_lock = threading.Lock()
         self._initialised = False
@@ -81,6 +83,7 @@ class NetDriver:
                     if not self._leases.of(path.name):
                         log.info("stray namespace removed container=%s", path.name)
                         remove(path)
+            self.resolvers.keep_only({lease.container for lease in self._leases.all()})
             self._networks.remove_all(known - {network.id for network in networks}, self._leases.all)
             for driver in (*self._drivers.values(), *self._networks):
                 driver.sweep(self._leases.all)
@@ -220,6 +223,8 @@ class NetDriver:
         if not (exists(path) and driver.is_connected(lease)):
             with open_namespace(path) as namespace:
                 driver.connect(lease, namespace)
+        if lease.interface.resolver:
+            self.resolvers.ensure(lease.container, path)
 
     def _balance(self, container: str) -> None:
         """Have default route and ports go through the lease that should have them; a step done already is no error."""
@@ -282,6 +287,7 @@ class NetDriver:
         leases = self._leases.of(container)
         for lease in leases:
             self._driver(lease).disconnect(lease)
+        self.resolvers.drop(container)
         remove(self._path(container))
         for lease in leases:
             self._leases.drop(lease)

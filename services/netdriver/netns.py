@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from services.netdriver.netlink import Rtnl, set_link
 
-__all__ = ["OWN", "Namespace", "exists", "open_namespace", "remove"]
+__all__ = ["OWN", "Namespace", "exists", "inside", "open_namespace", "remove"]
+
+T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
@@ -51,6 +54,20 @@ def open_namespace(path: Path) -> Iterator[Namespace]:
         os.close(fd)
 
 
+def inside(path: Path, function: Callable[[], T]) -> T:
+    """Return what ``function`` returns in the namespace at ``path``. Raises OSError, and what it raises."""
+
+    def enter() -> T:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _check(libc.setns(fd, CLONE_NEWNET), path)
+        finally:
+            os.close(fd)
+        return function()
+
+    return _in_thread(enter)
+
+
 def remove(path: Path) -> None:
     """Take the name away; the kernel destroys a namespace, and the links in it, when no process uses it. Idempotent."""
     if exists(path):
@@ -79,9 +96,9 @@ def _enter(path: Path) -> tuple[int, Rtnl]:
     return fd, Rtnl()
 
 
-def _in_thread(function: Callable[[], tuple[int, Rtnl]]) -> tuple[int, Rtnl]:
+def _in_thread(function: Callable[[], T]) -> T:
     """Run ``function`` in a thread of its own and return, or raise, what it does."""
-    result: list[tuple[int, Rtnl]] = []
+    result: list[T] = []
     failure: list[BaseException] = []
 
     def run() -> None:

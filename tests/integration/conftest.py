@@ -122,7 +122,9 @@ class Stack:
     def pids(self, service: str) -> list[int]:
         """Return the stack's processes of a service: the arbiter's children, and gunicorn's workers."""
         assert self.process is not None
-        module = {"reader": "services.engine.reader"}.get(service, f"services.{service}")
+        module = {"reader": "services.engine.reader", "dns": "services.netdriver.dns"}.get(
+            service, f"services.{service}"
+        )
         return [pid for pid in descendants(self.process.pid) if module in command_line(pid).split()]
 
     # -- the end
