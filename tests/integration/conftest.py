@@ -58,11 +58,27 @@ class Stack:
     def start(self) -> Stack:
         """Start, and wait for READY=1 on a notify socket of our own."""
         self.launch()
+        return self.await_ready()
+
+    def await_ready(self) -> Stack:
         until(lambda: self.said("READY=1") or self.ended(), BOOT_TIMEOUT, f"not ready: {self.log()[-2000:]}")
         assert self.said("READY=1"), self.log()[-3000:]
         return self
 
-    def launch(self) -> None:
+    def restart(self) -> Stack:
+        """Stop, and start again on the same host: in the same network namespace."""
+        assert self.process is not None
+        namespace = os.open(f"/proc/{self.process.pid}/ns/net", os.O_RDONLY)
+        try:
+            self.stop()
+            self.notifications.clear()
+            self.launch(namespace)
+            return self.await_ready()
+        finally:
+            os.close(namespace)
+
+    def launch(self, namespace: int | None = None) -> None:
+        """``namespace``: an open network namespace to start in, else a new one."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -71,11 +87,13 @@ class Stack:
         self.notify.bind(str(path))
         threading.Thread(target=self._listen, args=(self.notify,), daemon=True).start()
         script = 'ip link set lo up; exec "$@"'
+        own = ["unshare", "--net"] if namespace is None else ["nsenter", f"--net=/proc/self/fd/{namespace}"]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
+                [*own, "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
                 stdin=subprocess.DEVNULL,
+                pass_fds=() if namespace is None else (namespace,),
                 stdout=log,
                 stderr=log,
             )

@@ -77,7 +77,7 @@ def test_a_network_in_use_stays_and_prune_takes_the_rest(net: Stack) -> None:
     net.docker("network", "create", "--label", "keep=1", "labelled")
     net.docker("run", "-d", "--name", "web", "--network", "used", *SLEEP)
     assert "network used has active endpoints" in fails(net, "network", "rm", "used")
-    assert list(inspect(net, "used")["Containers"].values())[0]["Name"] == "web"
+    assert next(iter(inspect(net, "used")["Containers"].values()))["Name"] == "web"
     assert net.out("ps", "--filter", "network=used", "--format", "{{.Names}}") == "web"
     pruned = net.out("network", "prune", "-f", "--filter", "label!=keep")
     assert "idle" in pruned
