@@ -8,6 +8,7 @@ chance, a port whose packets we redirect. The sockets die with us; after a resta
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import threading
@@ -17,7 +18,7 @@ from ipaddress import AddressValueError, IPv4Address
 
 from shared.protocol import AllocatedPort, Conflict, DockyardError, InvalidArgument, PortBinding, Unavailable
 
-__all__ = ["HostPorts", "Request", "parse"]
+__all__ = ["HostPorts", "Request", "parse", "raised"]
 
 KINDS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -25,6 +26,7 @@ KINDS = {
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
 }
 ANY = "0.0.0.0"
+HIGH = 2048  # twice what select(2) can wait for
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,19 @@ class HostPorts:
         )
 
 
+def raised(low: socket.socket) -> socket.socket:
+    """Return a socket that is to be held at a high descriptor: libnftables needs the low ones (see `Nft`).
+
+    As it is where the limit of descriptors does not allow it.
+    """
+    try:
+        high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, HIGH)
+    except OSError:
+        return low
+    low.close()
+    return socket.socket(fileno=high)
+
+
 def _bind(protocol: str, host_ip: str, port: int) -> socket.socket | None:
     """Bind; None if the port is taken. SO_REUSEADDR second: it overlooks what only lingers in TIME_WAIT."""
     for reuse in (0, 1) if protocol == "tcp" else (0,):
@@ -145,6 +160,7 @@ def _bind(protocol: str, host_ip: str, port: int) -> socket.socket | None:
         try:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
             held.bind((host_ip, port))
+            held = raised(held)
         except OSError as error:
             held.close()
             if error.errno != errno.EADDRINUSE:

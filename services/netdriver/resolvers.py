@@ -6,7 +6,6 @@ namespace lead there, to the port that the kernel chose.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import select
@@ -20,12 +19,12 @@ from services.netdriver.dns import handoff
 from services.netdriver.dns.handoff import Message, Pair
 from services.netdriver.netns import inside
 from services.netdriver.nft import Nft
+from services.netdriver.ports import raised
 
 __all__ = ["RESOLVER", "Resolvers"]
 
 RESOLVER = "127.0.0.11"
 BACKLOG = 64
-HIGH = 2048  # descriptors from here: libnftables needs low ones (see `Nft`)
 TIMEOUT = 2.0  # seconds for the server to take a message
 PAUSE = 0.05  # seconds between attempts to reach it
 log = logging.getLogger("dockyard.netdriver")
@@ -58,7 +57,7 @@ class Resolvers:
             while (received := handoff.receive(connection))[0].op != "end":
                 message, pair = received
                 if pair is not None:
-                    self._held[message.container] = _high(pair)
+                    self._held[message.container] = _raised(pair)
             log.info("resolvers adopted count=%d", len(self._held))
 
     def ensure(self, container: str, namespace: Path) -> None:
@@ -66,7 +65,7 @@ class Resolvers:
         with self._lock:
             if container in self._held:
                 return
-        pair = _high(inside(namespace, _open))
+        pair = _raised(inside(namespace, _open))
         with self._lock:
             self._held[container] = pair
         self._notice()
@@ -82,6 +81,14 @@ class Resolvers:
     def keep_only(self, containers: Iterable[str]) -> None:
         for container in set(self._held) - set(containers):
             self.drop(container)
+
+    def close(self) -> None:
+        """Let go of all that we hold, as the end of the process does; what the server holds stays."""
+        with self._lock:
+            for pair in self._held.values():
+                pair.close()
+            self._held.clear()
+        os.close(self._wake)
 
     def serve(self, stop: threading.Event) -> None:
         """Have the server hold what we hold, whenever it comes (back); returns when ``stop`` is set."""
@@ -159,11 +166,5 @@ def _open() -> Pair:
     return pair
 
 
-def _high(pair: Pair) -> Pair:
-    """Return the same sockets at high descriptors; as they are where the limit does not allow it."""
-    try:
-        high = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, HIGH) for one in (pair.udp, pair.tcp)]
-    except OSError:
-        return pair
-    pair.close()
-    return Pair(*(socket.socket(fileno=descriptor) for descriptor in high))
+def _raised(pair: Pair) -> Pair:
+    return Pair(raised(pair.udp), raised(pair.tcp))

@@ -28,6 +28,7 @@ def listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     listener.bind(str(path))
+    path.chmod(0o600)
     listener.listen(BACKLOG)
     return listener
 

@@ -67,6 +67,7 @@ def die(netdriver: NetDriver) -> None:
     if isinstance(bridge, BridgeDriver):
         bridge._ports.release(list(bridge._ports._held))
         bridge._firewall._nft.close()
+    netdriver.resolvers.close()
     alive.remove(netdriver)
 
 
