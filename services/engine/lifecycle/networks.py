@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from services.engine.container import Container
 from services.engine.endpoints import allocation, check_settings
 from services.engine.lifecycle.connecting import tell
+from services.engine.lifecycle.holding import give_back
 from services.engine.networks import PREDEFINED, NetworkRecord
 from services.engine.networkspecs import bridge_network
 from services.engine.record import ContainerRecord, Endpoint, Status
@@ -83,6 +84,11 @@ async def remove_network(engine: Engine, record: NetworkRecord) -> None:
 
 
 async def _remove(engine: Engine, record: NetworkRecord) -> None:
+    for container in engine.networks.members(engine.containers, record):
+        if container.record.unsettled and not container.record.running:
+            async with container.lock:  # it has ended, and is about to leave
+                if container.record.unsettled and not container.record.running:
+                    await give_back(engine, container)
     async with engine.networks.lock:
         if engine.networks.get(record.id) is None:
             return

@@ -90,6 +90,7 @@ class Upstream:
             lambda: _Question(question, answered), remote_addr=(server, self._port)
         )
         try:
+            transport.sendto(question)
             return await asyncio.wait_for(answered, TRY_TIME)
         finally:
             transport.close()
@@ -116,14 +117,10 @@ async def _after(delay: float, attempt: Attempt, message: bytes, server: str) ->
 
 
 class _Question(asyncio.DatagramProtocol):
-    """Sends a question on a connected socket; what does not answer it is overlooked."""
+    """Waits for the answer to a question on a connected socket; what does not answer it is overlooked."""
 
     def __init__(self, question: bytes, answered: asyncio.Future[bytes]) -> None:
         self._question, self._answered = question, answered
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._question)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if not self._answered.done() and _belongs(self._question, data):

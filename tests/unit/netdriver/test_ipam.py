@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.netdriver.ipam import POOLS, Pool, choose_subnet
-from shared.protocol import Unavailable
+from services.netdriver.ipam import POOLS, Pool, choose_subnet, first_free
+from shared.protocol import InvalidArgument, PermissionDenied, Unavailable
 
 
 @given(st.integers(24, 30), st.lists(st.one_of(st.just("allocate"), st.integers(0, 300)), max_size=400))
@@ -79,3 +79,42 @@ def test_a_part_gives_each_of_its_addresses_once_and_no_other(prefix_len: int, s
     assert {pool.allocate() for _ in range(len(wanted))} == wanted
     with pytest.raises(Unavailable):
         pool.allocate()
+
+
+networks = st.builds(
+    lambda address, length: IPv4Network((address & ~((1 << (32 - length)) - 1), length)),
+    st.integers(int(IPv4Address("10.0.0.0")), int(IPv4Address("10.3.255.255"))),
+    st.integers(14, 26),
+)
+
+
+@given(st.lists(networks, max_size=12), st.integers(16, 24))
+def test_a_subnet_of_the_pools_overlaps_nothing_taken_and_is_the_first_such(
+    taken: list[IPv4Network], size: int
+) -> None:
+    pools = (f"10.1.0.0/16/{size}", f"10.2.0.0/17/{max(size, 17)}")
+    bases = [IPv4Network("10.1.0.0/16"), IPv4Network("10.2.0.0/17")]
+    subnets = [*bases[0].subnets(new_prefix=size), *bases[1].subnets(new_prefix=max(size, 17))]
+    free = [subnet for subnet in subnets if not any(subnet.overlaps(network) for network in taken)]
+    if free:
+        assert first_free(pools, taken) == free[0]
+    else:
+        with pytest.raises(Unavailable):
+            first_free(pools, taken)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 17)), max_size=40))
+def test_no_address_is_given_twice_whether_asked_for_or_not(wanted: list[int | None]) -> None:
+    subnet = IPv4Network("10.9.0.0/28")
+    pool = Pool(IPv4Interface("10.9.0.1/28"))
+    given_out: set[IPv4Address] = set()
+    for offset in wanted:
+        asked = None if offset is None else subnet.network_address + offset
+        try:
+            address = pool.allocate(asked)
+        except (Unavailable, PermissionDenied, InvalidArgument):
+            continue
+        assert asked in (None, address)
+        assert address not in given_out
+        assert address in set(subnet.hosts()) - {IPv4Address("10.9.0.1")}
+        given_out.add(address)

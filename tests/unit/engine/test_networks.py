@@ -1,0 +1,277 @@
+"""Networks as the engine keeps them: what is refused, in which words, and what outlives the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.engine.record import ContainerRecord
+from shared.protocol import (
+    IPAM,
+    AllocateInterface,
+    Conflict,
+    ConnectNetwork,
+    ContainerConfig,
+    CreateContainer,
+    CreateNetwork,
+    DeleteNetwork,
+    DisconnectNetwork,
+    DockyardError,
+    EndpointSettings,
+    HostConfig,
+    InitNetworkDriver,
+    InspectContainer,
+    InspectNetwork,
+    InvalidArgument,
+    IPAMConfig,
+    KillContainer,
+    ListNetworks,
+    NetworkingConfig,
+    NotFound,
+    NotImplementedByUs,
+    PermissionDenied,
+    PruneNetworks,
+    RenameContainer,
+    RuntimeSetResolver,
+    StartContainer,
+)
+from tests.unit.engine.test_engine import create, until
+
+CONFIG = ContainerConfig(image="busybox")
+
+
+def make(stack: Any, name: str = "app", **options: Any) -> str:
+    return str(stack.client.call(CreateNetwork(name=name, **options)).id)
+
+
+def start(stack: Any, name: str, network: str = "app", **asked: Any) -> str:
+    endpoints = {network: EndpointSettings(**asked)} if asked else {}
+    job = CreateContainer(
+        name=name,
+        config=CONFIG,
+        host_config=HostConfig(network_mode=network),
+        networking_config=NetworkingConfig(endpoints_config=endpoints),
+    )
+    container = str(stack.client.call(job).id)
+    stack.client.call(StartContainer(container=container))
+    return container
+
+
+def networks_of(stack: Any, container: str) -> Any:
+    return stack.client.call(InspectContainer(container=container)).network_settings.networks
+
+
+def allocations(stack: Any, container: str) -> list[AllocateInterface]:
+    return [j for j in stack.world.calls if isinstance(j, AllocateInterface) and j.container == container]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"name": ""}, InvalidArgument, "network name cannot be empty"),
+        ({"name": "bridge"}, PermissionDenied, "operation is not permitted on predefined bridge network"),
+        ({"name": "a/b"}, InvalidArgument, "invalid network name"),
+        ({"driver": "flannel"}, NotFound, 'plugin "flannel" not found'),
+        ({"driver": "macvlan"}, NotImplementedByUs, "macvlan"),
+        ({"driver": "host"}, PermissionDenied, 'only one instance of "host" network is allowed'),
+        ({"enable_ipv6": True}, NotImplementedByUs, "IPv6"),
+        ({"ingress": True}, NotImplementedByUs, "ingress"),
+        ({"options": {"com.docker.network.bridge.enable_icc": "maybe"}}, InvalidArgument, "enable_icc"),
+        ({"options": {"com.docker.network.bridge.name": "x" * 16}}, InvalidArgument, "invalid interface name"),
+        ({"options": {"com.docker.network.driver.mtu": "20"}}, InvalidArgument, "mtu"),
+        ({"options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}, NotImplementedByUs, "gateway_mode"),
+    ],
+)
+def test_what_is_no_network(stack: Any, options: dict[str, Any], error: type[DockyardError], text: str) -> None:
+    with pytest.raises(error, match=text):
+        make(stack, **{"name": "app", **options})
+    assert not stack.world.networks
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"subnet": "nonsense"}, "invalid subnet nonsense"),
+        ({"subnet": "10.1.0.1/16"}, "it should be 10.1.0.0/16"),
+        ({"subnet": "10.1.0.0/31"}, "no containers fit"),
+        ({"subnet": "10.1.0.0/24", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1"),
+        ({"subnet": "10.1.0.0/24", "ip_range": "10.2.0.0/28"}, "invalid ip-range"),
+        ({"subnet": "10.1.0.0/24", "auxiliary_addresses": {"x": "10.1.0.255"}}, "invalid auxiliary address"),
+        ({"gateway": "10.2.0.1"}, "without a subnet"),
+    ],
+)
+def test_what_is_no_subnet(stack: Any, config: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        make(stack, ipam=IPAM(config=[IPAMConfig(**config)]))
+
+
+def test_networks_are_found_by_name_id_and_prefix_and_outlive_the_engine(stack: Any) -> None:
+    network = make(stack, labels={"a": "b"})
+    with pytest.raises(Conflict, match="network with name app already exists"):
+        make(stack)
+    stack.restart_engine()
+    for ref in ("app", network, network[:10]):
+        assert stack.client.call(InspectNetwork(network=ref)).id == network
+    told = [job for job in stack.world.calls if isinstance(job, InitNetworkDriver)]
+    assert [one.id for one in told[-1].networks] == [network]
+    with pytest.raises(NotFound, match="network nobody not found"):
+        stack.client.call(InspectNetwork(network="nobody"))
+
+
+def test_filters(stack: Any) -> None:
+    make(stack, labels={"tier": "back"})
+    make(stack, "idle")
+    start(stack, "web")
+
+    def found(**filters: list[str]) -> list[str]:
+        return [network.name for network in stack.client.call(ListNetworks(filters=filters))]
+
+    assert found(type=["custom"]) == ["app", "idle"]
+    assert found(type=["builtin"]) == ["bridge", "host", "none"]
+    assert found(label=["tier=back"]) == ["app"]
+    assert found(dangling=["true"]) == ["idle"]
+    assert found(dangling=["false"]) == ["app", "bridge", "host", "none"]
+    assert found(driver=["null"], scope=["local"]) == ["none"]
+    assert found(name=["dl"]) == ["idle"]
+    for wrong in ({"type": ["odd"]}, {"dangling": ["maybe"]}, {"colour": ["red"]}):
+        with pytest.raises(InvalidArgument):
+            found(**wrong)
+
+
+def test_prune_keeps_what_a_container_has_be_it_stopped(stack: Any) -> None:
+    make(stack)
+    make(stack, "idle")
+    create(stack, "web", network_mode="app")
+    assert stack.client.call(PruneNetworks()).networks_deleted == ["idle"]
+    assert stack.client.call(PruneNetworks()).networks_deleted is None
+
+
+def test_a_network_with_running_containers_is_not_removed(stack: Any) -> None:
+    network = make(stack)
+    container = start(stack, "web")
+    with pytest.raises(PermissionDenied, match=r'network app has active endpoints \(name:"web" id:'):
+        stack.client.call(DeleteNetwork(network="app"))
+    stack.client.call(KillContainer(container=container))
+    until(stack, container, "exited")
+    stack.client.call(DeleteNetwork(network=network[:8]))
+    assert not stack.world.networks
+    with pytest.raises(NotFound, match="network app not found"):
+        stack.client.call(StartContainer(container="web"))
+    make(stack)  # of the same name
+    stack.client.call(StartContainer(container="web"))
+
+
+@pytest.mark.parametrize("name", ["bridge", "host", "none"])
+def test_predefined_networks_stay(stack: Any, name: str) -> None:
+    with pytest.raises(PermissionDenied, match=f"{name} is a pre-defined network and cannot be removed"):
+        stack.client.call(DeleteNetwork(network=name))
+
+
+def test_names_go_to_the_netdriver_also_after_a_rename(stack: Any) -> None:
+    make(stack)
+    container = start(stack, "web", aliases=["front"], links=["db:store"])
+    (job,) = allocations(stack, container)
+    assert job.names == ["web", "front", container[:12]]
+    assert job.links == {"store": "db"}
+    stack.client.call(RenameContainer(container="web", name="new"))
+    assert allocations(stack, container)[-1].names[0] == "new"
+
+
+def test_connect_and_disconnect_a_container_that_runs(stack: Any) -> None:
+    network = make(stack)
+    container = start(stack, "web", network="bridge")
+    stack.client.call(ConnectNetwork(network="app", container="web"))
+    places = networks_of(stack, container)
+    assert {name: place.ip_address[:8] for name, place in places.items()} == {"bridge": "192.0.2.", "app": "198.51.1"}
+    assert places["app"].network_id == network
+    assert stack.client.call(InspectNetwork(network="app")).containers[container]["Name"] == "web"
+    assert [job.resolver for job in stack.world.calls if isinstance(job, RuntimeSetResolver)] == ["127.0.0.11"]
+    with pytest.raises(PermissionDenied, match="endpoint with name web already exists in network app"):
+        stack.client.call(ConnectNetwork(network="app", container="web"))
+    stack.client.call(DisconnectNetwork(network="bridge", container="web"))
+    assert list(networks_of(stack, container)) == ["app"]
+    with pytest.raises(PermissionDenied, match="is not connected to network bridge"):
+        stack.client.call(DisconnectNetwork(network="bridge", container="web"))
+    stack.restart_engine()
+    assert list(networks_of(stack, container)) == ["app"]
+    told = [job for job in stack.world.calls if isinstance(job, InitNetworkDriver)][-1]
+    assert told.connected == {container: [network]}
+
+
+def test_a_connect_that_fails_changes_nothing(stack: Any) -> None:
+    make(stack)
+    container = start(stack, "web", network="bridge")
+
+    def fail(job: Any) -> None:
+        raise DockyardError("no")
+
+    stack.world.script["allocate_interface"] = fail
+    with pytest.raises(DockyardError):
+        stack.client.call(ConnectNetwork(network="app", container="web"))
+    assert list(networks_of(stack, container)) == ["bridge"]
+
+
+def test_what_the_netdriver_has_forgotten_is_made_again(stack: Any) -> None:
+    network = make(stack)
+    container = start(stack, "web")
+    stack.world.interfaces.clear()
+    stack.restart_engine()
+    until(stack, container, "running")
+    for _ in range(200):
+        if network in stack.world.interfaces.get(container, {}):
+            break
+        stack.client.call(ListNetworks())
+    assert network in stack.world.interfaces[container]
+
+
+@pytest.mark.parametrize("mode", ["host", "none", "container:web"])
+def test_some_modes_go_with_no_other_network(stack: Any, mode: str) -> None:
+    make(stack)
+    create(stack, "web")
+    create(stack, "shut", network_mode=mode)
+    with pytest.raises(InvalidArgument):
+        stack.client.call(ConnectNetwork(network="app", container="shut"))
+    asked = NetworkingConfig(endpoints_config={mode: EndpointSettings(), "app": EndpointSettings()})
+    with pytest.raises(InvalidArgument):
+        stack.client.call(
+            CreateContainer(
+                name="other",
+                config=CONFIG,
+                host_config=HostConfig(network_mode=mode),
+                networking_config=asked,
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("network", "asked", "text"),
+    [
+        ("bridge", {"aliases": ["x"]}, "network-scoped alias is supported only for containers in user defined"),
+        ("bridge", {"ipam_config": {"IPv4Address": "192.0.2.9"}}, "supported on user defined networks only"),
+        ("app", {"ipam_config": {"IPv4Address": "198.51.100.9"}}, "networks with user configured subnets"),
+        ("own", {"ipam_config": {"IPv4Address": "198.51.100.9"}}, "no configured subnet or ip-range contain"),
+        ("own", {"ipam_config": {"IPv4Address": "nonsense"}}, "invalid IPv4 address"),
+    ],
+)
+def test_addresses_that_cannot_be_asked_for(stack: Any, network: str, asked: dict[str, Any], text: str) -> None:
+    make(stack)
+    make(stack, "own", ipam=IPAM(config=[IPAMConfig(subnet="10.4.0.0/24")]))
+    with pytest.raises(InvalidArgument, match=text):
+        start(stack, "web", network=network, **asked)
+
+
+def test_a_record_of_an_earlier_release_is_in_its_one_network() -> None:
+    old = {
+        "id": "1", "name": "web", "created": 1, "image": "i", "requested_image": "i", "args": [], "config": {},
+        "host_config": {"NetworkMode": "bridge"}, "endpoint": {"MacAddress": "02:00:00:00:00:01"}, "connected": True,
+        "status": "running", "interface": {"mode": "bridge", "address": "172.30.0.2", "name": "eth0"},
+    }  # fmt: skip
+    record = msgspec.json.decode(msgspec.json.encode(old), type=ContainerRecord)
+    place = record.endpoints["bridge"]
+    assert (place.asked.mac_address, place.connected) == ("02:00:00:00:00:01", True)
+    assert place.interface is not None
+    record.endpoints.clear()  # a disconnect is for good
+    again = msgspec.json.decode(msgspec.json.encode(record), type=ContainerRecord)
+    assert again.endpoints == {}
