@@ -10,13 +10,12 @@ from flask import Blueprint, Response, request
 
 from services.apiserver import attach as attaching
 from services.apiserver import params
-from services.apiserver.hangups import while_connected
+from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import bus, call, read, show
 from services.apiserver.stream import Client, content_type, flushed, taken_over
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
 from shared.bus.client import RETRY_TIME
-from shared.bus.tickets import redeem
 from shared.protocol import (
     AttachContainer,
     Attachment,
@@ -41,13 +40,14 @@ from shared.protocol import (
     Unavailable,
     WaitContainer,
 )
+from shared.runtime.logs.selection import Selection, selection_of
+from shared.runtime.logs.stream import stream_log
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
 
 RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
-CHUNK = 1 << 16
 
 
 @routes.get("/json")
@@ -169,31 +169,17 @@ def logs(ref: str) -> Response:
         follow=params.boolean("follow"),
         timestamps=params.boolean("timestamps"),
         details=params.boolean("details"),
-        tail=_tail(),
-        since=params.seconds("since"),
-        until=params.seconds("until"),
+        tail=params.tail(),
+        since=params.nanoseconds("since"),
+        until=params.nanoseconds("until"),
     )
     stream = read(job)
-    return flushed(_log_bytes(stream), content_type(tty=stream.tty))
+    return flushed(_log_bytes(job, stream), content_type(tty=stream.tty))
 
 
-def _tail() -> int:
-    """All lines, if it is not a number."""
-    tail = params.text("tail")
-    return int(tail) if tail.isdecimal() else -1
-
-
-def _log_bytes(stream: LogStream) -> Iterator[bytes]:
-    with while_connected() as gone, redeem(stream.ticket) as source:
-        source.settimeout(0.5)
-        while not gone.is_set():
-            try:
-                chunk = source.recv(CHUNK)
-            except TimeoutError:
-                continue
-            if not chunk:
-                return
-            yield chunk
+def _log_bytes(job: ContainerLogs, stream: LogStream) -> Iterator[bytes]:
+    with client_gone() as gone:
+        yield from stream_log(bus(), stream, selection_of(job, stream), follow=job.follow, gone=gone)
 
 
 @routes.post("/<ref>/attach")
@@ -221,7 +207,9 @@ def attach(ref: str) -> Response:
 
 def _serve_attachment(client: Client, job: AttachContainer, attachment: Attachment, options: attaching.Options) -> None:
     if attachment.logs is not None:
-        attaching.send_all(attachment.logs, client.socket)
+        selection = Selection(tty=attachment.tty, stdout=job.stdout, stderr=job.stderr)
+        for piece in stream_log(bus(), attachment.logs, selection):
+            client.socket.sendall(piece)
     if attachment.ticket is None:
         return
     deadline = time.monotonic() + RETRY_TIME

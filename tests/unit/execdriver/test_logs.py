@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from services.execdriver.logs import Entry, frame, parse_line
+
 from services.execdriver.rootfs import make_directory
 from shared.protocol import InvalidArgument, RuntimeLogs
 from shared.runtime.rootfs import read_text
