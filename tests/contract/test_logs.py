@@ -22,7 +22,7 @@ from tests.contract.test_execdriver import Bench, bench, shared_rootfs, until
 
 __all__ = ["bench", "shared_rootfs"]
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
+pytestmark = pytest.mark.root
 COUNT = "i=0; while [ $i -lt %d ]; do echo line $i; i=$((i+1)); done"
 PACED = "i=0; while [ $i -lt %d ]; do echo line $i; i=$((i+1)); [ $((i %% 1000)) -ne 0 ] || usleep 30000; done"
 
