@@ -17,11 +17,13 @@ import shutil
 import termios
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.execdriver.bundle import Bundle
-from shared.protocol import LogPolicy
+from shared.protocol import DockyardError, LogPolicy
 from shared.runtime.logs.files import LogFiles, Part
 
 __all__ = ["Rotation"]
@@ -58,11 +60,15 @@ class Rotation:
         threading.Thread(target=self._compress, name="compression", daemon=True).start()
 
     def prepare(self, directory: Path, policy: LogPolicy) -> None:
-        """Give the log its first part, before its monitor opens it. Errors: OSError."""
+        """Give the log its first part, before its monitor opens it. Errors: DockyardError."""
         files = LogFiles(directory)
-        if policy.driver in FILES and not files.current_inode():
+        if policy.driver not in FILES or files.current_inode():
+            return
+        try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _name_current(files, create=True)
+        except OSError as error:
+            raise DockyardError(f"failed to initialize logging driver: {error}") from error
 
     def watch(self, bundle: Bundle, directory: Path, policy: LogPolicy) -> None:
         if policy.driver in FILES:
@@ -111,6 +117,8 @@ class Rotation:
         watched.size, watched.inode = now.st_size, now.st_ino
         if watched.due or now.st_size >= limit:
             if not files.coming.exists():
+                if files.current_inode() != now.st_ino:  # conmon has just done it
+                    return True
                 _name_current(files)
                 _make_next(files)
             watched.due = True
@@ -137,8 +145,11 @@ class Rotation:
     def _prune(self, watched: _Watched, current: int) -> None:
         """Remove the oldest parts, and have those compressed that nobody writes to and no follower is still at."""
         _name_current(watched.files)
-        parts = [part for part in watched.files.numbered() if part.number <= self._number_of(watched.files, current)]
-        for part in parts[: -watched.policy.max_file]:
+        newest, coming = self._number_of(watched.files, current), Part(0, watched.files.coming).inode()
+        older = [part for part in watched.files.numbered() if part.number < newest]
+        empty = [part for part in older if not part.path.stat().st_size and part.inode() != coming]  # never used
+        kept = [part for part in older if part not in empty]
+        for part in [*empty, *kept[: max(0, len(kept) + 1 - watched.policy.max_file)]]:
             for path in (part.path, part.path.with_name(f"{part.path.name}.gz")):
                 path.unlink(missing_ok=True)
         if watched.policy.compress:
@@ -163,17 +174,28 @@ class Rotation:
     def _compress_part(self, watched: _Watched, part: Part) -> None:
         temporary = part.path.with_name("compressing")
         try:
-            with part.path.open("rb") as source, temporary.open("wb") as target, gzip.open(target, "wb", 6) as packed:
-                shutil.copyfileobj(source, packed, 1 << 18)
-            with watched.lock:
-                if self._watched.get(watched.bundle.container) is not watched or not part.path.exists():
-                    raise FileNotFoundError(part.path)
+            with ExitStack() as stack:
+                with self._held(watched):
+                    source = stack.enter_context(part.path.open("rb"))
+                    target = stack.enter_context(temporary.open("wb"))
+                with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=6) as packed:
+                    shutil.copyfileobj(source, packed, 1 << 18)
+            with self._held(watched):
+                os.utime(temporary, ns=(part.path.stat().st_atime_ns, part.path.stat().st_mtime_ns))
                 temporary.rename(part.path.with_name(f"{part.path.name}.gz"))
                 part.path.unlink()
         except OSError as error:
             log.info("log not compressed file=%s error=%s", part.path, error)
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+    @contextlib.contextmanager
+    def _held(self, watched: _Watched) -> Iterator[None]:
+        """Keep a log from being forgotten meanwhile. Errors: FileNotFoundError (it was)."""
+        with watched.lock:
+            if self._watched.get(watched.bundle.container) is not watched:
+                raise FileNotFoundError(watched.files.directory)
+            yield
 
 
 def _name_current(files: LogFiles, *, create: bool = False) -> None:
