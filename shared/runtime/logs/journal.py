@@ -10,6 +10,7 @@ import json
 import os
 import select
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 from shared.protocol import DockyardError
@@ -25,39 +26,36 @@ Wait = Callable[[float], bool]
 
 
 def read_journal(
-    container: str,
-    selection: Selection,
-    *,
-    follow: bool,
-    ended: Callable[[], bool],
-    wait: Wait,
-    arguments: tuple[str, ...] = (),
+    container: str, selection: Selection, *, follow: bool, ended: Callable[[], bool], wait: Wait
 ) -> Iterator[bytes]:
-    """As `shared.runtime.logs.reader.read_log`. ``arguments``: more of journalctl's, as which journal to read.
+    """As `shared.runtime.logs.reader.read_log`. Errors: DockyardError (there is no journalctl)."""
+    renderer = Renderer(selection)
+    for block in _blocks(container, selection, follow, lambda: ended() or wait(0)):
+        if piece := renderer.feed(block):
+            yield piece
+        if renderer.done:
+            return
+    if ended() and (piece := renderer.finish()):
+        yield piece
 
-    Errors: DockyardError (there is no journalctl).
-    """
-    renderer, cursor = Renderer(selection), _Cursor()
-    command = ["journalctl", *arguments, "--quiet", "--no-pager", "--output=json", f"CONTAINER_ID_FULL={container}"]
+
+def _blocks(container: str, selection: Selection, follow: bool, over: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield what there is; with ``follow`` what comes until it is ``over``, and what had come by then."""
+    command = ["journalctl", "--quiet", "--no-pager", "--all", "--output=json", f"CONTAINER_ID_FULL={container}"]
     first = [f"--lines={selection.tail if selection.tail >= 0 else 'all'}"]
     if selection.since:
         first.append(f"--since=@{selection.since // 1_000_000_000}")
+    cursor = _Cursor()
     if not follow:
-        for block in _entries([*command, *first], cursor):
-            yield renderer.feed(block)
-    else:
-        for block in _entries([*command, *first, "--follow"], cursor, lambda: ended() or wait(0)):
-            if block:
-                yield renderer.feed(block)
-            if renderer.done:
-                return
-        if wait(0):
-            return
-        rest = [f"--after-cursor={cursor.text}"] if cursor.text else first
-        for block in _entries([*command, *rest], cursor):
-            yield renderer.feed(block)
-    if ended():
-        yield renderer.finish()
+        yield from _entries([*command, *first], cursor)
+        return
+
+    def stop() -> bool:
+        return over() or 0 < selection.until < time.time_ns()
+
+    yield from _entries([*command, *first, "--follow"], cursor, stop)
+    rest = [f"--after-cursor={cursor.text}"] if cursor.text else first
+    yield from _entries([*command, *rest], cursor)
 
 
 class _Cursor:
@@ -105,4 +103,4 @@ def _line(entry: bytes, cursor: _Cursor) -> bytes:
     stream = b"stderr" if fields.get("PRIORITY") == STDERR_PRIORITY else b"stdout"
     flag = b"P" if fields.get("CONTAINER_PARTIAL_MESSAGE") == "true" else b"F"
     when = moment(int(fields["__REALTIME_TIMESTAMP"]) * 1000)
-    return b"%b %b %b %b\n" % (when, stream, flag, data.replace(b"\n", b" "))
+    return b"%b %b %b %b\n" % (when, stream, flag, data.removesuffix(b"\n"))
