@@ -40,12 +40,12 @@ def integer(name: str, default: int = 0) -> int:
 
 
 def nanoseconds(name: str) -> int:
-    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given."""
+    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given, 1 for what was before it."""
     value = request.args.get(name, "") or "0"
     whole, _, fraction = value.partition(".")
-    if not re.fullmatch(r"\d{1,10}", whole) or not re.fullmatch(r"\d{0,9}", fraction):
+    if not re.fullmatch(r"-?\d{1,11}", whole, re.ASCII) or not re.fullmatch(r"\d{0,9}", fraction, re.ASCII):
         raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp")
-    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    return 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
 
 
 def tail() -> int:

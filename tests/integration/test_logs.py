@@ -134,6 +134,15 @@ def test_rotation_under_load_with_its_driver_killed_again_and_again(stack: Stack
     stack.docker("logs", "--tail", "5", "web")
 
 
+def test_a_follower_does_not_notice_that_the_engine_is_killed(stack: Stack) -> None:
+    stack.docker("run", "-d", "--name", "web", "busybox", "sh", "-c", PACED % 20_000)
+    followed = follow(stack, "web")
+    for service in ("engine", "reader", "execdriver"):
+        for pid in stack.pids(service):
+            os.kill(pid, signal.SIGKILL)
+    assert followed() == counted(20_000)
+
+
 def test_few_files_are_kept_and_the_older_ones_compressed(stack: Stack) -> None:
     options = ("--log-driver", "local", "--log-opt", "max-size=50k", "--log-opt", "max-file=4")
     stack.docker("run", "-d", "--name", "web", *options, "busybox", "sh", "-c", PACED % 20_000)

@@ -173,7 +173,7 @@ def logs(engine: Engine, job: ContainerLogs) -> LogStream:
     """Say where to read: what of it is for the reader to select."""
     record = engine.containers.find(job.container).record
     if not (job.stdout or job.stderr):
-        raise InvalidArgument("You must choose at least one stream")
+        raise InvalidArgument("Bad parameters: you must choose at least one stream")
     return log_stream(engine, record)
 
 
