@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from services.engine.record import ContainerRecord
 from shared.protocol import InvalidArgument, LogConfig, LogPolicy, LogStream, NotImplementedByUs
 from shared.runtime.config import Config
 from shared.runtime.logs.files import LogFiles
 from shared.runtime.logs.options import Unsupported, check_host, check_options, limits_of, parse_options
-
-if TYPE_CHECKING:
-    from services.engine.engine import Engine
 
 __all__ = ["complete_log_config", "log_path", "log_policy", "log_stream"]
 
@@ -46,11 +42,11 @@ def log_policy(record: ContainerRecord) -> LogPolicy:
     return LogPolicy(driver=driver, max_size=limits.max_size, max_file=limits.max_file, compress=limits.compress)
 
 
-def log_path(engine: Engine, record: ContainerRecord) -> Path:
-    return LogFiles(engine.config.root / "containers" / record.id).current
+def log_path(config: Config, record: ContainerRecord) -> Path:
+    return LogFiles(config.root / "containers" / record.id).current
 
 
-def log_stream(engine: Engine, record: ContainerRecord) -> LogStream:
+def log_stream(config: Config, record: ContainerRecord) -> LogStream:
     """Say where a container's output is. Errors: NotImplementedByUs (it is not kept)."""
     if record.host_config.log_config.type == "none":
         raise NotImplementedByUs("configured logging driver does not support reading")
@@ -58,7 +54,7 @@ def log_stream(engine: Engine, record: ContainerRecord) -> LogStream:
         container=record.id,
         tty=record.config.tty,
         driver=record.host_config.log_config.type,
-        path=str(log_path(engine, record)),
+        path=str(log_path(config, record)),
         generation=record.generation,
         running=record.running,
         attributes=_attributes(record),

@@ -187,7 +187,7 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
 def _log_path(engine: Engine, record: ContainerRecord) -> str:
     """Return the path, of the driver whose files others may read, from the first start on."""
     named = record.host_config.log_config.type == "json-file" and record.generation
-    return str(log_path(engine, record)) if named else ""
+    return str(log_path(engine.config, record)) if named else ""
 
 
 def _shown_host_config(engine: Engine, record: ContainerRecord) -> HostConfig:

@@ -161,7 +161,7 @@ async def attach(engine: Engine, job: AttachContainer) -> Attachment:
     stream: Ticket | None = None
     if job.stream:
         stream = await engine.call(RuntimeAttach(container=record.id))
-    earlier = log_stream(engine, record) if job.logs else None
+    earlier = log_stream(engine.config, record) if job.logs else None
     engine.tell(container, "attach")
     return Attachment(
         container=record.id, tty=record.config.tty, open_stdin=record.config.open_stdin, ticket=stream, logs=earlier
@@ -174,7 +174,7 @@ def logs(engine: Engine, job: ContainerLogs) -> LogStream:
     record = engine.containers.find(job.container).record
     if not (job.stdout or job.stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
-    return log_stream(engine, record)
+    return log_stream(engine.config, record)
 
 
 @jobs.handles(InspectContainer)
