@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import zmq
@@ -96,8 +96,7 @@ def serve(run: Path) -> None:
 @contextmanager
 def echo_driver(run: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "tests.bench.bus", str(run)]
-    client = Client(engine_endpoint(run), "bench")
-    with subprocess.Popen(command) as process:
+    with closing(Client(engine_endpoint(run), "bench")) as client, subprocess.Popen(command) as process:
         try:
             while ECHO not in client.call(ListCommands()):
                 time.sleep(0.05)
@@ -108,9 +107,8 @@ def echo_driver(run: Path) -> Iterator[None]:
 
 def frozen(run: Path, service: str) -> AbstractContextManager[None]:
     """Stop a driver (SIGSTOP) for a while: what does not need it shall not be slower."""
-    (pid,) = [
-        found.pid for found in Client(engine_endpoint(run), "bench").call(ListServices()) if found.service == service
-    ]
+    with closing(Client(engine_endpoint(run), "bench")) as client:
+        (pid,) = [found.pid for found in client.call(ListServices()) if found.service == service]
     stack = ExitStack()
     os.kill(pid, signal.SIGSTOP)
     stack.callback(os.kill, pid, signal.SIGCONT)
@@ -120,15 +118,11 @@ def frozen(run: Path, service: str) -> AbstractContextManager[None]:
 @contextmanager
 def records(run: Path, count: int) -> Iterator[None]:
     """Have ``count`` containers more that were never started."""
-    client, made = Client(engine_endpoint(run), "bench"), []
-    try:
+    with closing(Client(engine_endpoint(run), "bench")) as client, ExitStack() as stack:
         for _ in range(count):
-            job = CreateContainer(config=ContainerConfig(image="busybox", cmd=["true"]))
-            made.append(client.call(job).id)
+            made = client.call(CreateContainer(config=ContainerConfig(image="busybox", cmd=["true"])))
+            stack.callback(client.call, RemoveContainer(container=made.id))
         yield
-    finally:
-        for container in made:
-            client.call(RemoveContainer(container=container))
 
 
 def main(run: Path) -> None:
