@@ -102,13 +102,23 @@ class Renderer:
         lines.pop()
         if not lines or self.done:
             return b""
-        if not self._skip and not self._open[1].data and not self._open[2].data and self._all_wanted(lines):
+        between = not self._open[1].data and not self._open[2].data
+        if between and self._since and self._all_too_early(lines):
+            return b""
+        if between and not self._skip and self._all_wanted(lines):
             kinds = [line[TIME:HEAD] for line in lines]
             if _join(lines, kinds) and WHOLE.keys() >= set(kinds):
                 return self._together(lines, kinds)
             lines = block.split(b"\n")
             lines.pop()
         return b"".join(self._one_by_one(lines))
+
+    def _all_too_early(self, lines: list[bytes]) -> bool:
+        """Say whether a block ends before ``since``, and no line goes on after it."""
+        if max(lines)[:TIME] >= self._since or lines[0][29:TIME] != UTC_OFFSET:
+            return False
+        last = {line[TIME : TIME + 8]: line[TIME:HEAD] for line in lines}
+        return WHOLE.keys() >= set(last.values())
 
     def _all_wanted(self, lines: list[bytes]) -> bool:
         """Say whether no line of a block is too early, too late, or of a time to be converted."""

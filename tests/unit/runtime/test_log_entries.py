@@ -135,8 +135,8 @@ def test_every_byte_comes_through_however_the_log_is_cut(writes: list[tuple[int,
     assert frames(shown) == frames(one_by_one(log))
 
 
-def one_by_one(log: bytes) -> bytes:
-    renderer = Renderer(Selection())
+def one_by_one(log: bytes, **wanted: int) -> bytes:
+    renderer = Renderer(Selection(**wanted))
     return b"".join(renderer.feed(line + b"\n") for line in log.split(b"\n")[:-1]) + renderer.finish()
 
 
@@ -169,3 +169,16 @@ def test_since_and_until_choose_by_the_time_of_a_line(writes: list[tuple[int, by
     shown = frames(Renderer(Selection(since=since, until=until)).feed(log))
     everything = frames(Renderer(Selection()).feed(log))
     assert shown == [frame for n, frame in enumerate(everything, 1) if first <= n <= last]
+
+
+@given(WRITES, st.integers(0, 40), st.lists(st.integers(1, 9), max_size=8))
+def test_what_is_too_early_is_passed_over_whole_or_line_by_line(
+    writes: list[tuple[int, bytes]], first: int, cuts: list[int]
+) -> None:
+    log, since = written(writes), BEGIN + first * 1_000_000_007
+    lines = log.split(b"\n")[:-1]
+    renderer, shown = Renderer(Selection(since=since)), b""
+    for cut in [*cuts, len(lines)]:
+        block, lines = lines[:cut], lines[cut:]
+        shown += renderer.feed(b"".join(line + b"\n" for line in block))
+    assert frames(shown + renderer.finish()) == frames(one_by_one(log, since=since))
