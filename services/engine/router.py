@@ -87,6 +87,9 @@ class Router:
         except DockyardError as error:
             log.warning("frame refused kind=%s error=%s", frame.kind, error)
             self._peers.send(peer, Frame.failure(frame.header, error))
+        except Exception:  # a bug; one frame must not keep those behind it from being read
+            log.exception("frame failed kind=%s", frame.kind)
+            self._peers.send(peer, Frame.failure(frame.header, DockyardError("internal error, see the log")))
 
     def _on_other(self, peer: bytes, frame: Frame) -> None:
         raise InvalidArgument(f"the engine takes no {frame.kind} frames")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from services.apiserver import attach as attaching
 from services.apiserver import params
@@ -26,7 +27,6 @@ from shared.protocol import (
     CreateContainer,
     HostConfig,
     InspectContainer,
-    InvalidArgument,
     KillContainer,
     ListContainers,
     LogStream,
@@ -46,6 +46,7 @@ routes = Blueprint("containers", __name__, url_prefix="/containers")
 
 RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
+NO_BODY = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
 CHUNK = 1 << 16
 
@@ -91,10 +92,7 @@ def inspect(ref: str) -> Response:
 
 @routes.post("/<ref>/start")
 def start(ref: str) -> tuple[str, int]:
-    if len(request.get_data()) > EMPTY_BODY:
-        raise InvalidArgument(
-            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
-        )
+    params.body(EMPTY_BODY, too_long=NO_BODY)
     call(StartContainer(container=ref))
     return "", 204
 
@@ -180,7 +178,7 @@ def logs(ref: str) -> Response:
 def _tail() -> int:
     """All lines, if it is not a number."""
     tail = params.text("tail")
-    return int(tail) if tail.isdecimal() else -1
+    return int(tail) if re.fullmatch(r"[0-9]{1,18}", tail) else -1
 
 
 def _log_bytes(stream: LogStream) -> Iterator[bytes]:
