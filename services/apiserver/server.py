@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import resource
 import signal
 import socket
 import threading
@@ -24,6 +23,7 @@ from shared.bus import worker as bus
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint, reader_endpoint
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.process import take_descriptors
 from shared.runtime.tls import server_context
 
 __all__ = ["serve"]
@@ -84,10 +84,8 @@ class _Server(BaseApplication):
 
 
 def _connections() -> int:
-    """Return how many this process may have at a time; it takes as many descriptors as it is allowed to."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return CONNECTIONS if most == resource.RLIM_INFINITY else min(CONNECTIONS, most // DESCRIPTORS)
+    """Return how many this process may have at a time."""
+    return min(CONNECTIONS, take_descriptors() // DESCRIPTORS)
 
 
 def _sockets_are_not_ours(arbiter: Any) -> None:
