@@ -8,6 +8,7 @@ from services.engine.container import Container
 from services.engine.lifecycle.holding import erase
 from services.engine.lifecycle.restarts import cancel_restart
 from services.engine.lifecycle.stop import force as force_stop
+from services.engine.record import Status
 from shared.protocol import Conflict
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ async def remove(engine: Engine, container: Container, *, force: bool, volumes: 
 
 async def _remove_checked(engine: Engine, container: Container, force: bool, volumes: bool) -> None:
     record = container.record
-    if record.running and not force:
-        why = "container is running: stop the container before removing or force remove"
+    restarting = record.status is Status.RESTARTING
+    if (record.running or restarting) and not force:
+        state = "restarting" if restarting else "running"
+        why = f"container is {state}: stop the container before removing or force remove"
         if record.paused:
             why = "container is paused and must be unpaused first"
         raise Conflict(f'cannot remove container "{record.name}": {why}')
