@@ -18,21 +18,20 @@ __all__ = ["finish_removal", "remove"]
 
 
 async def remove(engine: Engine, container: Container, *, force: bool, volumes: bool = False) -> None:
-    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs and not ``force``)."""
+    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs, and not ``force``)."""
     await engine.router.uninterrupted(_remove_checked(engine, container, force, volumes))
 
 
 async def _remove_checked(engine: Engine, container: Container, force: bool, volumes: bool) -> None:
     record = container.record
-    restarting = record.status is Status.RESTARTING
-    if (record.running or restarting) and not force:
-        state = "restarting" if restarting else "running"
-        why = f"container is {state}: stop the container before removing or force remove"
+    if not force and (record.running or record.status is Status.RESTARTING):
+        why = f"container is {record.status}: stop the container before removing or force remove"
         if record.paused:
             why = "container is paused and must be unpaused first"
         raise Conflict(f'cannot remove container "{record.name}": {why}')
-    record.stopped_by_user = record.stopped_by_user or force
-    cancel_restart(engine, container)
+    async with container.lock:
+        record.stopped_by_user = record.stopped_by_user or force
+        cancel_restart(engine, container)
     while record.running:
         await force_stop(engine, container)
     async with container.lock:
