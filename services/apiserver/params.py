@@ -23,7 +23,7 @@ __all__ = [
     "json_body",
     "nanoseconds",
     "registry_auth",
-    "seconds",
+    "tail",
     "text",
 ]
 
@@ -59,25 +59,19 @@ def _short(value: str) -> str:
     return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}…")
 
 
-def seconds(name: str) -> float:
-    """A time as ``seconds[.fraction]`` since the epoch; 0 where it is not given."""
-    value = request.args.get(name, "")
-    try:
-        moment = float(value or 0)
-    except ValueError:
-        raise InvalidArgument(f"invalid value for {name}: {_short(value)} is not a timestamp") from None
-    if not 0 <= moment < 1e11:
-        raise InvalidArgument(f"invalid value for {name}: {_short(value)} is out of range")
-    return moment
-
-
 def nanoseconds(name: str) -> int:
-    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given."""
+    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given, 1 for what was before it."""
     value = request.args.get(name, "") or "0"
     whole, _, fraction = value.partition(".")
-    if not re.fullmatch(r"[0-9]{1,10}", whole) or not re.fullmatch(r"[0-9]{0,9}", fraction):
+    if not re.fullmatch(r"-?\d{1,11}", whole, re.ASCII) or not re.fullmatch(r"\d{0,9}", fraction, re.ASCII):
         raise InvalidArgument(f"invalid value for {name}: {_short(value)} is not a timestamp")
-    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    return 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+
+
+def tail() -> int:
+    """So many lines from the end; -1, for all, if it is not a number."""
+    lines = text("tail")
+    return int(lines) if re.fullmatch(r"\d{1,18}", lines, re.ASCII) else -1
 
 
 def filters(name: str = "filters") -> dict[str, list[str]]:
