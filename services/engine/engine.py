@@ -9,8 +9,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import zmq
-
 from services.engine import boot
 from services.engine.container import Container, Containers
 from services.engine.events import Events
@@ -24,7 +22,7 @@ from services.engine.prepared import Prepared
 from services.engine.router import Router
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
-from shared.bus.sockets import engine_endpoint, events_endpoint
+from shared.bus.sockets import engine_endpoint, events_endpoint, zmq_context
 from shared.protocol import Bridge, Job, MeasureLayer
 from shared.runtime.config import Config, label_warnings
 
@@ -124,7 +122,7 @@ async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callab
         log.error("%s", error)
         sys.exit(1)
     engine = Engine(config, store)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    context = zmq_context()
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))
     engine.router.spawn(engine.journal.keep())

@@ -102,9 +102,16 @@ def _error(text: str, command: str, who: str, what: str) -> DockyardError:
         return CommandNotExecutable(f'{who}{what}exec: "{command}": {reason}: unknown')
     if _is_about_exec(text, "Exec format error"):
         return InvalidArgument(f"{who}{what}exec {command}: exec format error: unknown")
+    text = re.sub(r"(?<=: )[A-Z](?=[a-z ]+$)", lambda first: first[0].lower(), text)  # clients look for Go's spelling
+    if re.match(r"mount .* to .*: not a directory$", text):
+        return DockyardError(f"{who}{text}: unknown{FILE_ONTO_DIRECTORY}")
     return DockyardError(f"{who}{text}: unknown")
 
 
+FILE_ONTO_DIRECTORY = (
+    ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is "
+    "the expected type"
+)
 NOT_IN_PATH = "executable file not found in $PATH"
 
 

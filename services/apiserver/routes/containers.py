@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from services.apiserver import attach as attaching
 from services.apiserver import params
@@ -26,7 +26,6 @@ from shared.protocol import (
     CreateContainer,
     HostConfig,
     InspectContainer,
-    InvalidArgument,
     KillContainer,
     ListContainers,
     LogStream,
@@ -48,6 +47,7 @@ routes = Blueprint("containers", __name__, url_prefix="/containers")
 
 RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
+NO_BODY = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
 
 
@@ -92,10 +92,7 @@ def inspect(ref: str) -> Response:
 
 @routes.post("/<ref>/start")
 def start(ref: str) -> tuple[str, int]:
-    if len(request.get_data()) > EMPTY_BODY:
-        raise InvalidArgument(
-            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
-        )
+    params.body(EMPTY_BODY, too_long=NO_BODY)
     call(StartContainer(container=ref))
     return "", 204
 

@@ -126,7 +126,7 @@ async def resize(engine: Engine, job: ResizeContainer) -> None:
 async def wait(engine: Engine, job: WaitContainer) -> ContainerExit:
     """Wait; STATUS ``ready`` names the generation waited for, with which a lost wait is taken up again."""
     if job.condition not in WAIT_CONDITIONS:
-        raise InvalidArgument(f"invalid condition: {job.condition!r}")
+        raise InvalidArgument(f'invalid condition: "{job.condition}"')
     if job.generation is not None and engine.containers.by_id(job.container) is None:
         return _exit_of_removed(engine, job.container)
     container = engine.containers.find(job.container)
@@ -174,7 +174,7 @@ def logs(engine: Engine, job: ContainerLogs) -> LogStream:
     """Say where to read: what of it is for the reader to select."""
     record = engine.containers.find(job.container).record
     if not (job.stdout or job.stderr):
-        raise InvalidArgument("Bad parameters: you must choose at least one stream")
+        raise InvalidArgument("must specify at least one of 'stdout' or 'stderr'")
     return log_stream(engine.config, record)
 
 

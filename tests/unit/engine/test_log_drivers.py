@@ -94,5 +94,5 @@ def test_what_is_not_kept_cannot_be_read(stack: Any) -> None:
     create(stack, "web", log_config=LogConfig("none", {"any": "thing"}))
     with pytest.raises(NotImplementedByUs, match="configured logging driver does not support reading"):
         stack.client.call(ContainerLogs(container="web"))
-    with pytest.raises(InvalidArgument, match="you must choose at least one stream"):
+    with pytest.raises(InvalidArgument, match="must specify at least one of"):
         stack.client.call(ContainerLogs(container="web", stdout=False, stderr=False))
