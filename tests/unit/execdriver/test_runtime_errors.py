@@ -29,14 +29,14 @@ PHRASE = "OCI runtime exec failed: exec failed: unable to start container proces
          'exec: "n": executable file not found in $PATH'),
     ],
 )  # fmt: skip
-def test_crun(said: str, command: str, kind: type[DockyardError], told: str) -> None:
-    error = Crun("crun", Path("/nowhere")).exec_error(said, [command], "/")
+def test_crun(tmp_path: Path, said: str, command: str, kind: type[DockyardError], told: str) -> None:
+    error = Crun("crun", tmp_path).exec_error(said, [command], "/")
     assert (type(error), error.message) == (kind, f"{PHRASE}{told}: unknown")
 
 
 @pytest.mark.parametrize("said", ["is a directory: permission denied", "is a directory"])
-def test_runc(said: str) -> None:
+def test_runc(tmp_path: Path, said: str) -> None:
     message = f'level=error msg="exec failed: unable to start container process: exec: \\"/d\\": {said}"'
-    error = Runc("runc", Path("/nowhere")).exec_error(message, ["/d"], "/")
+    error = Runc("runc", tmp_path).exec_error(message, ["/d"], "/")
     told = f'{PHRASE}exec: "/d": is a directory: permission denied: unknown'
     assert (type(error), error.message) == (CommandNotExecutable, told)
