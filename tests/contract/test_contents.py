@@ -25,6 +25,7 @@ import pytest
 import zstandard
 
 from services.graphdriver.blobs import digest_of
+from services.graphdriver.contents.roots import opened
 from services.graphdriver.handlers import GraphDriver
 from services.graphdriver.syscalls import is_mounted
 from shared.bus.context import Context, current
@@ -612,6 +613,23 @@ def test_a_running_container_is_seen_as_it_sees_itself(graph: Graph, tmp_path: P
             get(graph, f"/proc/{pid}/root/etc", tree=where)
         with pytest.raises(InvalidArgument, match="kernel's own"):
             put(graph, "/", tar({"proc/x": b"1"}), tree=where)
+
+
+def test_a_container_that_ends_meanwhile_keeps_its_mounts(graph: Graph, tmp_path: Path) -> None:
+    rootfs = graph.mounted(base(graph))
+    bound = tmp_path / "bound"
+    bound.mkdir()
+    with (
+        process_in(rootfs, f"mount --bind {bound} tmp") as pid,
+        opened(graph.driver.layers, tree(pid=pid)) as root,
+    ):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+        place = root.open("/tmp", os.O_PATH)
+        try:
+            assert os.path.samestat(os.fstat(place), bound.stat())
+        finally:
+            os.close(place)
 
 
 def test_a_pid_that_is_another_processs_by_now_is_not_believed(graph: Graph) -> None:

@@ -127,6 +127,16 @@ class Stack:
 
     # -- the end
 
+    def clean(self) -> None:
+        """Remove all that a test may have made, but the image busybox."""
+        if ids := self.out("ps", "-aq").split():
+            self.docker("rm", "-fv", *ids)
+        if volumes := self.out("volume", "ls", "-q").split():
+            self.docker("volume", "rm", *volumes)
+        images = set(self.out("images", "-aq", "--no-trunc").split())
+        if others := images - {self.out("images", "-q", "--no-trunc", "busybox:latest")}:
+            self.docker("rmi", "-f", *others)
+
     def stop(self) -> None:
         assert self.process is not None
         if self.process.poll() is None:
@@ -227,7 +237,7 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
             stack.tidy()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
     stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
     stack.start()
@@ -238,8 +248,6 @@ def shared_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The stack that the tests of a module share; each leaves it without containers."""
+    """The stack that most tests share; each leaves it with one image, and without containers and volumes."""
     yield shared_stack
-    ids = shared_stack.out("ps", "-aq").split()
-    if ids:
-        shared_stack.docker("rm", "-f", *ids)
+    shared_stack.clean()

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from services.apiserver import params
 from services.apiserver.jobs import call, read, show
 from services.apiserver.routes.archive import import_image
-from services.apiserver.transfer import chunks_of, progress_stream
+from services.apiserver.transfer import archive, progress_stream
 from shared.protocol import (
     DeleteImage,
     ImageHistory,
@@ -96,5 +96,5 @@ def save(ref: str) -> Response:
 
 
 def _archive(refs: list[str]) -> Response:
-    ticket = call(SaveImages(images=refs))
-    return Response(chunks_of(ticket), headers={"Content-Type": "application/x-tar"})
+    _, chunks = archive(lambda: call(SaveImages(images=refs)), lambda ticket: ticket)
+    return Response(chunks, headers={"Content-Type": "application/x-tar"})
