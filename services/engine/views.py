@@ -22,9 +22,10 @@ from shared.protocol import (
     HostConfig,
     NetworkSettings,
     Port,
+    SummaryHostConfig,
+    SummaryNetworks,
     joined_container,
 )
-from shared.protocol.containers import SummaryHostConfig, SummaryNetworks
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine

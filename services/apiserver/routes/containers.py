@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
@@ -11,7 +12,7 @@ from flask import Blueprint, Response, request
 from services.apiserver import attach as attaching
 from services.apiserver import params
 from services.apiserver.hangups import while_connected
-from services.apiserver.jobs import bus, call, read, show
+from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
 from services.apiserver.stream import Client, content_type, flushed, taken_over
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
@@ -27,6 +28,7 @@ from shared.protocol import (
     HostConfig,
     InspectContainer,
     InvalidArgument,
+    Job,
     KillContainer,
     ListContainers,
     LogStream,
@@ -56,7 +58,15 @@ def list_containers() -> Response:
     job = ListContainers(
         all=params.boolean("all"), limit=max(0, limit), size=params.boolean("size"), filters=params.filters()
     )
-    return show(read(job))
+    return show(_measured(job, job.size))
+
+
+def _measured(job: Job[Any], size: bool) -> Any:
+    """Read from the records, or have the graphdriver measure for as long as that takes, and the client is there."""
+    if not size:
+        return read(job)
+    with while_connected():
+        return call(job, timeout=MEASURE_TIMEOUT)
 
 
 @routes.post("/create")
@@ -86,7 +96,8 @@ def _read_only_at_the_top(host_config: HostConfig) -> None:
 
 @routes.get("/<ref>/json")
 def inspect(ref: str) -> Response:
-    return show(read(InspectContainer(container=ref, size=params.boolean("size"))))
+    job = InspectContainer(container=ref, size=params.boolean("size"))
+    return show(_measured(job, job.size))
 
 
 @routes.post("/<ref>/start")

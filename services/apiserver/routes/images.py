@@ -26,7 +26,8 @@ routes = Blueprint("images", __name__, url_prefix="/images")
 
 @routes.get("/json")
 def list_images() -> Response:
-    return show(read(ListImages(all=params.boolean("all"), filters=params.filters())))
+    flags = {"all": params.boolean("all"), "shared_size": params.boolean("shared-size")}
+    return show(read(ListImages(filters=params.filters(), **flags)))
 
 
 @routes.get("/<path:ref>/json")

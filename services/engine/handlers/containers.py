@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.engine import filters, views
 from services.engine.create import NAME, create
+from services.engine.disk import add_sizes
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
@@ -201,13 +202,13 @@ async def inspect(engine: Engine, job: InspectContainer) -> ContainerInspect:
     container = engine.containers.find(job.container)
     shown = views.inspect(engine, container)
     if job.size:
-        shown.size_rw, shown.size_root_fs = await engine.sizes(container)
+        shown.size_rw, shown.size_root_fs = await engine.sizes(container.id)
     return shown
 
 
 @jobs.handles(ListContainers)
-def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
-    """List from memory alone: no lock, no other process."""
+async def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
+    """List from memory alone: no lock, no other process, unless sizes are asked for."""
     wanted = filters.container_filter(engine, job.filters)
     everything = job.all or job.limit > 0 or bool({"status", "exited"} & set(job.filters))
     found = [
@@ -217,7 +218,10 @@ def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummar
         and wanted(container)
     ]
     found.sort(key=lambda container: container.record.created, reverse=True)
-    return [views.summary(engine, container) for container in found[: job.limit or None]]
+    summaries = [views.summary(engine, container) for container in found[: job.limit or None]]
+    if job.size:
+        await add_sizes(engine, summaries)
+    return summaries
 
 
 @jobs.handles(PruneContainers)
@@ -228,7 +232,7 @@ async def prune(engine: Engine, job: PruneContainers) -> Pruned:
     for container in engine.containers:
         record = container.record
         if record.status in (Status.CREATED, Status.EXITED) and wanted(record.created, record.config.labels or {}):
-            rw, _ = await engine.sizes(container)
+            rw, _ = await engine.sizes(container.id)
             await removal.remove(engine, container, force=False)
             deleted.append(record.id)
             reclaimed += rw
