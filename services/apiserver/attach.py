@@ -24,17 +24,21 @@ log = logging.getLogger("dockyard.apiserver")
 STDOUT, STDERR = 2, 3  # as the monitor numbers them
 PACKET = 65536  # bytes, more than the monitor ever sends at once
 STDIN_CHUNK = 8192
+HEADER = struct.Struct(">BxxxL")  # of a frame: stream, length
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 
 @dataclass(frozen=True)
 class Options:
+    """``multiplexed``: without a terminal, in Docker's frames."""
+
     stdin: bool
     stdout: bool
     stderr: bool
     tty: bool
     detach_keys: bytes
+    multiplexed: bool = True
 
 
 def parse_detach_keys(text: str) -> bytes:
@@ -65,11 +69,18 @@ def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None
             return None
 
 
-def send_all(ticket: Ticket, client: socket.socket) -> None:
-    """Copy a ticket's bytes to a client."""
+def send_all(ticket: Ticket, client: socket.socket, *, unframed: bool = False) -> None:
+    """Copy a ticket's bytes to a client; ``unframed``: what is inside their frames."""
     with redeem(ticket) as source:
-        while chunk := source.recv(PACKET):
-            client.sendall(chunk)
+        if not unframed:
+            while chunk := source.recv(PACKET):
+                client.sendall(chunk)
+            return
+        while header := source.recv(HEADER.size, socket.MSG_WAITALL):
+            left = HEADER.unpack(header)[1]
+            while left and (chunk := source.recv(min(left, PACKET))):
+                client.sendall(chunk)
+                left -= len(chunk)
 
 
 def relay(client: Client, monitor: socket.socket, options: Options) -> bool:
@@ -118,13 +129,13 @@ def _forward(monitor: socket.socket, client: socket.socket, options: Options) ->
     stream, data = packet[0], packet[1:]
     if not (options.stdout if stream == STDOUT or options.tty else options.stderr):
         return True
-    client.sendall(data if options.tty else frame(stream, data))
+    client.sendall(frame(stream, data) if options.multiplexed and not options.tty else data)
     return True
 
 
 def frame(stream: int, data: bytes) -> bytes:
     """Return Docker's frame of a piece of output; ``stream`` as the monitor numbers it."""
-    return struct.pack(">BxxxL", stream - 1, len(data)) + data
+    return HEADER.pack(stream - 1, len(data)) + data
 
 
 class _Stdin:

@@ -14,7 +14,7 @@ from flask import Response, request, stream_with_context
 
 from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 
-__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "taken_over"]
+__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "take_over", "taken_over"]
 
 log = logging.getLogger("dockyard.apiserver")
 
@@ -61,8 +61,8 @@ class Client:
                 return  # the other side was quicker
 
 
-def take_over(kind: str) -> Client:
-    """Answer 101 (200 if no upgrade was asked for), and take the connection; gunicorn's goes nowhere.
+def take_over(head: list[str]) -> Client:
+    """Answer with the lines of ``head``, and take the present request's connection; gunicorn's goes nowhere.
 
     gunicorn writes headers of its own and would strip ``Upgrade``: so the answer is written here, the connection
     duplicated, and a dead end put in its place, into which gunicorn's own answer falls.
@@ -74,7 +74,8 @@ def take_over(kind: str) -> Client:
     dead_end.close()
     other.close()
     connection.setblocking(True)
-    connection.sendall(_head(kind))
+    lines = [*head, *(f"{name}: {value}" for name, value in [("Server", SERVER), *COMMON_HEADERS])]
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     reader = getattr(request.environ["wsgi.input"], "reader", None)
     unreader = getattr(reader, "unreader", None)
     return Client(connection, unreader.take_buffered() if unreader is not None else b"")
@@ -82,8 +83,11 @@ def take_over(kind: str) -> Client:
 
 @contextmanager
 def taken_over(kind: str) -> Iterator[Client]:
-    """Yield the client of a connection taken over; at the end it is closed. A client that goes away is no error."""
-    client = take_over(kind)
+    """Yield the client of a connection taken over; at the end it is closed. A client that goes away is no error.
+
+    The answer is 101, or 200 if no upgrade was asked for.
+    """
+    client = take_over(_head(kind))
     try:
         yield client
     except (BrokenPipeError, ConnectionResetError):
@@ -92,11 +96,8 @@ def taken_over(kind: str) -> Iterator[Client]:
         client.finish()
 
 
-def _head(kind: str) -> bytes:
+def _head(kind: str) -> list[str]:
     upgrade = "upgrade" in request.headers.get("Connection", "").lower() and request.headers.get("Upgrade")
     if upgrade:
-        lines = ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", f"Upgrade: {upgrade}"]
-    else:
-        lines = [f"HTTP/1.1 200 {HTTPStatus.OK.phrase}", f"Content-Type: {RAW}"]
-    lines += [f"{name}: {value}" for name, value in [("Server", SERVER), *COMMON_HEADERS]]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+        return ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", f"Upgrade: {upgrade}"]
+    return [f"HTTP/1.1 200 {HTTPStatus.OK.phrase}", f"Content-Type: {RAW}"]

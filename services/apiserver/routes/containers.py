@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
 
-from services.apiserver import attach as attaching
 from services.apiserver import params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
-from services.apiserver.stream import Client, content_type, flushed, taken_over
+from services.apiserver.stream import content_type, flushed
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
-from shared.bus.client import RETRY_TIME
 from shared.bus.tickets import redeem
 from shared.protocol import (
-    AttachContainer,
-    Attachment,
     BindOptions,
     ContainerConfig,
     ContainerLogs,
@@ -40,7 +35,6 @@ from shared.protocol import (
     RestartContainer,
     StartContainer,
     StopContainer,
-    Unavailable,
     WaitContainer,
 )
 
@@ -205,46 +199,3 @@ def _log_bytes(stream: LogStream) -> Iterator[bytes]:
             if not chunk:
                 return
             yield chunk
-
-
-@routes.post("/<ref>/attach")
-def attach(ref: str) -> Response:
-    keys = attaching.parse_detach_keys(params.text("detachKeys"))
-    job = AttachContainer(
-        container=ref,
-        stream=params.boolean("stream"),
-        logs=params.boolean("logs"),
-        stdout=params.boolean("stdout"),
-        stderr=params.boolean("stderr"),
-    )
-    attachment = read(job)
-    options = attaching.Options(
-        stdin=params.boolean("stdin") and attachment.open_stdin and job.stream,
-        stdout=job.stdout,
-        stderr=job.stderr,
-        tty=attachment.tty,
-        detach_keys=keys,
-    )
-    with taken_over(content_type(tty=attachment.tty)) as client:
-        _serve_attachment(client, job, attachment, options)
-    return Response(status=200)
-
-
-def _serve_attachment(client: Client, job: AttachContainer, attachment: Attachment, options: attaching.Options) -> None:
-    if attachment.logs is not None:
-        attaching.send_all(attachment.logs, client.socket)
-    if attachment.ticket is None:
-        return
-    deadline = time.monotonic() + RETRY_TIME
-    while True:
-        try:
-            monitor = attaching.await_monitor(attachment.ticket, client.socket)
-            break
-        except (Unavailable, ConnectionResetError):  # the execdriver was restarted before the container started
-            if time.monotonic() > deadline:
-                return
-            again = AttachContainer(container=attachment.container, stdout=job.stdout, stderr=job.stderr)
-            attachment = read(again)
-    if monitor is not None:
-        with monitor:
-            attaching.relay(client, monitor, options)
