@@ -6,6 +6,7 @@ raw bytes if there is a terminal. What the client sends is stdin; its half-close
 
 from __future__ import annotations
 
+import enum
 import logging
 import re
 import select
@@ -17,7 +18,7 @@ from services.apiserver.stream import Client
 from shared.bus.tickets import receive_descriptor, redeem
 from shared.protocol import InvalidArgument, Ticket
 
-__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "send_all"]
+__all__ = ["STDOUT", "End", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "send_all"]
 
 log = logging.getLogger("dockyard.apiserver")
 
@@ -83,15 +84,23 @@ def send_all(ticket: Ticket, client: socket.socket, *, unframed: bool = False) -
                 left -= len(chunk)
 
 
-def relay(client: Client, monitor: socket.socket, options: Options) -> bool:
-    """Copy both ways until the monitor closes (False) or the client detaches or goes (True).
+class End(enum.Enum):
+    """How an attachment ends."""
+
+    EXIT = "the monitor has closed"
+    DETACHED = "the client typed the keys"
+    GONE = "the client went away"
+
+
+def relay(client: Client, monitor: socket.socket, options: Options) -> End:
+    """Copy both ways until the monitor closes, or the client detaches or goes.
 
     Input that the monitor does not take yet is held, and no more is read meanwhile: output goes on, since the monitor
     may take input only when it has got rid of output.
     """
     stdin, taking = _Stdin(monitor, options), options.stdin
     if taking and stdin.feed(client.read_ahead):
-        return True
+        return End.DETACHED
     poller = select.poll()
     while True:
         poller.register(monitor, select.POLLIN | (select.POLLOUT if stdin.pending else 0))
@@ -101,12 +110,12 @@ def relay(client: Client, monitor: socket.socket, options: Options) -> bool:
                 if event & select.POLLOUT:
                     stdin.flush()
                 if event & ~select.POLLOUT and not _forward(monitor, client.socket, options):
-                    return False
+                    return End.EXIT
             elif not event & select.POLLIN:
-                return True
+                return End.GONE
             elif data := _receive(client.socket):
                 if stdin.feed(data):
-                    return True
+                    return End.DETACHED
             else:
                 stdin.end()
                 taking = False

@@ -25,6 +25,7 @@ __all__ = [
     "KillContainer",
     "ListContainers",
     "LogStream",
+    "NoteDetach",
     "PruneContainers",
     "Pruned",
     "RemoveContainer",
@@ -169,6 +170,13 @@ class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
     logs: bool = False
     stdout: bool = True
     stderr: bool = True
+
+
+class NoteDetach(Job[None], frozen=True, tag="detach"):
+    """Tell that a client has detached by its keys: the event ``detach``."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
 
 
 class LogStream(Data, frozen=True):

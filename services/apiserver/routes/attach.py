@@ -8,12 +8,12 @@ from flask import Blueprint, Response, current_app, request
 
 from services.apiserver import attach as attaching
 from services.apiserver import params
-from services.apiserver.jobs import read
+from services.apiserver.jobs import call, read
 from services.apiserver.stream import Client, content_type, taken_over
 from services.apiserver.versions import api_version
 from services.apiserver.websocket import accept, bridged
 from shared.bus.client import RETRY_TIME
-from shared.protocol import AttachContainer, Attachment, Unavailable
+from shared.protocol import AttachContainer, Attachment, NoteDetach, Unavailable
 
 routes = Blueprint("attach", __name__, url_prefix="/containers")
 
@@ -81,4 +81,6 @@ def _serve(client: Client, job: AttachContainer, attachment: Attachment, options
             attachment = read(again)
     if monitor is not None:
         with monitor:
-            attaching.relay(client, monitor, options)
+            end = attaching.relay(client, monitor, options)
+        if end is attaching.End.DETACHED:
+            call(NoteDetach(container=attachment.container))

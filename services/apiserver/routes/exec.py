@@ -20,6 +20,7 @@ from shared.protocol import (
     DockyardError,
     ExecConfig,
     InspectExec,
+    NoteExecDetach,
     NotFound,
     Output,
     ResizeExec,
@@ -105,8 +106,11 @@ def _attached(job: StartExec, session: Session, *, tty: bool) -> Response:
         detach_keys=attaching.parse_detach_keys(started.detach_keys),
     )
     with taken_over(content_type(tty=tty)) as client:
-        if session.monitor is not None and not attaching.relay(client, session.monitor, options):
+        end = attaching.relay(client, session.monitor, options) if session.monitor is not None else None
+        if end is attaching.End.EXIT:
             _await_end(job.exec)
+        elif end is attaching.End.DETACHED:
+            call(NoteExecDetach(exec=job.exec))
     return Response(status=200)
 
 

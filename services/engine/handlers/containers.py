@@ -29,6 +29,7 @@ from shared.protocol import (
     KillContainer,
     ListContainers,
     LogStream,
+    NoteDetach,
     NotFound,
     PruneContainers,
     Pruned,
@@ -119,6 +120,7 @@ async def resize(engine: Engine, job: ResizeContainer) -> None:
     if not container.record.running:
         raise Conflict(f"container {container.id} is not running")
     await engine.call(RuntimeResize(container=container.id, height=job.height, width=job.width))
+    engine.tell(container, "resize", height=str(job.height), width=str(job.width))
 
 
 @jobs.handles(WaitContainer)
@@ -169,6 +171,11 @@ async def attach(engine: Engine, job: AttachContainer) -> Attachment:
     return Attachment(
         container=record.id, tty=record.config.tty, open_stdin=record.config.open_stdin, ticket=stream, logs=earlier
     )
+
+
+@jobs.handles(NoteDetach)
+def detached(engine: Engine, job: NoteDetach) -> None:
+    engine.tell(engine.containers.find(job.container), "detach")
 
 
 @jobs.handles(ContainerLogs)
