@@ -20,6 +20,8 @@ __all__ = ["check_keys", "container_filter", "match_labels", "parse_time", "prun
 Filters = dict[str, list[str]]
 Test = Callable[["Engine", ContainerRecord, str], bool]
 HEALTHS = ("none", "starting", "healthy", "unhealthy")
+TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+MAX_PORT = 65535
 STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -49,6 +51,11 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
     for code in filters.get("exited", []):
         if not code.lstrip("-").isdigit():
             raise InvalidArgument(f"invalid filter 'exited={code}'")
+    for truth in filters.get("is-task", []):
+        if truth.lower() not in TRUTHS:
+            raise InvalidArgument(f"invalid filter 'is-task={truth}'")
+    for port in filters.get("publish", []) + filters.get("expose", []):
+        _ports(port)
     before = [engine.containers.find(ref).record.created for ref in filters.get("before", [])]
     since = [engine.containers.find(ref).record.created for ref in filters.get("since", [])]
 
@@ -82,14 +89,18 @@ def _ancestor(engine: Engine, record: ContainerRecord, value: str) -> bool:
         return value == record.requested_image
 
 
+def _ports(text: str) -> set[str]:
+    """Return ``80``, ``80/udp`` or ``80-90/tcp`` as the keys of port maps. Errors: InvalidArgument."""
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if match is None or not first <= last <= MAX_PORT:
+        raise InvalidArgument(f"invalid port: {text}")
+    return {f"{port}/{match[3] or 'tcp'}" for port in range(first, last + 1)}
+
+
 def _port(record: ContainerRecord, value: str, published: bool) -> bool:
-    number, _, protocol = value.partition("/")
-    first, _, last = number.partition("-")
-    if not first.isdigit() or not (last or first).isdigit():
-        raise InvalidArgument(f"invalid port: {value}")
-    wanted = {f"{port}/{protocol or 'tcp'}" for port in range(int(first), int(last or first) + 1)}
     ports = record.host_config.port_bindings if published else record.config.exposed_ports
-    return bool(wanted & set(ports or {}))
+    return bool(_ports(value) & set(ports or {}))
 
 
 def _network(engine: Engine, record: ContainerRecord, value: str) -> bool:
@@ -111,7 +122,7 @@ TESTS: dict[str, Test] = {
     "expose": lambda _e, record, value: _port(record, value, published=False),
     "health": lambda _e, record, value: value == (record.health.status if record.health else "none"),
     "isolation": lambda _e, _record, value: value in ("", "default"),
-    "is-task": lambda _e, _record, value: value.lower() in ("false", "0"),
+    "is-task": lambda _e, _record, value: not TRUTHS[value.lower()],
 }
 
 

@@ -205,7 +205,7 @@ def summary(engine: Engine, container: Container) -> ContainerSummary:
         names=[f"/{record.name}", *links.names(engine, record)],
         image=record.requested_image,
         image_id=record.image,
-        command=" ".join(record.args),
+        command=" ".join([record.args[0], *(f"'{arg}'" if " " in arg else arg for arg in record.args[1:])]),
         created=record.created // 1_000_000_000,
         ports=ports(record),
         labels=record.config.labels or {},

@@ -31,6 +31,13 @@ def test_attach_again_and_detach(stack: Any) -> None:
     assert stack.out("inspect", "-f", "{{.State.Running}}", "attached") == "true"
 
 
+def attaches(stack: Any) -> bool:
+    """Say whether somebody has attached to the container `web` that there is."""
+    container = stack.out("inspect", "-f", "{{.Id}}", "web")
+    found = ["-f", f"container={container}", "-f", "event=attach", "--format", "{{.Action}}"]
+    return bool(stack.out("events", "--since", "1m", "--until", "0s", *found))
+
+
 def test_no_stdin(stack: Any) -> None:
     stack.docker("run", "-d", "-i", "--name", "web", "busybox", "cat")
     with subprocess.Popen(
@@ -39,6 +46,7 @@ def test_no_stdin(stack: Any) -> None:
         assert attached.stdin is not None
         attached.stdin.write(b"not for it\n")
         attached.stdin.flush()
+        until(lambda: attaches(stack))
         stack.docker("kill", "web")
         assert attached.communicate(timeout=20)[0] == b""
         assert attached.returncode == 137
@@ -65,7 +73,7 @@ def test_signals_are_proxied(stack: Any) -> None:
     stack.docker("run", "-d", "--name", "web", "busybox", "sh", "-c", script)
     until(lambda: stack.out("logs", "web") == "up")
     with subprocess.Popen(["docker", "attach", "web"], env=stack.environ) as attached:
-        until(lambda: "attach" in stack.out("events", "--since", "1m", "--until", "0s", "--format", "{{.Action}}"))
+        until(lambda: attaches(stack))
         attached.send_signal(signal.SIGUSR1)
         assert attached.wait(20) == 9
 

@@ -42,7 +42,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    test: str  # the function of this file, of test_docker_cli.py or test_health.py, that asserts it
+    test: str  # the function of this file, of test_run.py or test_health.py, that asserts it
 
 
 TABLE: dict[str, Inside | Refused | Shown | Elsewhere] = {

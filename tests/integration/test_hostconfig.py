@@ -148,9 +148,7 @@ TABLE: dict[str, Inside | Limit | Refused | Elsewhere] = {
                          r"^192.0.2.9\tthere$(.*\n)*10.213.0.1\tup$"),
     "Links": Elsewhere("tests/integration/test_joining.py::test_a_linked_container_is_found_by_its_names"),
     "PublishAllPorts": Elsewhere("tests/integration/test_joining.py::test_all_exposed_ports_are_published"),
-    "PortBindings": Elsewhere(
-        "tests/integration/test_docker_cli.py::test_a_published_port_is_in_inspect_when_start_returns"
-    ),
+    "PortBindings": Elsewhere("tests/integration/test_port.py::test_a_published_port_is_in_inspect_when_start_returns"),
     # -- the process
     "Init": Inside(True, "cat /proc/1/comm", "^docker-init$"),
     "ConsoleSize": Inside([33, 77], "stty size", "^33 77$"),

@@ -23,7 +23,7 @@ def test_all_of_a_container_and_one_of_them(stack: Any) -> None:
     ]  # fmt: skip
     assert stack.out("port", "web", "80") == stack.out("port", "web", "80/tcp") == "127.0.0.1:18080"
     missing = stack.docker("port", "web", "99", check=False)
-    assert (missing.returncode, "no public port '99' published for web" in missing.stderr) == (1, True)
+    assert (missing.returncode, "No public port '99' published for web" in missing.stderr) == (1, True)
     shown = stack.out("ps", "--format", "{{.Ports}}")
     assert set(shown.split(", ")) == {"99/tcp", "127.0.0.1:18080->80/tcp", "127.0.0.1:18053->53/udp"}
 

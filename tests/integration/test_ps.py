@@ -49,7 +49,8 @@ def test_filters(several: Any) -> None:
         (["volume=vol"], {"made"}), (["volume=/data"], {"made"}), (["network=none"], {"held"}),
         (["network=bridge"], {"made", "ended", "web"}), (["health=healthy"], {"web"}),
         (["health=none"], {"made", "ended", "held"}), (["publish=80"], {"web"}), (["publish=81-82"], set()),
-        (["expose=99/tcp"], {"web"}), (["expose=79-81"], {"web"}), (["is-task=false"], {"made", "ended", "web", "held"}),
+        (["expose=99/tcp"], {"web"}), (["expose=79-81"], {"web"}),
+        (["is-task=false"], {"made", "ended", "web", "held"}),
         (["is-task=true"], set()), (["isolation=default"], {"made", "ended", "web", "held"}),
         (["status=running", "label=a"], set()),
     ):  # fmt: skip
