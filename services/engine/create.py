@@ -19,6 +19,7 @@ from services.engine.lifecycle.stop import parse_signal
 from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
 from services.engine.names import random_name
+from services.engine.platforms import check_platform
 from services.engine.record import ContainerRecord
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
@@ -49,6 +50,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     if (made := _made_before(engine)) is not None:
         return ContainerCreated(id=made, warnings=_warnings(engine, job))
     image = engine.images.find(job.config.image)
+    check_platform(job.platform, job.config.image, image)
     host_config, warnings = complete_host_config(engine, job.config, job.host_config)
     container_id = _new_id()
     config = _merge(job.config, image.config, container_id, host_config)
@@ -187,7 +189,7 @@ def _endpoint(job: CreateContainer, host_config: HostConfig) -> EndpointSettings
         raise InvalidArgument(
             "the container-wide MAC address must match the endpoint-specific MAC address, or be left empty"
         )
-    if endpoint is not None and ((endpoint.ipam_config or {}).get("IPv4Address") or endpoint.aliases):
+    if endpoint is not None and (any((endpoint.ipam_config or {}).values()) or endpoint.aliases):
         raise InvalidArgument(
             f"user specified IP address and aliases are supported on user defined networks only, "
             f"not on {host_config.network_mode}"
