@@ -1,4 +1,4 @@
-"""Platforms, as clients ask for them: ``os[/architecture[/variant]]`` (containerd platforms, OCI image-spec §config)."""
+"""Platforms, as clients ask for them: ``os[/architecture[/variant]]`` (containerd; OCI image-spec §config)."""
 
 from __future__ import annotations
 

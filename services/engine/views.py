@@ -211,7 +211,9 @@ def summary(engine: Engine, container: Container) -> ContainerSummary:
         labels=record.config.labels or {},
         state=record.status,
         status=status_text(record),
-        host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
+        host_config=SummaryHostConfig(
+            network_mode=record.host_config.network_mode, annotations=record.host_config.annotations or None
+        ),
         network_settings=SummaryNetworks(networks=_networks(engine, record)),
         mounts=[shown(point) for point in record.mounts],
     )

@@ -96,8 +96,9 @@ class Port(Record, kw_only=True):
     type: str
 
 
-class SummaryHostConfig(Record):
+class SummaryHostConfig(Record, omit_defaults=True):
     network_mode: str
+    annotations: dict[str, str] | None = None
 
 
 class SummaryNetworks(Record):

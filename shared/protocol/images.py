@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from shared.protocol.config import ContainerConfig
 from shared.protocol.job import Data, Job, Record
@@ -137,6 +137,7 @@ class ImageSummary(Record):
     shared_size: int
     labels: dict[str, str] | None
     containers: int
+    virtual_size: int | UnsetType = UNSET  # for clients of API < 1.44
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):

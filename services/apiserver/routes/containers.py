@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from services.apiserver import params
+from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
 from services.apiserver.stream import content_type, flushed
@@ -16,7 +16,6 @@ from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
 from shared.bus.tickets import redeem
 from shared.protocol import (
-    BindOptions,
     ContainerConfig,
     ContainerLogs,
     CreateContainer,
@@ -40,7 +39,6 @@ from shared.protocol import (
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
 
-RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
 CHUNK = 1 << 16
@@ -52,7 +50,7 @@ def list_containers() -> Response:
     job = ListContainers(
         all=params.boolean("all"), limit=max(0, limit), size=params.boolean("size"), filters=params.filters()
     )
-    return show(_measured(job, job.size))
+    return show(older.show_summaries(_measured(job, job.size)))
 
 
 def _measured(job: Job[Any], size: bool) -> Any:
@@ -66,32 +64,22 @@ def _measured(job: Job[Any], size: bool) -> Any:
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
-    host_config = params.decode(body.get("HostConfig") or {}, HostConfig)
-    if api_version() < RECURSIVE_READ_ONLY:
-        _read_only_at_the_top(host_config)
     networking = body.get("NetworkingConfig")
     job = CreateContainer(
         name=params.text("name"),
-        platform=params.text("platform"),
+        platform=params.text("platform") if api_version() >= (1, 41) else "",
         config=params.decode(body, ContainerConfig),
-        host_config=host_config,
+        host_config=params.decode(body.get("HostConfig") or {}, HostConfig),
         networking_config=params.decode(networking, NetworkingConfig) if networking else None,
     )
+    older.creating(job)
     return show(call(job), 201)
-
-
-def _read_only_at_the_top(host_config: HostConfig) -> None:
-    """Older clients know of no other read-only binds."""
-    for mount in host_config.mounts or []:
-        if mount.type == "bind" and mount.read_only:
-            mount.bind_options = mount.bind_options or BindOptions()
-            mount.bind_options.read_only_non_recursive = True
 
 
 @routes.get("/<ref>/json")
 def inspect(ref: str) -> Response:
     job = InspectContainer(container=ref, size=params.boolean("size"))
-    return show(_measured(job, job.size))
+    return show(older.show_container(_measured(job, job.size)))
 
 
 @routes.post("/<ref>/start")
@@ -106,18 +94,23 @@ def start(ref: str) -> tuple[str, int]:
 
 @routes.post("/<ref>/stop")
 def stop(ref: str) -> tuple[str, int]:
-    call(StopContainer(container=ref, timeout=_stop_timeout(), signal=params.text("signal")), timeout=None)
+    call(StopContainer(container=ref, timeout=_stop_timeout(), signal=_stop_signal()), timeout=None)
     return "", 204
 
 
 @routes.post("/<ref>/restart")
 def restart(ref: str) -> tuple[str, int]:
-    call(RestartContainer(container=ref, timeout=_stop_timeout(), signal=params.text("signal")), timeout=None)
+    call(RestartContainer(container=ref, timeout=_stop_timeout(), signal=_stop_signal()), timeout=None)
     return "", 204
 
 
 def _stop_timeout() -> float | None:
     return float(params.integer("t")) if params.text("t") else None
+
+
+def _stop_signal() -> str:
+    """Before API 1.42 it was the container's own."""
+    return params.text("signal") if api_version() >= (1, 42) else ""
 
 
 @routes.post("/<ref>/kill")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from services.apiserver import params
+from services.apiserver import older, params
 from services.apiserver.jobs import call, read, show
 from services.apiserver.routes.archive import import_image
 from services.apiserver.transfer import archive, progress_stream
@@ -27,7 +27,8 @@ routes = Blueprint("images", __name__, url_prefix="/images")
 @routes.get("/json")
 def list_images() -> Response:
     flags = {"all": params.boolean("all"), "shared_size": params.boolean("shared-size")}
-    return show(read(ListImages(filters=params.filters(), **flags)))
+    filters = older.ask_for_images(params.filters(), params.text("filter"))
+    return show(older.show_images(read(ListImages(filters=filters, **flags))))
 
 
 @routes.get("/<path:ref>/json")
