@@ -21,12 +21,13 @@ from services.engine.handlers import all_jobs
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
+from services.engine.prepared import Prepared
 from services.engine.router import Router
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
 from shared.bus.sockets import engine_endpoint, events_endpoint
 from shared.protocol import Bridge, Job
-from shared.runtime.config import Config
+from shared.runtime.config import Config, label_warnings
 
 __all__ = ["Engine", "serve"]
 
@@ -49,7 +50,9 @@ class Engine:
         self.networks: Networks = Networks(store)
         self.volumes = Volumes(store, self.containers)
         self.measuring = Measuring(self)
+        self.prepared = Prepared(store)
         self.booted = asyncio.Event()
+        self.booted_at = 0  # nanoseconds since the epoch; 0 until then
         self.bridge: Bridge | None = None
         self._shutdown_handlers: list[Callable[[], Awaitable[None]]] = []
 
@@ -66,6 +69,7 @@ class Engine:
         warnings = [
             f"WARNING: {kind} record {id_} is quarantined: {why}" for kind, id_, why in self.store.quarantined()
         ]
+        warnings += [f"WARNING: {warning}" for warning in label_warnings(self.config)]
         present = {driver.service for driver in self.router.drivers if driver.usable}
         return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
 

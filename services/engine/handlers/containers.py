@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from services.engine import filters, views
+import msgspec
+
+from services.engine import filters, links, views
 from services.engine.create import NAME, create
 from services.engine.disk import add_sizes
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
-from services.engine.links import unlink
 from services.engine.record import Status
 from shared.bus.context import asked_again, emit, waiting_for
 from shared.bus.handlers import Handlers
@@ -85,7 +87,7 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 @jobs.handles(RemoveContainer)
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
-        unlink(engine, job.container)
+        links.unlink(engine, job.container)
     elif not _went_meanwhile(engine, job.container):
         container = engine.containers.find(job.container)
         await removal.remove(engine, container, force=job.force, volumes=job.volumes)
@@ -214,8 +216,20 @@ async def inspect(engine: Engine, job: InspectContainer) -> ContainerInspect:
 
 
 @jobs.handles(ListContainers)
-async def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
+def list_containers(engine: Engine, job: ListContainers) -> msgspec.Raw | Awaitable[list[ContainerSummary]]:
     """List from memory alone: no lock, no other process, unless sizes are asked for."""
+    if job.size:
+        return measured(engine, job)
+    return engine.prepared.answer(job, lambda: _list(engine, job))
+
+
+async def measured(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
+    summaries = _list(engine, job)
+    await add_sizes(engine, summaries)
+    return summaries
+
+
+def _list(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
     wanted = filters.container_filter(engine, job.filters)
     everything = job.all or job.limit > 0 or bool({"status", "exited"} & set(job.filters))
     found = [
@@ -225,10 +239,8 @@ async def list_containers(engine: Engine, job: ListContainers) -> list[Container
         and wanted(container)
     ]
     found.sort(key=lambda container: container.record.created, reverse=True)
-    summaries = [views.summary(engine, container) for container in found[: job.limit or None]]
-    if job.size:
-        await add_sizes(engine, summaries)
-    return summaries
+    names = links.names(engine)
+    return [views.summary(engine, container, names.get(container.id, [])) for container in found[: job.limit or None]]
 
 
 @jobs.handles(PruneContainers)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from services.engine.disk import layers_size
-from services.engine.handlers.containers import list_containers
+from services.engine.handlers.containers import measured
 from services.engine.handlers.images import list_images
 from services.engine.handlers.volumes import list_volumes
 from shared.bus.handlers import Handlers
@@ -35,7 +35,7 @@ async def disk_usage(engine: Engine, job: MeasureDisk) -> DiskUsage:
     if "image" in wanted:
         _images(engine, usage)
     if "container" in wanted:
-        usage.containers = await list_containers(engine, ListContainers(all=True, size=True))
+        usage.containers = await measured(engine, ListContainers(all=True))
     if "volume" in wanted:
         usage.volumes = (await list_volumes(engine, ListVolumes(usage=True))).volumes
     if "build-cache" in wanted:

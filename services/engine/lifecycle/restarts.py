@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
@@ -32,6 +33,8 @@ def consider_restart(engine: Engine, container: Container) -> None:
     }.get(policy.name, False)
     if not wanted or record.stopped_by_user or record.status is not Status.EXITED:
         return
+    if not engine.config.restart and record.finished < (engine.booted_at or math.inf):
+        return  # it ended while no engine watched
     lasted = (record.finished - record.started) / 1e9
     container.restart_delay = (
         RESTART_DELAY if lasted >= RESTART_RESET else min(RESTART_DELAY_LIMIT, container.restart_delay * 2)
