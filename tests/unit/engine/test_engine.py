@@ -42,16 +42,7 @@ from shared.protocol import (
     catalogue,
     encode_body,
 )
-from tests.unit.engine.doing import actions, create, state_of
-
-
-def until(stack: Any, ref: str, wanted: str) -> None:
-    deadline = threading.Event()
-    for _ in range(500):
-        if state_of(stack, ref).status == wanted:
-            return
-        deadline.wait(0.01)
-    raise AssertionError(f"{ref} is {state_of(stack, ref).status}, not {wanted}")
+from tests.unit.engine.doing import actions, create, state_of, until
 
 
 def test_a_container_lives_from_create_to_remove(stack: Any) -> None:
