@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
+from services.apiserver.spelling import member
 from services.apiserver.stream import content_type, flushed
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
@@ -64,12 +65,12 @@ def _measured(job: Job[Any], size: bool) -> Any:
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
-    networking = body.get("NetworkingConfig")
+    networking = member(body, "NetworkingConfig")
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform") if api_version() >= (1, 41) else "",
         config=params.decode(body, ContainerConfig),
-        host_config=params.decode(body.get("HostConfig") or {}, HostConfig),
+        host_config=params.decode(member(body, "HostConfig") or {}, HostConfig),
         networking_config=params.decode(networking, NetworkingConfig) if networking else None,
     )
     older.creating(job)
