@@ -52,6 +52,7 @@ class Stack:
             **environ,
         }
         self.arguments: list[str] = []  # of `dockyard up`
+        self.kept_images = {"busybox"}  # by `clean`
         self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -128,13 +129,14 @@ class Stack:
     # -- the end
 
     def clean(self) -> None:
-        """Remove all that a test may have made, but the image busybox."""
+        """Remove all that a test may have made, but `kept_images`."""
         if ids := self.out("ps", "-aq").split():
             self.docker("rm", "-fv", *ids)
         if volumes := self.out("volume", "ls", "-q").split():
             self.docker("volume", "rm", *volumes)
-        images = set(self.out("images", "-aq", "--no-trunc").split())
-        if others := images - {self.out("images", "-q", "--no-trunc", "busybox:latest")}:
+        images = [line.split() for line in self.out("images", "-a", "--format", "{{.Repository}} {{.ID}}").splitlines()]
+        kept = {image for name, image in images if name in self.kept_images}
+        if others := {image for _, image in images} - kept:
             self.docker("rmi", "-f", *others)
 
     def stop(self) -> None:
