@@ -12,13 +12,14 @@ import re
 import select
 import socket
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.apiserver.stream import Client
 from shared.bus.tickets import receive_descriptor, redeem
 from shared.protocol import InvalidArgument, Ticket
 
-__all__ = ["STDOUT", "End", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "send_all"]
+__all__ = ["STDOUT", "End", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "unframed"]
 
 log = logging.getLogger("dockyard.apiserver")
 
@@ -70,18 +71,18 @@ def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None
             return None
 
 
-def send_all(ticket: Ticket, client: socket.socket, *, unframed: bool = False) -> None:
-    """Copy a ticket's bytes to a client; ``unframed``: what is inside their frames."""
-    with redeem(ticket) as source:
-        if not unframed:
-            while chunk := source.recv(PACKET):
-                client.sendall(chunk)
-            return
-        while header := source.recv(HEADER.size, socket.MSG_WAITALL):
-            left = HEADER.unpack(header)[1]
-            while left and (chunk := source.recv(min(left, PACKET))):
-                client.sendall(chunk)
-                left -= len(chunk)
+def unframed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what is inside frames that come in any pieces."""
+    held, left = b"", 0
+    for piece in pieces:
+        held += piece
+        while held:
+            if not left:
+                if len(held) < HEADER.size:
+                    break
+                left, held = HEADER.unpack_from(held)[1], held[HEADER.size :]
+            yield held[:left]
+            held, left = held[left:], left - len(held[:left])
 
 
 class End(enum.Enum):

@@ -13,7 +13,7 @@ from flask import request
 from services.apiserver.spelling import respelled
 from shared.protocol import AuthConfig, InvalidArgument
 
-__all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "registry_auth", "seconds", "text"]
+__all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "registry_auth", "tail", "text"]
 
 T = TypeVar("T")
 FALSE = ("", "0", "no", "false", "none")
@@ -40,25 +40,19 @@ def integer(name: str, default: int = 0) -> int:
         raise InvalidArgument(f"invalid value for {name}: {value!r} is not an integer") from None
 
 
-def seconds(name: str) -> float:
-    """A time as ``seconds[.fraction]`` since the epoch; 0 where it is not given."""
-    value = request.args.get(name, "")
-    try:
-        moment = float(value or 0)
-    except ValueError:
-        raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp") from None
-    if not 0 <= moment < 1e11:
-        raise InvalidArgument(f"invalid value for {name}: {value!r} is out of range")
-    return moment
-
-
 def nanoseconds(name: str) -> int:
-    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given."""
+    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given, 1 for what was before it."""
     value = request.args.get(name, "") or "0"
     whole, _, fraction = value.partition(".")
-    if not re.fullmatch(r"\d{1,10}", whole) or not re.fullmatch(r"\d{0,9}", fraction):
+    if not re.fullmatch(r"-?\d{1,11}", whole, re.ASCII) or not re.fullmatch(r"\d{0,9}", fraction, re.ASCII):
         raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp")
-    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    return 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+
+
+def tail() -> int:
+    """So many lines from the end; -1, for all, if it is not a number."""
+    lines = text("tail")
+    return int(lines) if re.fullmatch(r"\d{1,18}", lines, re.ASCII) else -1
 
 
 def filters(name: str = "filters") -> dict[str, list[str]]:

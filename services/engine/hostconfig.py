@@ -14,6 +14,7 @@ import msgspec
 
 from services.engine.isolation import check_isolation
 from services.engine.links import resolve_links
+from services.engine.logdrivers import complete_log_config
 from services.engine.resources import check_resources
 from services.engine.sysinfo import SysInfo, sysinfo
 from services.engine.unsupported import refuse_unsupported
@@ -82,8 +83,7 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
         made.memory_swap = 2 * made.memory
     if made.pids_limit is not None and made.pids_limit <= 0:
         made.pids_limit = None
-    made.log_config.type = made.log_config.type or "json-file"
-    made.log_config.config = made.log_config.config or {}
+    made.log_config = complete_log_config(engine.config, made.log_config)
     made.restart_policy.name = made.restart_policy.name or "no"
     for field in ("network_mode", "ipc_mode", "pid_mode"):
         if ref := joined_container(getattr(made, field)):

@@ -8,6 +8,7 @@ import msgspec
 
 from services.engine import links
 from services.engine.container import Container
+from services.engine.logdrivers import log_policy
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     AllocateInterface,
@@ -102,6 +103,7 @@ def runtime_start(
         config=msgspec.structs.replace(record.config, env=environment(engine, record)),
         host_config=msgspec.structs.replace(host_config, extra_hosts=_hosts(engine, record)),
         interface=interface,
+        log=log_policy(record),
     )
 
 

@@ -2,11 +2,12 @@
 
 | file          | written by | holds                                                       |
 |---------------|------------|-------------------------------------------------------------|
-| start.json    | us         | generation, cgroup and shm, before anything is made         |
+| start.json    | us         | generation, cgroup, shm and log, before anything is made    |
 | config.json   | us         | the OCI configuration                                       |
 | pidfile       | conmon     | pid of the container's init                                 |
 | monitor.pid   | conmon     | pid of conmon                                               |
 | attach, winsz | conmon     | its attach socket; a fifo for the terminal's size           |
+| ctl           | conmon     | a fifo for messages, as to reopen the log                   |
 | shm           | us         | a tmpfs, if others may join its IPC namespace               |
 
 The exit status is RUN/exits/<id>, written by conmon.
@@ -25,6 +26,8 @@ from pathlib import Path
 
 import msgspec
 
+from shared.protocol import LogPolicy
+
 __all__ = ["Bundle", "ExecBundle", "Process", "Start"]
 
 
@@ -35,6 +38,8 @@ class Start(msgspec.Struct, frozen=True):
     cgroup: str
     shm: str = ""
     container: str = ""  # of an exec
+    directory: str = ""  # of the container, where its log is
+    log: LogPolicy = LogPolicy(driver="none")
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,9 @@ def _error(text: str, command: str, who: str, what: str) -> DockyardError:
         _is_about_exec(text, why) for why in ("Permission denied", "Is a directory", "Operation not permitted")
     )
     if refused or "is not a regular file" in text:
-        # crun says EPERM or "not a regular file" of a directory, EACCES of a file without x
-        reason = "permission denied" if "Permission" in text else "is a directory: permission denied"
+        # crun says EPERM or "not a regular file" of a directory; of a file without x EACCES, or that it exists
+        plain = "Permission" in text or "exists but it is not executable" in text
+        reason = "permission denied" if plain else "is a directory: permission denied"
         return CommandNotExecutable(f'{who}{what}exec: "{command}": {reason}: unknown')
     if _is_about_exec(text, "Exec format error"):
         return InvalidArgument(f"{who}{what}exec {command}: exec format error: unknown")

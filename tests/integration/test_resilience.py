@@ -173,7 +173,7 @@ def test_the_stack_restarts_under_its_containers(new_stack: Callable[..., Any]) 
     stack = new_stack().start()
     stack.dockyard("busybox")
     pid = start_counter(stack)
-    stack.docker("run", "-d", "--name", "ends", "busybox", "sh", "-c", "sleep 1; exit 8")
+    stack.docker("run", "-d", "--name", "ends", "busybox", "sh", "-c", "sleep 4; exit 8")
     stack.stop()
     assert Path(f"/proc/{pid}").exists()
     ends = stack.run / "exits"

@@ -8,12 +8,14 @@ from flask import Blueprint, Response, current_app, request
 
 from services.apiserver import attach as attaching
 from services.apiserver import params
-from services.apiserver.jobs import call, read
+from services.apiserver.jobs import bus, call, read
 from services.apiserver.stream import Client, content_type, taken_over
 from services.apiserver.versions import api_version
 from services.apiserver.websocket import accept, bridged
 from shared.bus.client import RETRY_TIME
 from shared.protocol import AttachContainer, Attachment, NoteDetach, Unavailable
+from shared.runtime.logs.selection import Selection
+from shared.runtime.logs.stream import stream_log
 
 routes = Blueprint("attach", __name__, url_prefix="/containers")
 
@@ -66,7 +68,10 @@ def _job(ref: str, *, stdout: bool, stderr: bool) -> AttachContainer:
 
 def _serve(client: Client, job: AttachContainer, attachment: Attachment, options: attaching.Options) -> None:
     if attachment.logs is not None:
-        attaching.send_all(attachment.logs, client.socket, unframed=not options.tty and not options.multiplexed)
+        selection = Selection(tty=attachment.tty, stdout=job.stdout, stderr=job.stderr)
+        pieces = stream_log(bus(), attachment.logs, selection)
+        for piece in pieces if options.tty or options.multiplexed else attaching.unframed(pieces):
+            client.socket.sendall(piece)
     if attachment.ticket is None:
         return
     deadline = time.monotonic() + RETRY_TIME

@@ -9,13 +9,12 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from services.apiserver import older, params
-from services.apiserver.hangups import while_connected
+from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
 from services.apiserver.spelling import member
 from services.apiserver.stream import content_type, flushed
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
-from shared.bus.tickets import redeem
 from shared.protocol import (
     ContainerConfig,
     ContainerLogs,
@@ -37,12 +36,13 @@ from shared.protocol import (
     StopContainer,
     WaitContainer,
 )
+from shared.runtime.logs.selection import selection_of
+from shared.runtime.logs.stream import stream_log
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
 
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
-CHUNK = 1 << 16
 
 
 @routes.get("/json")
@@ -168,28 +168,14 @@ def logs(ref: str) -> Response:
         follow=params.boolean("follow"),
         timestamps=params.boolean("timestamps"),
         details=params.boolean("details"),
-        tail=_tail(),
-        since=params.seconds("since"),
-        until=params.seconds("until"),
+        tail=params.tail(),
+        since=params.nanoseconds("since"),
+        until=params.nanoseconds("until"),
     )
     stream = read(job)
-    return flushed(_log_bytes(stream), content_type(tty=stream.tty))
+    return flushed(_log_bytes(job, stream), content_type(tty=stream.tty))
 
 
-def _tail() -> int:
-    """All lines, if it is not a number."""
-    tail = params.text("tail")
-    return int(tail) if tail.isdecimal() else -1
-
-
-def _log_bytes(stream: LogStream) -> Iterator[bytes]:
-    with while_connected() as gone, redeem(stream.ticket) as source:
-        source.settimeout(0.5)
-        while not gone.is_set():
-            try:
-                chunk = source.recv(CHUNK)
-            except TimeoutError:
-                continue
-            if not chunk:
-                return
-            yield chunk
+def _log_bytes(job: ContainerLogs, stream: LogStream) -> Iterator[bytes]:
+    with client_gone() as gone:
+        yield from stream_log(bus(), stream, selection_of(job, stream), follow=job.follow, gone=gone)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.apiserver.attach import End, Options, parse_detach_keys, relay
+from services.apiserver.attach import End, Options, parse_detach_keys, relay, unframed
 from services.apiserver.stream import Client
 from shared.protocol import InvalidArgument
 
@@ -151,3 +151,10 @@ def test_input_that_is_not_taken_does_not_hold_output_back() -> None:
     got.join(5)
     feeder.join(5)
     session.finish()
+
+
+@given(st.lists(st.binary(max_size=30), max_size=8), st.integers(1, 40))
+def test_frames_in_pieces_of_any_size_are_unframed(payloads: list[bytes], size: int) -> None:
+    stream = b"".join(frame(1, payload) for payload in payloads)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert b"".join(unframed(pieces)) == b"".join(payloads)
