@@ -34,7 +34,8 @@ check: setup
 	$(BIN)/lint-imports
 
 golden: setup
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit tests/contract
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/contract
 
 bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach

@@ -18,8 +18,9 @@ from services.apiserver.cors import cors_headers
 __all__ = ["COMMON_HEADERS", "MAX_VERSION", "MIN_VERSION", "SERVER", "Versions", "api_version", "error_body"]
 
 MIN_VERSION, MAX_VERSION = (1, 24), (1, 51)
-PREFIX = re.compile(r"/v([0-9]{1,9})\.([0-9]{1,9})(?=/|$)")
+PREFIX = re.compile(r"/v([0-9.]+)(?=/|$)")
 KEY = "dockyard.api_version"
+LONGEST = 20  # digits and dots
 SERVER = f"Docker/{distribution_version('dockyard')} (linux)"
 
 StartResponse = Callable[..., Any]
@@ -33,6 +34,12 @@ def api_version() -> tuple[int, int]:
 
 def text(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
+
+
+def parse(given: str) -> tuple[int, int, int]:
+    """Return the numbers of a version; those that are not there are 0, and so are those that nobody can mean."""
+    numbers = [int(part or 0) for part in f"{given[:LONGEST]}..".split(".")]
+    return numbers[0], numbers[1], max(numbers[2:])
 
 
 class Versions:
@@ -52,17 +59,18 @@ class Versions:
 
         # gunicorn's Response, which can send the head of an answer before there is a body
         environ["dockyard.response"] = getattr(start_response, "__self__", None)
-        version = MAX_VERSION
+        given = text(MAX_VERSION)
         match = PREFIX.match(environ["PATH_INFO"])
         if match:
-            version = (int(match[1]), int(match[2]))
+            given = match[1]
             environ["PATH_INFO"] = environ["PATH_INFO"][match.end() :] or "/"
-        environ[KEY] = version
-        if version < MIN_VERSION:
-            why = f"client version {text(version)} is too old. Minimum supported API version is {text(MIN_VERSION)}, "
+        version = parse(given)
+        environ[KEY] = version[:2]
+        if version < (*MIN_VERSION, 0):
+            why = f"client version {given} is too old. Minimum supported API version is {text(MIN_VERSION)}, "
             return _refuse(start, why + "please upgrade your client to a newer version", as_text=True)
-        if version > MAX_VERSION:
-            why = f"client version {text(version)} is too new. Maximum supported API version is {text(MAX_VERSION)}"
+        if version > (*MAX_VERSION, 0):
+            why = f"client version {given} is too new. Maximum supported API version is {text(MAX_VERSION)}"
             return _refuse(start, why)
         return self._app(environ, start)
 

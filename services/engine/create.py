@@ -201,7 +201,7 @@ def _endpoint(job: CreateContainer, host_config: HostConfig) -> EndpointSettings
         raise InvalidArgument(
             "the container-wide MAC address must match the endpoint-specific MAC address, or be left empty"
         )
-    if endpoint is not None and ((endpoint.ipam_config or {}).get("IPv4Address") or endpoint.aliases):
+    if endpoint is not None and (any((endpoint.ipam_config or {}).values()) or endpoint.aliases):
         raise InvalidArgument(
             f"user specified IP address and aliases are supported on user defined networks only, "
             f"not on {host_config.network_mode}"

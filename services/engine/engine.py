@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from services.engine import boot
 from services.engine.container import Container, Containers
+from services.engine.disk import Measuring
 from services.engine.events import Events
 from services.engine.execs import Execs
 from services.engine.graph import Graph
@@ -23,7 +24,7 @@ from services.engine.router import Router
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
 from shared.bus.sockets import engine_endpoint, events_endpoint, zmq_context
-from shared.protocol import Bridge, Job, MeasureLayer
+from shared.protocol import Bridge, Job
 from shared.runtime.config import Config, label_warnings
 
 __all__ = ["Engine", "serve"]
@@ -46,6 +47,7 @@ class Engine:
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
         self.volumes = Volumes(store, self.containers)
+        self.measuring = Measuring(self)
         self.prepared = Prepared(store)
         self.booted = asyncio.Event()
         self.booted_at = 0  # nanoseconds since the epoch; 0 until then
@@ -69,10 +71,9 @@ class Engine:
         present = {driver.service for driver in self.router.drivers if driver.usable}
         return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
 
-    async def sizes(self, container: Container) -> tuple[int, int]:
+    async def sizes(self, container_id: str) -> tuple[int, int]:
         """Return the bytes of a container's writable layer, and of its whole root filesystem."""
-        usage = await self.call(MeasureLayer(container=container.id))
-        return usage.rw, usage.root
+        return await self.measuring.container(container_id)
 
     def save(self, container: Container, action: str = "", **attributes: str) -> None:
         """Make a container's record durable, together with the event that tells of it."""

@@ -21,7 +21,9 @@ __all__ = ["check_keys", "container_filter", "match_labels", "parse_time", "prun
 Filters = dict[str, list[str]]
 Test = Callable[["Engine", ContainerRecord, str], bool]
 HEALTHS = ("none", "starting", "healthy", "unhealthy")
-PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
+PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
+TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+MAX_PORT = 65535
 STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -51,6 +53,9 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
     for code in filters.get("exited", []):
         if not re.fullmatch(r"-?[0-9]{1,9}", code):
             raise InvalidArgument(f"invalid filter 'exited={code}'")
+    for truth in filters.get("is-task", []):
+        if truth.lower() not in TRUTHS:
+            raise InvalidArgument(f"invalid filter 'is-task={truth}'")
     for port in filters.get("publish", []) + filters.get("expose", []):
         _ports(port)
     before = [engine.containers.find(ref).record.created for ref in filters.get("before", [])]
@@ -83,6 +88,15 @@ def _ancestor(engine: Engine, record: ContainerRecord, value: str) -> bool:
         return value == record.requested_image
 
 
+def _ports(text: str) -> tuple[int, int, str]:
+    """Parse ``80``, ``80/udp`` or ``80-90/tcp``. Errors: InvalidArgument."""
+    found = PORTS.fullmatch(text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if found is None or not first <= last <= MAX_PORT:
+        raise InvalidArgument(f"invalid port: {text}")
+    return first, last, found[3] or "tcp"
+
+
 def _port(record: ContainerRecord, value: str, published: bool) -> bool:
     first, last, protocol = _ports(value)
     ports = record.host_config.port_bindings if published else record.config.exposed_ports
@@ -90,14 +104,6 @@ def _port(record: ContainerRecord, value: str, published: bool) -> bool:
         first <= int(number) <= last and (kind or "tcp") == protocol
         for number, _, kind in (port.partition("/") for port in ports or {})
     )
-
-
-def _ports(value: str) -> tuple[int, int, str]:
-    """Parse ``80``, ``80-90`` or ``53/udp``. Errors: InvalidArgument."""
-    found = PORTS.fullmatch(value)
-    if found is None:
-        raise InvalidArgument(f"invalid port: {value}")
-    return int(found[1]), int(found[2] or found[1]), found[3] or "tcp"
 
 
 def _network(engine: Engine, record: ContainerRecord, value: str) -> bool:
@@ -119,7 +125,7 @@ TESTS: dict[str, Test] = {
     "expose": lambda _e, record, value: _port(record, value, published=False),
     "health": lambda _e, record, value: value == (record.health.status if record.health else "none"),
     "isolation": lambda _e, _record, value: value in ("", "default"),
-    "is-task": lambda _e, _record, value: value.lower() in ("false", "0"),
+    "is-task": lambda _e, _record, value: not TRUTHS[value.lower()],
 }
 
 

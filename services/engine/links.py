@@ -111,10 +111,15 @@ def _address(child: Container, link: str) -> str:
     return interface.address
 
 
-def environment(engine: Engine, record: ContainerRecord) -> list[str]:
-    """Return the variables that tell of the children (2014: ALIAS_PORT_80_TCP_ADDR …). Errors as `hosts`."""
+def environment(engine: Engine, record: ContainerRecord, *, all_run: bool = True) -> list[str]:
+    """Return the variables that tell of the children (2014: ALIAS_PORT_80_TCP_ADDR …). Errors as `hosts`.
+
+    Without ``all_run`` nothing is told of those that do not run, and that is no error.
+    """
     variables: list[str] = []
     for alias, child in _children(engine, record):
+        if not all_run and not (child.record.running and child.record.interface and child.record.interface.address):
+            continue
         link = f"/{record.name}/{alias}"
         prefix = alias.upper().replace("-", "_")
         variables.append(f"{prefix}_NAME={link}")

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from services.engine.container import Container, Containers
+from services.engine.container import Containers
 from services.engine.events import Events
 from services.engine.execs import Execs
 from services.engine.handlers import containers, exec, images, networks, system, volumes
@@ -85,7 +85,7 @@ class Replica:
     def warnings_now(self) -> list[str]:
         return [WARNING]
 
-    async def sizes(self, container: Container) -> tuple[int, int]:
+    async def sizes(self, container_id: str) -> tuple[int, int]:
         raise Unavailable("sizes are measured by the graphdriver, and the engine does not answer")
 
 

@@ -23,9 +23,10 @@ from shared.protocol import (
     HostConfig,
     NetworkSettings,
     Port,
+    SummaryHostConfig,
+    SummaryNetworks,
     joined_container,
 )
-from shared.protocol.containers import SummaryHostConfig, SummaryNetworks
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -211,13 +212,15 @@ def summary(engine: Engine, container: Container, further_names: list[str]) -> C
         names=[f"/{record.name}", *further_names],
         image=record.requested_image,
         image_id=record.image,
-        command=" ".join(record.args),
+        command=" ".join([record.args[0], *(f"'{arg}'" if " " in arg else arg for arg in record.args[1:])]),
         created=record.created // 1_000_000_000,
         ports=ports(record),
         labels=record.config.labels or {},
         state=record.status,
         status=status_text(record),
-        host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
+        host_config=SummaryHostConfig(
+            network_mode=record.host_config.network_mode, annotations=record.host_config.annotations or None
+        ),
         network_settings=SummaryNetworks(networks=_networks(engine, record)),
         mounts=[shown(point) for point in record.mounts],
     )

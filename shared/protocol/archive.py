@@ -74,6 +74,7 @@ class ContainerChanges(Job[list[FilesystemChange]], frozen=True, tag="container_
     """Say in which files a container differs from its image. A directory counts if something in it does."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
@@ -81,6 +82,7 @@ class StatContainerPath(Job[PathStat], frozen=True, tag="container_archive_stat"
     """Errors: NotFound (the container, or the file)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "path")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     path: str
 
@@ -92,6 +94,7 @@ class CopyFromContainer(Job[PathArchive], frozen=True, tag="container_copy"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "path")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     path: str
 
@@ -115,6 +118,7 @@ class ExportContainer(Job[Ticket], frozen=True, tag="export"):
     """Stream a container's whole root filesystem, without what is mounted into it."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "ExecProcess",
     "ExecStarted",
     "InspectExec",
+    "NoteExecDetach",
     "ResizeExec",
     "RunningExec",
     "RuntimeExec",
@@ -88,6 +89,13 @@ class StartExec(Job[ExecStarted], frozen=True, tag="execStart"):
     exec: str
     detach: bool = False
     console_size: ConsoleSize | None = None
+
+
+class NoteExecDetach(Job[None], frozen=True, tag="execDetach"):
+    """Tell that a client has detached from an exec by its keys: the event ``exec_detach``."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("exec",)
+    exec: str
 
 
 class ResizeExec(Job[None], frozen=True, tag="execResize"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from shared.protocol.config import ContainerConfig
 from shared.protocol.job import Data, Job, Record
@@ -125,7 +125,10 @@ class GraphCollect(Job[int], frozen=True, tag="graph_gc"):
 
 
 class ImageSummary(Record):
-    """API 1.51 ImageSummary; ``created`` in seconds since the epoch, sizes in bytes."""
+    """API 1.51 ImageSummary; ``created`` in seconds since the epoch, sizes in bytes, -1 for what was not counted.
+
+    ``shared_size`` is that of the layers which other images have too; ``containers`` are those made from it.
+    """
 
     id: str
     parent_id: str
@@ -136,14 +139,16 @@ class ImageSummary(Record):
     shared_size: int
     labels: dict[str, str] | None
     containers: int
+    virtual_size: int | UnsetType = UNSET  # for clients of API < 1.44
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
-    """List images, newest first."""
+    """List images, newest first. ``shared_size``: say how much of each is in other images too."""
 
     REPEATABLE: ClassVar[bool] = True
     all: bool = False
     digests: bool = False
+    shared_size: bool = False
     filters: Filters = field(default_factory=dict)
 
 

@@ -66,7 +66,7 @@ async def stat(engine: Engine, job: StatContainerPath) -> PathStat:
 @jobs.handles(CopyFromContainer)
 async def copy_out(engine: Engine, job: CopyFromContainer) -> PathArchive:
     archive = await engine.call(ReadPath(tree=_tree(engine, job.container), path=job.path))
-    engine.tell(engine.containers.find(job.container), "archive-path", path=job.path)
+    engine.tell(engine.containers.find(job.container), "archive-path")
     return archive
 
 
@@ -80,7 +80,7 @@ async def copy_in(engine: Engine, job: CopyToContainer) -> None:
         user=container.record.config.user if job.copy_uid_gid else "",
     )
     await engine.call(write, timeout=None)
-    engine.tell(container, "extract-to-dir", path=job.path)
+    engine.tell(container, "extract-to-dir")
 
 
 def _tree(engine: Engine, ref: str) -> ContainerTree:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from services.engine import filters, links, views
 from services.engine.create import NAME, create
+from services.engine.disk import add_sizes
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
@@ -30,6 +32,7 @@ from shared.protocol import (
     KillContainer,
     ListContainers,
     LogStream,
+    NoteDetach,
     NotFound,
     PruneContainers,
     Pruned,
@@ -169,6 +172,11 @@ async def attach(engine: Engine, job: AttachContainer) -> Attachment:
     )
 
 
+@jobs.handles(NoteDetach)
+def detached(engine: Engine, job: NoteDetach) -> None:
+    engine.tell(engine.containers.find(job.container), "detach")
+
+
 @jobs.handles(ContainerLogs)
 def logs(engine: Engine, job: ContainerLogs) -> LogStream:
     """Say where to read: what of it is for the reader to select."""
@@ -183,14 +191,22 @@ async def inspect(engine: Engine, job: InspectContainer) -> ContainerInspect:
     container = engine.containers.find(job.container)
     shown = views.inspect(engine, container)
     if job.size:
-        shown.size_rw, shown.size_root_fs = await engine.sizes(container)
+        shown.size_rw, shown.size_root_fs = await engine.sizes(container.id)
     return shown
 
 
 @jobs.handles(ListContainers)
-def list_containers(engine: Engine, job: ListContainers) -> msgspec.Raw:
-    """List from memory alone: no lock, no other process."""
+def list_containers(engine: Engine, job: ListContainers) -> msgspec.Raw | Awaitable[list[ContainerSummary]]:
+    """List from memory alone: no lock, no other process, unless sizes are asked for."""
+    if job.size:
+        return measured(engine, job)
     return engine.prepared.answer(job, lambda: _list(engine, job))
+
+
+async def measured(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
+    summaries = _list(engine, job)
+    await add_sizes(engine, summaries)
+    return summaries
 
 
 def _list(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
@@ -215,7 +231,7 @@ async def prune(engine: Engine, job: PruneContainers) -> Pruned:
     for container in engine.containers:
         record = container.record
         if record.status in (Status.CREATED, Status.EXITED) and wanted(record.created, record.config.labels or {}):
-            rw, _ = await engine.sizes(container)
+            rw, _ = await engine.sizes(container.id)
             await removal.remove(engine, container, force=False)
             deleted.append(record.id)
             reclaimed += rw

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from services.engine import filters
+from services.engine.disk import count_shared
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     Conflict,
@@ -75,6 +76,8 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
             if not tags:
                 continue
         found.append(_summary(engine, image, tags))
+    if job.shared_size:
+        count_shared(engine.images, found)
     return sorted(found, key=lambda summary: summary.created, reverse=True)
 
 

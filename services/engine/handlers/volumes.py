@@ -19,7 +19,6 @@ from shared.protocol import (
     InspectVolume,
     InvalidArgument,
     ListVolumes,
-    MeasureVolume,
     NotFound,
     PruneVolumes,
     Volume,
@@ -36,7 +35,6 @@ jobs: Handlers[Engine] = Handlers()
 LIST_FILTERS = {"dangling", "driver", "label", "name"}
 PRUNE_FILTERS = {"all", "label", "label!"}
 TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
-MEASURE_TIME = 600.0  # seconds
 
 
 @jobs.handles(CreateVolume)
@@ -90,7 +88,7 @@ async def _size(engine: Engine, volume: Volume) -> int:
     """Measure a volume; one with options has its bytes elsewhere."""
     if volume.options:
         return -1
-    return await engine.call(MeasureVolume(name=volume.name, driver=volume.driver), timeout=MEASURE_TIME)
+    return await engine.measuring.volume(volume.name, volume.driver)
 
 
 @jobs.handles(PruneVolumes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from services.engine.container import Container
 from services.engine.create import check_no_nul, merge_environment
 from services.engine.execs import LOST_EXIT_CODE, Exec, ExecRecord
+from services.engine.launch import environment
 from services.engine.record import Status
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
@@ -99,7 +100,7 @@ async def _run(engine: Engine, exec_: Exec, job: StartExec, *, announce: bool) -
             engine.store.put_exec(record)
             engine.tell(container, f"exec_start: {record.command}", execID=record.id)
     try:
-        started = await engine.call(_request(container, record, job))
+        started = await engine.call(_request(engine, container, record, job))
     except Unavailable:
         raise
     except DockyardError as error:
@@ -110,14 +111,15 @@ async def _run(engine: Engine, exec_: Exec, job: StartExec, *, announce: bool) -
     engine.store.put_exec(record)
 
 
-def _request(container: Container, record: ExecRecord, job: StartExec) -> RuntimeExec:
+def _request(engine: Engine, container: Container, record: ExecRecord, job: StartExec) -> RuntimeExec:
+    """Its variables are the container's, with those of the links that there are now, and its own."""
     own, config = container.record, record.config
     return RuntimeExec(
         exec=record.id,
         container=own.id,
         generation=own.generation,
         args=record.args,
-        env=merge_environment(own.config.env or [], config.env or []),
+        env=merge_environment(environment(engine, own, links_run=False), config.env or []),
         hostname=own.config.hostname,
         working_dir=config.working_dir or own.config.working_dir or "/",
         user=config.user or own.config.user,

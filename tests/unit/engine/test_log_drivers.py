@@ -19,7 +19,7 @@ from shared.protocol import (
     NotImplementedByUs,
 )
 from shared.runtime.config import Config
-from tests.unit.engine.test_engine import create
+from tests.unit.engine.doing import create
 from tests.unit.engine.test_hostconfig import started
 
 ID = "1f2e" * 16
