@@ -52,6 +52,7 @@ class Stack:
             **environ,
         }
         self.arguments: list[str] = []  # of `dockyard up`
+        self.enter = ["unshare", "--net"]  # what brings it into its network namespace
         self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -73,7 +74,7 @@ class Stack:
         script = 'ip link set lo up; exec "$@"'
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
+                [*self.enter, "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
