@@ -102,8 +102,15 @@ def _driver_ready(engine: Engine, driver: Driver) -> None:
 async def _set_right(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
     await _until_done(engine, step)
     for container in engine.containers:
-        if container.record.unsettled and not container.record.running:
+        if _is_to_be_settled(container):
             engine.router.spawn(settle(engine, container))
+
+
+def _is_to_be_settled(container: Container) -> bool:
+    """Say whether an end has not had all its consequences: something is held still, or it is to remove itself."""
+    record = container.record
+    removes_itself = record.host_config.auto_remove and record.status is Status.EXITED
+    return not record.running and (record.unsettled or removes_itself)
 
 
 async def _open_api(engine: Engine, driver: Driver) -> None:
@@ -140,7 +147,7 @@ async def _reconcile_runtime(engine: Engine) -> None:
             if _differs(container, known.get(container.id)):
                 known = await _runtime_list(engine)  # older than this change, maybe; under the lock it is not
             await _reconcile(engine, container, known.get(container.id))
-        if container.record.unsettled and not container.record.running:
+        if _is_to_be_settled(container):
             engine.router.spawn(settle(engine, container))
     await reconcile_execs(engine)
 

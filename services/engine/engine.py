@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import msgspec
 import zmq
 
 from services.engine import boot
@@ -21,6 +23,7 @@ from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.router import Router
+from services.engine.stackid import StackId
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
 from shared.bus.sockets import engine_endpoint, events_endpoint
@@ -35,8 +38,11 @@ log = logging.getLogger("dockyard.engine")
 
 
 class Engine:
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, identity: StackId) -> None:
         self.config = config
+        self.identity, self._parent = identity, os.getppid()
+        self.stack_is_new = identity.is_new_after(store.recall("stack", StackId))
+        store.remember("stack", identity)
         self.store = store
         self.events = Events(store, config.event_retention)
         self.journal = Journal(store, config.job_retention)
@@ -101,10 +107,17 @@ class Engine:
         await asyncio.sleep(0)
         self.events.close()
         self.journal.flush()
+        if os.getppid() == self._parent:  # else the arbiter has crashed
+            self.store.remember("stack", msgspec.structs.replace(self.identity, ended=True))
         self.store.close()
 
 
-async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+async def serve(
+    config: Config,
+    stop: threading.Event,
+    on_stop: Callable[[Callable[[], None]], None],
+    identity: StackId | None = None,
+) -> None:
     """Run the engine until ``stop``: no new job, wait for those under way, then leave."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -119,7 +132,7 @@ async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callab
     except StoreLocked as error:
         log.error("%s", error)
         sys.exit(1)
-    engine = Engine(config, store)
+    engine = Engine(config, store, identity or StackId.present())
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))

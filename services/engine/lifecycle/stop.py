@@ -53,6 +53,7 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
         exit_future = container.exit_future()
         if number == signal.SIGKILL:
             record.stopped_by_user = True
+            engine.store.put_container(record)
         await _signal(engine, container, number, thawing=_ends(container, number))
         engine.tell(container, "kill", signal=str(number))
     if number == signal.SIGKILL:

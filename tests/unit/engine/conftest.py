@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from services.engine.engine import serve
+from services.engine.stackid import StackId
 from shared.bus.client import Client
 from shared.bus.handlers import Handlers
 from shared.bus.sockets import dealer, engine_endpoint
@@ -229,6 +230,7 @@ class Stack:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.world = World(config)
+        self.identity = StackId(boot="b", arbiter="a")
         self.client = self.world.client
         self._stops: list[Callable[[], None]] = []
         self.start_engine()
@@ -256,7 +258,7 @@ class Stack:
     def start_engine(self) -> None:
         self._stop = threading.Event()
         wakers: list[Callable[[], None]] = []
-        self._thread = threading.Thread(target=lambda: asyncio.run(serve(self.config, self._stop, wakers.append)))
+        self._thread = threading.Thread(target=lambda: asyncio.run(serve(self.config, self._stop, wakers.append, self.identity)))
         self._thread.start()
         self._wakers = wakers
 
