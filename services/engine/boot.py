@@ -44,6 +44,7 @@ __all__ = ["begin"]
 log = logging.getLogger("dockyard.engine")
 
 DRIVERS = ("graphdriver", "netdriver", "execdriver")
+LOST = "its end was seen by nobody, and its exit status is lost"
 LOST_EXIT_CODE = 255  # of a container whose end nobody saw (a power cut), as dockerd has it
 
 
@@ -186,9 +187,9 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
     elif not record.running:
         return
     elif entry is None:
-        note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False)
+        note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False, error=LOST)
     elif entry.exit_code is not None:
-        note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed)
+        note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed, entry.error)
     else:
         _correct(engine, container, entry)
 

@@ -214,6 +214,7 @@ class Containers:
             exit_code=code,
             exited_at=when,
             oom_killed=Cgroup(start.cgroup).oom_killed(),
+            error=bundle.exit_error(),
         )
         self._reports.submit(report)
 
@@ -248,6 +249,7 @@ class Containers:
             exit_code=code,
             exited_at=when,
             oom_killed=exited is not None and Cgroup(start.cgroup).oom_killed(),
+            error=bundle.exit_error() if exited is not None else "",
             paused=exited is None and Cgroup(start.cgroup).frozen(),
             health=self.checks.health(bundle.container),
         )

@@ -6,6 +6,8 @@ generation is left alone or cleaned up, never mistaken for the present one.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import field
 
 from shared.protocol.config import ContainerConfig, HostConfig
@@ -112,6 +114,7 @@ class Running(Data, frozen=True):
     exit_code: int | None = None
     exited_at: float = 0.0  # seconds since the epoch
     oom_killed: bool = False
+    error: str = ""  # why its exit code is not its own
     paused: bool = False
     health: Health | None = None  # None without a health check, and of one that has ended
 
@@ -122,10 +125,13 @@ class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):
 
 class ContainerExited(Job[None], frozen=True, tag="container_exited"):
     """execdriver → engine: a container's init ended. Sent until acknowledged; the exit file stays until
-    `RuntimeDelete`. ``exit_code`` is 128+n for signal n."""
+    `RuntimeDelete`. ``exit_code`` is 128+n for signal n; ``error`` says why it is not known, and 137 then."""
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     generation: int
     exit_code: int
     exited_at: float
     oom_killed: bool = False
+    error: str = ""

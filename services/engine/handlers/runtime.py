@@ -35,4 +35,4 @@ async def exited(engine: Engine, job: ContainerExited) -> None:
         return
     async with container.lock:
         if container.record.running and container.record.generation == job.generation:
-            note_exit(engine, container, job.exit_code, job.exited_at, job.oom_killed)
+            note_exit(engine, container, job.exit_code, job.exited_at, job.oom_killed, job.error)

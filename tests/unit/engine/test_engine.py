@@ -14,6 +14,7 @@ from shared.protocol import (
     CommandNotFound,
     Conflict,
     ContainerConfig,
+    ContainerExited,
     CreateContainer,
     DeleteImage,
     Frame,
@@ -182,6 +183,18 @@ def test_a_vanished_process_is_an_exit_255(stack: Any) -> None:
     stack.restart_engine()
     stack.client.call(AwaitService(service="engine"))
     assert (status(stack, container).status, status(stack, container).exit_code) == ("exited", 255)
+    assert status(stack, container).error == "its end was seen by nobody, and its exit status is lost"
+
+
+def test_an_exit_with_an_error_shows_it_until_the_next_start(stack: Any) -> None:
+    container = create(stack)
+    stack.client.call(StartContainer(container=container))
+    stack.client.call(
+        ContainerExited(container=container, generation=1, exit_code=137, exited_at=1e9, error="it was lost")
+    )
+    assert (status(stack, container).exit_code, status(stack, container).error) == (137, "it was lost")
+    stack.client.call(StartContainer(container=container))
+    assert status(stack, container).error == ""
 
 
 def test_a_list_older_than_an_exit_does_not_bring_a_container_back(stack: Any) -> None:
