@@ -123,7 +123,8 @@ async def _open_api(engine: Engine, driver: Driver) -> None:
 
 
 async def _init_network(engine: Engine) -> None:
-    held = {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
+    held: dict[str, int | None] = dict.fromkeys(engine.quarantine)
+    held |= {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
     engine.bridge = await engine.call(InitNetworkDriver(containers=held))
     engine.store.remember("bridge", engine.bridge)
 
@@ -141,7 +142,7 @@ async def _reconcile_runtime(engine: Engine) -> None:
     """Correct what the records say by what the runtime knows, and remove what no record wants."""
     known = await _runtime_list(engine)
     for container_id, entry in known.items():
-        if engine.containers.by_id(container_id) is None:
+        if engine.containers.by_id(container_id) is None and container_id not in engine.quarantine:
             await _remove_stray(engine, entry)
     for container in engine.containers:
         async with container.lock:

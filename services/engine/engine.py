@@ -22,6 +22,7 @@ from services.engine.handlers import all_jobs
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
+from services.engine.quarantine import Quarantine
 from services.engine.router import Router
 from services.engine.stackid import StackId
 from services.engine.store import Store, StoreLocked
@@ -50,9 +51,10 @@ class Engine:
         self.containers = Containers(store.containers())
         self.execs = Execs(store)
         self.images = Images(store)
+        self.quarantine = Quarantine(store)
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
-        self.volumes = Volumes(store, self.containers)
+        self.volumes = Volumes(store, self.containers, self.quarantine)
         self.booted = asyncio.Event()
         self.bridge: Bridge | None = None
         self._shutdown_handlers: list[Callable[[], Awaitable[None]]] = []

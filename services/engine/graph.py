@@ -25,9 +25,14 @@ class Graph:
         self.status: dict[str, str] = {}
 
     async def collect(self) -> int:
-        """Have everything removed that no record names; returns the bytes freed."""
+        """Have everything removed that no record names; returns the bytes freed.
+
+        Where an image's record cannot be read nothing is.
+        """
+        if self._engine.quarantine.has_images:
+            return 0  # nobody knows which layers those have
         async with self._lock:
-            containers = [container.id for container in self._engine.containers]
+            containers = [*(container.id for container in self._engine.containers), *self._engine.quarantine]
             job = GraphCollect(keep_images=list(self._engine.images), keep_containers=[*containers, *self._coming])
             return await self._engine.call(job, timeout=600)
 

@@ -183,6 +183,14 @@ class Store:
         """Return (kind, id, reason) of each record that could not be read."""
         return list(self.db.execute("SELECT kind, id, reason FROM quarantine"))
 
+    def quarantined_records(self, kind: str) -> list[tuple[str, bytes]]:
+        """Return (id, record) of those of a table that could not be read."""
+        rows = self.db.execute("SELECT id, record FROM quarantine WHERE kind=?", (kind,))
+        return [(id_, blob.encode() if isinstance(blob, str) else blob) for id_, blob in rows]
+
+    def forget_quarantined(self, kind: str, record_id: str) -> None:
+        self.db.execute("DELETE FROM quarantine WHERE kind=? AND id=?", (kind, record_id))
+
     def _read(self, table: str, kind: type[T]) -> Iterator[T]:
         rows: list[tuple[str, Any]] = self.db.execute(f"SELECT id, record FROM {table}").fetchall()
         for row_id, blob in rows:

@@ -54,12 +54,12 @@ class NetDriver:
         self._init_lock = threading.Lock()
         self._initialised = False
 
-    def init(self, containers: Mapping[str, int]) -> Bridge:
+    def init(self, containers: Mapping[str, int | None]) -> Bridge:
         """Carry out `InitNetworkDriver`. What cannot be put right for one container is logged, and stops nothing."""
         with _errors("init_networkdriver"):
             bridge = self._init_drivers()
             for lease in self._leases.all():
-                self._reconcile(lease, wanted=containers.get(lease.container) == lease.generation)
+                self._reconcile(lease, wanted=containers.get(lease.container, 0) in (lease.generation, None))
             for path in self._namespaces.iterdir():
                 with self._locks[hash(path.name) % LOCKS]:
                     if self._leases.get(path.name) is None:

@@ -37,10 +37,11 @@ class Bridge(Data, frozen=True):
 class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
     """Make (or find again) the default bridge and the firewall table, from the configuration. Idempotent.
 
-    Then remove what no lease of ``containers`` (id → generation) wants: namespaces, links, rules, addresses.
+    Then remove what no lease of ``containers`` (id → generation, None: whichever it has) wants: namespaces, links,
+    rules, addresses.
     """
 
-    containers: dict[str, int]
+    containers: dict[str, int | None]
 
 
 class AllocatedPort(Data, frozen=True):

@@ -438,7 +438,6 @@ def test_who_attaches_to_what_has_lost_its_monitor_is_told_at_once(bench: Bench)
         assert connection.recv(1) == b""
 
 
-
 def test_a_half_done_start_is_undone_by_the_next_driver(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     class Died(BaseException):
         pass

@@ -32,8 +32,8 @@ class Host(Stack):
     def __init__(self, directory: Path, **environ: str) -> None:
         super().__init__(directory, **environ)
         self.netns = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        mine = os.readlink("/proc/self/ns/net")
-        until(lambda: os.readlink(f"/proc/{self.netns.pid}/ns/net") != mine)
+        mine = Path("/proc/self/ns/net").readlink()
+        until(lambda: Path(f"/proc/{self.netns.pid}/ns/net").readlink() != mine)
         self.enter = ["nsenter", f"--net=/proc/{self.netns.pid}/ns/net"]
         self._ends: dict[str, list[float]] = {}
 
@@ -166,7 +166,8 @@ class Host(Stack):
 
         def differences() -> dict[str, Any]:
             held = self.held()
-            return {name: (sorted(entry[:12] for entry in held[name]), count) for name, count in wanted.items() if len(held[name]) != count}
+            wrong = {name: count for name, count in wanted.items() if len(held[name]) != count}
+            return {name: (sorted(entry[:12] for entry in held[name]), count) for name, count in wrong.items()}
 
         _until_none(differences)
 

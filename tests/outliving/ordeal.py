@@ -76,7 +76,10 @@ class Ordeal:
     # -- a life under it
 
     def live(self, plan: Callable[[str], tuple[str, str, float, float] | None]) -> None:
-        """Lead a container through its life. ``plan``: step → (way, what, seconds after its begin, seconds it lasts)."""
+        """Lead a container through its life.
+
+        ``plan``: step → (way, what, seconds after its begin, seconds it lasts).
+        """
         self._number += 1
         life = Life(self.host, self._number)
         for step in STEPS:

@@ -1,4 +1,4 @@
-"""Attached sessions: each answers, whatever happens to the stack, for as long as the API worker that carries it lives."""
+"""Attached sessions: each answers, whatever happens to the stack, while the API worker that carries it lives."""
 
 from __future__ import annotations
 

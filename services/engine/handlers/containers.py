@@ -84,6 +84,8 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
         unlink(engine, job.container)
+    elif (condemned := removal.in_quarantine(engine, job.container)) is not None:
+        await removal.remove_from_quarantine(engine, condemned, force=job.force)
     elif not _went_meanwhile(engine, job.container):
         container = engine.containers.find(job.container)
         await removal.remove(engine, container, force=job.force, volumes=job.volumes)

@@ -211,7 +211,8 @@ def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
 def _users(engine: Engine, image: Image) -> list[str]:
     """Return the ids of the containers made from an image, running ones first."""
     using = [c.record for c in engine.containers if c.record.image == image.id]
-    return [record.id for record in sorted(using, key=lambda record: not record.running)]
+    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
+    return running_first + list(engine.quarantine.users_of_image(image.id))
 
 
 def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:

@@ -29,6 +29,9 @@ def health(engine: Engine, job: ContainerHealth) -> None:
 async def exited(engine: Engine, job: ContainerExited) -> None:
     """Note an exit once; a report of one that is known already, or of nobody's container, is only cleaned up."""
     container = engine.containers.by_id(job.container)
+    if job.container in engine.quarantine:
+        log.warning("exit of a container in quarantine id=%s code=%d", job.container, job.exit_code)
+        return
     if container is None:
         log.warning("exit of an unknown container id=%s", job.container)
         engine.router.spawn(engine.call(RuntimeDelete(container=job.container)))

@@ -16,7 +16,7 @@ from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, Unmoun
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["erase", "give_back"]
+__all__ = ["erase", "give_back", "remove_directory"]
 
 log = logging.getLogger("dockyard.engine")
 
@@ -58,7 +58,7 @@ async def erase(engine: Engine, container: Container, *, volumes: bool = False) 
     if record.unsettled:
         await give_back(engine, container)
     await engine.call(RemoveLayer(container=record.id))
-    await asyncio.to_thread(_remove_directory, engine, record.id)
+    await asyncio.to_thread(remove_directory, engine, record.id)
     with engine.store.transaction():
         condemned = condemn_volumes(engine, record) if record.remove_volumes else []
         engine.store.delete_container(record.id)
@@ -69,5 +69,5 @@ async def erase(engine: Engine, container: Container, *, volumes: bool = False) 
     container.tell_removal()
 
 
-def _remove_directory(engine: Engine, container_id: str) -> None:
+def remove_directory(engine: Engine, container_id: str) -> None:
     shutil.rmtree(engine.config.root / "containers" / container_id, ignore_errors=True)

@@ -132,7 +132,7 @@ async def _remove(engine: Engine, name: str) -> None:
     async with engine.volumes.lock(name):
         record = engine.volumes.find(name)
         if not engine.volumes.unwanted(name):
-            users = ", ".join(container.id for container in engine.volumes.containers_of(name))
+            users = ", ".join(engine.volumes.users(name))
             raise Conflict(f"remove {name}: volume is in use - [{users}]")
         await _unmake(engine, record)
 
@@ -186,6 +186,8 @@ async def reconcile_volumes(engine: Engine) -> None:
         driver = volume.driver if volume is not None else DEFAULT_VOLUME_DRIVER
         for container_id in held.containers or [""]:
             container = engine.containers.by_id(container_id)
+            if container_id in engine.quarantine:
+                continue
             async with engine.volumes.lock(held.name):
                 if container is None or not (container.record.running or container.record.unsettled):
                     await unmount_volume(engine, held.name, driver, container_id)

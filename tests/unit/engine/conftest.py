@@ -258,7 +258,8 @@ class Stack:
     def start_engine(self) -> None:
         self._stop = threading.Event()
         wakers: list[Callable[[], None]] = []
-        self._thread = threading.Thread(target=lambda: asyncio.run(serve(self.config, self._stop, wakers.append, self.identity)))
+        work = serve(self.config, self._stop, wakers.append, self.identity)
+        self._thread = threading.Thread(target=asyncio.run, args=(work,))
         self._thread.start()
         self._wakers = wakers
 
