@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import zmq
@@ -27,8 +27,9 @@ from services.engine.router import Router
 from services.engine.stackid import StackId
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
+from shared.bus.context import current
 from shared.bus.sockets import engine_endpoint, events_endpoint
-from shared.protocol import Bridge, Job, MeasureLayer
+from shared.protocol import Bridge, Job, MeasureLayer, encode_body, job_name
 from shared.runtime.config import Config
 
 __all__ = ["Engine", "serve"]
@@ -47,7 +48,7 @@ class Engine:
         self.store = store
         self.events = Events(store, config.event_retention)
         self.journal = Journal(store, config.job_retention)
-        self.router = Router(self, all_jobs(), self.journal.note)
+        self.router = Router(self, all_jobs(), self.journal.note, store.outcome)
         self.containers = Containers(store.containers())
         self.execs = Execs(store)
         self.images = Images(store)
@@ -86,6 +87,19 @@ class Engine:
             self.store.put_container(container.record)
             if action:
                 self.tell(container, action, **attributes)
+
+    def done(self, kind: type[Job[R]], result: R) -> None:
+        """Note, in the transaction that makes its work durable, that the present job is done, if it is of that kind.
+
+        Asked again after its answer was lost, it is answered with this result.
+        """
+        if asker := self.asker(kind):
+            self.store.put_outcome(asker, encode_body(result))
+
+    def asker(self, kind: type[Job[Any]]) -> str:
+        """Return the id of the present job if it is of that kind, else an empty string."""
+        context = current.get()
+        return context.header.id if context is not None and context.header.name == job_name(kind) else ""
 
     def tell(self, container: Container, action: str, **attributes: str) -> None:
         """Journal and publish a container event: labels, image and name are among its attributes."""

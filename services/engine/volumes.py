@@ -51,6 +51,8 @@ class VolumeRecord(msgspec.Struct, kw_only=True):
     labels: dict[str, str] | None = None
     mountpoint: str = ""  # where its data is on the host
     status: VolumeStatus = VolumeStatus.CREATING
+    created_by: str = ""  # the id of the job that created it
+    removed_by: str = ""  # the id of the job that is to be answered when it is gone
 
     @property
     def anonymous(self) -> bool:

@@ -8,6 +8,7 @@
 | monitor.pid   | conmon     | pid of conmon                                               |
 | attach, winsz | conmon     | its attach socket; a fifo for the terminal's size           |
 | shm           | us         | a tmpfs, if others may join its IPC namespace               |
+| signals       | us         | which were sent, for which job (`services.execdriver.signals`) |
 | lost          | us         | nothing; the monitor died, and with it the exit status      |
 
 The exit status is RUN/exits/<id>, written by conmon.

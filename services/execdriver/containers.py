@@ -24,7 +24,9 @@ from services.execdriver.files import write_files
 from services.execdriver.health import Checks
 from services.execdriver.joining import joined
 from services.execdriver.reports import Reports
+from services.execdriver.signals import once
 from services.execdriver.spec import build_spec
+from shared.bus.context import asked_again
 from shared.protocol import (
     Conflict,
     ContainerExited,
@@ -49,6 +51,7 @@ class Containers:
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
+        self._signalling = threading.Lock()
         self._ended: dict[str, threading.Event] = {}
         self._exits = Exits(self._on_exit)
         for name in ("containers", "exits"):
@@ -62,6 +65,8 @@ class Containers:
         expect_moves()
         bundle = self._bundle(job.container)
         with self._locks[job.container]:
+            if asked_again() and self._has_run(bundle, job.generation):
+                return RuntimeStarted(pid=bundle.init_pid(), monitor_pid=bundle.monitor_pid())
             self._make_way(bundle, job.generation)
             start = Start(job.generation, self._cgroup(job), shm.place(job.host_config, bundle, self._bundle))
             bundle.create(start)
@@ -79,6 +84,11 @@ class Containers:
             self.checks.begin(bundle, job, self._inits[job.container])
             self._exits.watch(bundle)
         return RuntimeStarted(pid=pid, monitor_pid=bundle.monitor_pid())
+
+    def _has_run(self, bundle: Bundle, generation: int) -> bool:
+        """Say whether this start has worked already, for somebody who did not hear of it; it may have ended since."""
+        start = bundle.start()
+        return start is not None and start.generation == generation and bool(bundle.init_pid())
 
     def _make_way(self, bundle: Bundle, generation: int) -> None:
         before = bundle.start()
@@ -114,10 +124,19 @@ class Containers:
         self._inits[bundle.container] = process
         self._ended[bundle.container] = threading.Event()
 
-    def kill(self, container: str, number: int) -> None:
+    def kill(self, container: str, number: int, job: str = "") -> None:
+        """Send a signal, for ``job`` once. Errors as `RuntimeKill`."""
         process = self._inits.get(container)
         if process is None:
             raise NotFound(f"No such container: {container}")
+        if not job:
+            self._send(process, container, number)
+            return
+        with self._signalling, once(self._bundle(container), job, number) as is_due:
+            if is_due:
+                self._send(process, container, number)
+
+    def _send(self, process: Process, container: str, number: int) -> None:
         try:
             signal.pidfd_send_signal(process.pidfd, number)
         except ProcessLookupError:

@@ -75,11 +75,15 @@ class SetImage(Job[None], frozen=True, tag="image_set"):
     """graphdriver → engine: record an image whose blobs and layers are on disk, and tag it.
 
     ``tags`` are complete references, as ``docker.io/library/busybox:latest``. ``action`` is the event that tells of it.
+    ``order``: the id of the job that is done with that; an image for one that is done already is not recorded.
     """
+
+    REPEATABLE: ClassVar[bool] = True
 
     image: Image
     tags: list[str] = field(default_factory=list)
     action: str = "load"
+    order: str = ""
 
 
 class LoadImages(Job[None], frozen=True, tag="load"):
@@ -87,6 +91,8 @@ class LoadImages(Job[None], frozen=True, tag="load"):
 
     STATUS stream ``ticket`` names where to send the tar (shut down the writing side at its end); STATUS stream
     ``progress`` carries Docker's JSON messages. Errors: InvalidArgument (what is wrong with the archive).
+
+    Not repeatable: the archive comes once, and what had come is lost with the process that read it.
     """
 
     quiet: bool = True
@@ -108,6 +114,7 @@ class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
 class ExportImages(Job[Ticket], frozen=True, tag="graph_export"):
     """engine → graphdriver: stream these images as one archive."""
 
+    REPEATABLE: ClassVar[bool] = True
     images: list[SavedImage]
 
 
@@ -118,6 +125,7 @@ class GraphCollect(Job[int], frozen=True, tag="graph_gc"):
     that is under way has written is kept.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     keep_images: list[Image]
     keep_containers: list[str]
 
@@ -205,6 +213,7 @@ class NameImage(Job[None], frozen=True, tag="image_tag"):
     """`TagImage` with the new name first, and the tag in it, as the 2014 daemon's own jobs had it."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("name", "image")
+    REPEATABLE: ClassVar[bool] = True
     name: str
     image: str
 
@@ -213,6 +222,7 @@ class GetImage(Job[dict[str, str]], frozen=True, tag="image_get"):
     """Return the facts Created, Author, Os, Architecture, DockerVersion, Id and Parent; nothing if there is none."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -223,6 +233,7 @@ class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image", "layer")
+    REPEATABLE: ClassVar[bool] = True
     image: str
     layer: int = -1
 
@@ -230,11 +241,14 @@ class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
 class ReadImageLayer(Job[Ticket], frozen=True, tag="graph_layer"):
     """engine → graphdriver: stream a layer's blob, unpacked."""
 
+    REPEATABLE: ClassVar[bool] = True
     digest: str
 
 
 class DrawImages(Job[str], frozen=True, tag="viz"):
     """Draw the layers of all images and their names, as a graph in the language of Graphviz."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class DeletedImage(Record, omit_defaults=True):
@@ -246,6 +260,7 @@ class DeleteImage(Job[list[DeletedImage]], frozen=True, tag="image_delete"):
     """Untag, and delete with the last tag. Errors: NotFound, Conflict (a container uses it; several tags)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
     force: bool = False
     noprune: bool = False

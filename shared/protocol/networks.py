@@ -41,6 +41,7 @@ class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
     rules, addresses.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     containers: dict[str, int | None]
 
 
@@ -73,6 +74,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     Unavailable (no address left).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
     mode: str  # bridge or none; host needs no driver
@@ -84,6 +86,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
 class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
     """Give back all that `AllocateInterface` gave. Releasing what is not held is no error."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int | None = None  # None: whichever it has
 
@@ -91,9 +94,14 @@ class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
 class ListInterfaces(Job[dict[str, Interface]], frozen=True, tag="interfaces"):
     """List the leases: container id → interface."""
 
+    REPEATABLE: ClassVar[bool] = True
+
 
 class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
-    """Publish one more port of a container that has an interface. Errors as `AllocateInterface`; NotFound."""
+    """Publish one more port of a container that has an interface. Errors as `AllocateInterface`; NotFound.
+
+    Not repeatable: where any free port will do, a second asking would take another one.
+    """
 
     container: str
     container_port: int
@@ -110,6 +118,7 @@ class LinkContainers(Job[None], frozen=True, tag="link"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("action",)
+    REPEATABLE: ClassVar[bool] = True
     action: str
     parent_ip: str
     child_ip: str

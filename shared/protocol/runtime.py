@@ -46,6 +46,7 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     Errors: CommandNotFound, CommandNotExecutable, InvalidArgument, Conflict (that generation runs already).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
     name: str
@@ -59,19 +60,28 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
 
 
 class RuntimeKill(Job[None], frozen=True, tag="runtime_kill"):
-    """Send signal number ``signal`` to init. Errors: NotFound (no such process any more)."""
+    """Send signal number ``signal`` to init. Errors: NotFound (no such process any more).
+
+    With ``once``, the id of the job that asks, this signal is sent to this process no second time for that job.
+    DockyardError: a driver died just when it was sending it, and nobody knows.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     signal: int
+    once: str = ""
 
 
 class RuntimeDelete(Job[None], frozen=True, tag="runtime_delete"):
     """Remove all that the runtime holds of a container that has exited: cgroup, state, monitor. Idempotent."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class RuntimeResize(Job[None], frozen=True, tag="runtime_resize"):
+    REPEATABLE: ClassVar[bool] = True
     container: str
     height: int
     width: int
@@ -86,12 +96,14 @@ class RuntimeAttach(Job[Ticket], frozen=True, tag="runtime_attach"):
     It is readable to its end even if the execdriver dies meanwhile.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class RuntimeLogs(Job[Ticket], frozen=True, tag="runtime_logs"):
     """Stream the log file at ``path``; fields as in `ContainerLogs`. With ``follow`` until the container exits."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     path: str
     tty: bool
@@ -121,6 +133,8 @@ class Running(Data, frozen=True):
 
 class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):
     """List what runs and what has exited but has not been deleted: the truth to reconcile with."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class ContainerExited(Job[None], frozen=True, tag="container_exited"):

@@ -105,13 +105,13 @@ def rename(engine: Engine, job: RenameContainer) -> None:
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name == record.name:
-        if asked_again():
-            return
         raise InvalidArgument("Renaming a container with the same name as its current name")
     engine.containers.reserve(name, record.id)
     old, record.name = record.name, name
     engine.containers.release(old)
-    engine.save(container, "rename", oldName=f"/{old}")
+    with engine.store.transaction():
+        engine.save(container, "rename", oldName=f"/{old}")
+        engine.done(RenameContainer, None)
 
 
 @jobs.handles(ResizeContainer)

@@ -41,7 +41,9 @@ SHORT = 12
 @jobs.handles(SetImage)
 async def set_image(engine: Engine, job: SetImage) -> None:
     """Record an image. One that was loaded brings its name along; others have it from us, with an event of its own."""
-    await engine.graph.record(job.image, job.tags)
+    if job.order and engine.store.outcome(job.order) is not None:
+        return  # it was asked twice, and this is the second image: nobody's, it is collected
+    await engine.graph.record(job.image, job.tags, job.order)
     names = [familiar(tag) for tag in job.tags]
     if job.action == "load":
         engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
@@ -171,8 +173,11 @@ def image_tag(engine: Engine, job: NameImage) -> None:
 def _tag(engine: Engine, ref: str, name: str) -> None:
     image = engine.images.find(ref)
     reference = normalize(name)
-    engine.images.put(image, [reference])
-    engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+    with engine.store.transaction():
+        engine.images.put(image, [reference])
+        engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+        engine.done(TagImage, None)
+        engine.done(NameImage, None)
 
 
 @jobs.handles(DeleteImage)
@@ -190,12 +195,16 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     last = reference is None or len(tags) == 1
     if last:
         _refuse_in_use(engine, image, job)
-    for name in [reference] if reference is not None else tags:
-        engine.images.untag(name)
-        gone.append(DeletedImage(untagged=familiar(name)))
-        engine.events.append("image", "untag", image.id, {"name": image.id})
-    if last and not _users(engine, image):
-        gone += _delete(engine, image)
+    removed = last and not _users(engine, image)
+    with engine.store.transaction():
+        for name in [reference] if reference is not None else tags:
+            engine.images.untag(name)
+            gone.append(DeletedImage(untagged=familiar(name)))
+            engine.events.append("image", "untag", image.id, {"name": image.id})
+        if removed:
+            gone += _delete(engine, image)
+        engine.done(DeleteImage, gone)
+    if removed:
         await engine.graph.collect()
     return gone
 

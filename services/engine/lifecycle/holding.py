@@ -11,7 +11,7 @@ from services.engine.container import Container
 from services.engine.lifecycle.mounting import condemn_volumes, tell_unmounted, unmount_volumes
 from services.engine.lifecycle.volumes import settle_volumes
 from services.engine.record import Change, ContainerRecord
-from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, UnmountLayer
+from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, UnmountLayer, encode_body
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -63,6 +63,8 @@ async def erase(engine: Engine, container: Container, *, volumes: bool = False) 
         condemned = condemn_volumes(engine, record) if record.remove_volumes else []
         engine.store.delete_container(record.id)
         engine.tell(container, "destroy")
+        if record.removed_by:
+            engine.store.put_outcome(record.removed_by, encode_body(None))
     engine.containers.remove(container)
     engine.execs.drop(record.id)
     await settle_volumes(engine, condemned)

@@ -12,7 +12,15 @@ from services.engine.lifecycle.holding import erase, remove_directory
 from services.engine.lifecycle.restarts import cancel_restart
 from services.engine.lifecycle.stop import force as force_stop
 from services.engine.lifecycle.volumes import reconcile_volumes
-from shared.protocol import Conflict, NotFound, ReleaseInterface, RemoveLayer, RuntimeDelete, RuntimeKill
+from shared.protocol import (
+    Conflict,
+    NotFound,
+    ReleaseInterface,
+    RemoveContainer,
+    RemoveLayer,
+    RuntimeDelete,
+    RuntimeKill,
+)
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -38,6 +46,7 @@ async def _remove_checked(engine: Engine, container: Container, force: bool, vol
         await force_stop(engine, container)
     async with container.lock:
         if engine.containers.by_id(record.id) is not None:
+            record.removed_by = engine.asker(RemoveContainer)
             await erase(engine, container, volumes=volumes)
 
 
