@@ -21,6 +21,7 @@ from shared.bus.worker import Worker, serve_in_thread
 from shared.protocol import (
     AllocateInterface,
     Bridge,
+    CommitLayer,
     ContainerConfig,
     ContainerExited,
     ContainerStats,
@@ -134,6 +135,7 @@ answer(GraphStatus)(lambda world, job: {"Driver": "overlay"})
 answer(GraphCollect)(lambda world, job: 0)
 answer(CreateLayer)(lambda world, job: world.layers.add(job.container))
 answer(RemoveLayer)(lambda world, job: world.layers.discard(job.container))
+answer(CommitLayer)(lambda world, job: IMAGE.id)
 answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
 answer(ReleaseInterface)(lambda world, job: world.interfaces.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
