@@ -125,7 +125,7 @@ async def _open_api(engine: Engine, driver: Driver) -> None:
 async def _init_network(engine: Engine) -> None:
     held: dict[str, int | None] = dict.fromkeys(engine.quarantine)
     held |= {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
-    engine.bridge = await engine.call(InitNetworkDriver(containers=held))
+    engine.bridge = await engine.call(InitNetworkDriver(containers=held, exact=not engine.booted.is_set()))
     engine.store.remember("bridge", engine.bridge)
 
 

@@ -38,11 +38,13 @@ class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
     """Make (or find again) the default bridge and the firewall table, from the configuration. Idempotent.
 
     Then remove what no lease of ``containers`` (id → generation, None: whichever it has) wants: namespaces, links,
-    rules, addresses.
+    rules, addresses. Unless the list is ``exact`` containers may be starting meanwhile: it is older than what this very
+    process has given.
     """
 
     REPEATABLE: ClassVar[bool] = True
     containers: dict[str, int | None]
+    exact: bool = True
 
 
 class AllocatedPort(Data, frozen=True):
@@ -98,10 +100,9 @@ class ListInterfaces(Job[dict[str, Interface]], frozen=True, tag="interfaces"):
 
 
 class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
-    """Publish one more port of a container that has an interface. Errors as `AllocateInterface`; NotFound.
+    """Publish one more port of a container that has an interface. Errors as `AllocateInterface`; NotFound."""
 
-    Not repeatable: where any free port will do, a second asking would take another one.
-    """
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     container_port: int
