@@ -34,27 +34,40 @@ class Ordeal:
 
     def open_sessions(self) -> None:
         for kind in KINDS:
-            self._number += 1
-            self.sessions.append(Session(self.host, kind, self._number))
+            self._open_session(kind)
         for session in self.sessions:
             session.check()
 
-    def end_sessions(self, *, broken: bool = False) -> None:
+    def _open_session(self, kind: str) -> None:
+        self._number += 1
+        self.sessions.append(Session(self.host, kind, self._number))
+
+    def replace_broken_sessions(self) -> int:
+        """Open those anew that do not answer; returns how many."""
+        broken = []
+        for session in list(self.sessions):
+            try:
+                session.check()
+            except AssertionError:
+                broken.append(session)
+        for session in broken:
+            self.sessions.remove(session)
+            session.end(broken=True)
+            self._open_session(session.kind)
+        return len(broken)
+
+    def end_sessions(self) -> None:
         while self.sessions:
-            self.sessions.pop().end(broken=broken)
+            self.sessions.pop().end()
 
     # -- what befalls
 
     def befall(self, way: str, what: str, seconds: float = 1.0) -> None:
         """Do one thing to the stack, and wait until it is whole again."""
-        if what in CARRIERS and self.sessions and (way != "freeze" or what == "stack"):
-            self._do(way, what, seconds)
-            self.host.wait_whole()
-            self.end_sessions(broken=True)
-            self.open_sessions()
-        else:
-            self._do(way, what, seconds)
-            self.host.wait_whole()
+        self._do(way, what, seconds)
+        self.host.wait_whole()
+        if what in CARRIERS and (way != "freeze" or what == "stack"):
+            self.replace_broken_sessions()
 
     def _do(self, way: str, what: str, seconds: float) -> None:
         self.say(f"  {way} {what}" + (f" {seconds:.1f} s" if way == "freeze" or what in ("stack", "arbiter") else ""))

@@ -73,7 +73,7 @@ class Session:
 
     def end(self, *, broken: bool = False) -> None:
         """End it as its user would; ``broken``: its API worker has gone. Its container is removed."""
-        if self.kind == "attach":  # its container reads on: the one who looked leaves
+        if self.kind == "attach" or broken:  # its container reads on: the one who looked leaves
             self.process.kill()
         elif self.is_terminal and not broken:
             os.write(self._input, b"\x04")
