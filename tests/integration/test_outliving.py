@@ -60,12 +60,12 @@ def test_a_process_is_frozen_at_each_step(ordeal: Ordeal) -> None:
 
 
 def test_a_process_is_replaced_at_each_step(ordeal: Ordeal) -> None:
-    fates = {step: SERVICES[(n + 1) % len(SERVICES)] for n, step in enumerate(STEPS)}
-    ordeal.live(lambda step: ("restart", fates[step], 0.02, 0.0))
+    fates = dict(zip(("create", "start", "exec", "restart", "stop", "rm"), SERVICES, strict=True))
+    ordeal.live(lambda step: ("restart", fates[step], 0.02, 0.0) if step in fates else None)
     ordeal.check()
 
 
-@pytest.mark.parametrize("service", ["engine", "netdriver", "execdriver"])
+@pytest.mark.parametrize("service", ["engine", "execdriver"])
 def test_one_that_is_frozen_for_long_is_given_up_and_taken_back(ordeal: Ordeal, service: str) -> None:
     """It is taken for dead after 5 s; what it had is asked again when it answers, and is not done twice."""
     fates = {"start": ("freeze", service, 0.0, 6.5)}
@@ -77,10 +77,8 @@ def test_one_that_is_frozen_for_long_is_given_up_and_taken_back(ordeal: Ordeal, 
 def test_the_whole_stack_goes_and_comes(ordeal: Ordeal, what: str) -> None:
     """Some end while nothing watches: their codes are known, those to be removed are, those to run again do."""
     ordeal.let_some_end(spread=2)
-    ordeal.befall("kill", what, 2.5)
-    ordeal.check()
-    step = "start" if what == "stack" else "stop"
-    ordeal.live(lambda at: ("kill", what, 0.05, 0.0) if at == step else None)
+    fates = {"start" if what == "stack" else "stop": ("kill", what, 0.05, 2.5)}
+    ordeal.live(fates.get)
     ordeal.check()
 
 
@@ -130,7 +128,9 @@ def test_a_killed_worker_breaks_only_what_it_carries(ordeal: Ordeal) -> None:
 def sessions_of(pid: int) -> int:
     """Count the monitors' connections that a process holds: SOCK_SEQPACKET sockets."""
     sequenced = {
-        line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:] if line.split()[4] == "0005"
+        line.split()[6]
+        for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]
+        if line.split()[4] == "0005"
     }
     found = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():

@@ -115,7 +115,8 @@ class Ordeal:
     def let_some_end(self, spread: float) -> None:
         """Start some that end within ``spread`` seconds, whoever watches by then."""
         for flags in (["--rm"], [], ["--restart=on-failure:2"], ["-p", "127.0.0.1::80"]):
-            seconds = self.chance.uniform(0.2, spread)
+            again = any("on-failure" in flag for flag in flags)
+            seconds = self.chance.uniform(0.2, spread) / (4 if again else 1)  # it ends three times
             self.crowd.let_end(round(seconds, 2), self.chance.randrange(1, 120), *flags)
 
     # -- what must be
