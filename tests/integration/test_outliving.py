@@ -127,11 +127,8 @@ def test_a_killed_worker_breaks_only_what_it_carries(ordeal: Ordeal) -> None:
 
 def sessions_of(pid: int) -> int:
     """Count the monitors' connections that a process holds: SOCK_SEQPACKET sockets."""
-    sequenced = {
-        line.split()[6]
-        for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]
-        if line.split()[4] == "0005"
-    }
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]]
+    sequenced = {row[6] for row in rows if row[4] == "0005"}
     found = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
