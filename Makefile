@@ -6,9 +6,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
+TEST_PACKAGES := runc
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
-APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
 .PHONY: run test check golden outliving bench stop setup root
 
@@ -23,7 +23,7 @@ run: setup
 	  '  dockyard jobs                        # what they did' \
 	  '  make stop                            # stop the stack; containers live on' ''
 
-test: setup check
+test: setup check $(VENV)/test-packages
 	$(BIN)/python -m pytest tests/unit
 	$(BIN)/python -m pytest tests/contract
 	$(BIN)/python -m pytest tests/integration
@@ -53,21 +53,12 @@ setup: root $(VENV)/packages $(VENV)/installed
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "dockyard needs root (containers do): run make as root"; exit 1; }
 
-# What the distribution has. The docker command is taken as it is if there is one.
-$(VENV)/packages: Makefile
-	@command -v apt-get >/dev/null || { echo "dockyard is set up by apt-get, on Debian 12 or 13"; exit 1; }
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	command -v docker >/dev/null || missing="$$missing docker"; \
-	if [ -n "$$missing" ]; then \
-	  echo "installing:" $$missing; $(APT) update; \
-	  if [[ " "$$missing" " == *docker* ]]; then \
-	    missing=$${missing//docker/}; \
-	    if apt-cache show docker-cli >/dev/null 2>&1; then missing="$$missing docker-cli"; else missing="$$missing docker.io"; fi; \
-	  fi; \
-	  [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; made=1; }; \
-	  $(APT) install -y --no-install-recommends $$missing >/dev/null; status=$$?; \
-	  [ -z "$$made" ] || rm -f /usr/sbin/policy-rc.d; exit $$status; \
-	fi
+$(VENV)/packages: Makefile packaging/install.sh
+	@bash packaging/install.sh $(PACKAGES)
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/test-packages: Makefile packaging/install.sh
+	@bash packaging/install.sh $(TEST_PACKAGES)
 	@mkdir -p $(VENV) && touch $@
 
 $(VENV)/bin/python:

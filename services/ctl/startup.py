@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.ctl.doctor import RUNTIMES, first_problem
-from shared.runtime.config import Config, ConfigError
+from shared.runtime.config import Config, ConfigError, label_warnings
 
 __all__ = ["CHECKS", "StartError", "check", "take_lock"]
 
@@ -104,12 +104,9 @@ def _temporary(config: Config) -> None:
 
 
 def _selinux(config: Config) -> None:
-    """Nobody demands SELinux labels: who does must not run without them unawares."""
-    if config.selinux_enabled and not Path("/sys/fs/selinux/enforce").exists():
-        raise ConfigError("selinux-enabled: this host has no SELinux")
-    if config.selinux_enabled or config.context:
-        name = "selinux-enabled" if config.selinux_enabled else "context"
-        raise ConfigError(f"{name}: SELinux labels of containers are not implemented")
+    """Who asks for SELinux labels is told that there are none, here and in `info`."""
+    for warning in label_warnings(config):
+        log.warning("%s", warning)
 
 
 def _storage(config: Config) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from shared.runtime.process import run
 
 
 def start(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    gc.set_threshold(20_000, 20, 20)  # jobs come by the thousand; the defaults cost a twentieth of the time
     asyncio.run(serve(config, stop, on_stop))
 
 

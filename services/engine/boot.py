@@ -68,6 +68,7 @@ async def _boot(engine: Engine) -> None:
         len(engine.containers),
         len(engine.images),
     )
+    engine.booted_at = time.time_ns()
     engine.booted.set()
     for driver in engine.router.drivers.of("apiserver"):
         await _open_api(engine, driver)

@@ -36,7 +36,6 @@ class Container:
         self.stillness = asyncio.Lock()  # held by who pauses it for a while
         self._exits: set[asyncio.Future[int]] = set()
         self._removals: set[asyncio.Future[int]] = set()
-        self.of_this_boot = False  # this engine has seen it start or end
         self.restart: asyncio.Task[None] | None = None
 
     @property

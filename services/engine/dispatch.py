@@ -46,6 +46,7 @@ log = logging.getLogger("dockyard.engine")
 
 MAX_LOSSES = 3  # drivers that a job may be lost with before it is given up
 HOLDER_TIMEOUT = 10.0  # seconds a job waits for a process to come (back) that holds its name
+GRACE = 2.5  # seconds after its start for which an engine takes an unknown name for one whose driver will be back
 WAITING = frozenset({"wait", "events", "await_service"})
 
 
@@ -67,6 +68,7 @@ class Dispatcher:
         self._service, self._handlers, self._tasks, self._send = service, handlers, tasks, send
         self._outcome = outcome
         self._names = set(catalogue())
+        self._began = time.monotonic()
         self.closing = False
         self.drivers = Drivers(self._driver_lost)
         self.flights = Flights(on_finish)
@@ -129,7 +131,7 @@ class Dispatcher:
             flight.task = self._tasks.spawn(self._run(flight))
         elif driver := driver or self.drivers.choose(name):
             self._forward(flight, driver)
-        elif name in self._names:
+        elif name in self._names or time.monotonic() < self._began + GRACE:
             flight.task = self._tasks.spawn(self._wait_for_holder(flight))
         else:
             self.fail(flight, JobNotFound(f"{name}: command not found"))
@@ -164,7 +166,7 @@ class Dispatcher:
     async def _wait_for_holder(self, flight: Flight) -> None:
         """Hold a job whose name nobody holds at present: a driver that was killed is back within a second."""
         name = flight.header.name
-        limit = time.monotonic() + HOLDER_TIMEOUT
+        limit = time.monotonic() + HOLDER_TIMEOUT if name in self._names else self._began + GRACE
         deadline = limit if flight.header.deadline is None else min(limit, flight.header.deadline)
         current.set(flight.context)
         try:
@@ -172,7 +174,10 @@ class Dispatcher:
                 async with asyncio.timeout_at(deadline):
                     driver = await self.drivers.wait_for(name)
         except TimeoutError:
-            self.fail(flight, Unavailable(f"{name}: no running process offers this job"))
+            if name in self._names:
+                self.fail(flight, Unavailable(f"{name}: no running process offers this job"))
+            else:
+                self.fail(flight, JobNotFound(f"{name}: command not found"))
             return
         except asyncio.CancelledError:
             self.fail(flight, Cancelled(f"{name}: cancelled"))

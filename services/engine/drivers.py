@@ -24,7 +24,7 @@ class Driver:
     peer: bytes
     service: str
     pid: int
-    names: list[str]
+    names: frozenset[str]
     pool: bool
     catchall: bool
     pidfd: int
@@ -58,14 +58,14 @@ class Drivers:
         """
         if not service or registration.pid <= 0:
             raise InvalidArgument("a registration needs a service name and a pid")
-        known = self._drivers.get(peer)
-        if known is not None and (known.pid, known.names) == (registration.pid, registration.names):
+        known, names = self._drivers.get(peer), frozenset(registration.names)
+        if known is not None and (known.pid, known.names) == (registration.pid, names):
             return
         for other in list(self._drivers.values()):
             if other.peer == peer or (other.service == service and other.pid == registration.pid):
                 self._forget(other)
             elif not (registration.pool and other.pool and other.service == service):
-                for name in set(registration.names) & set(other.names):
+                for name in sorted(names & other.names):
                     raise Conflict(f"Can't overwrite handler for command {name}")
                 if registration.catchall and other.catchall:
                     raise Conflict(f"{other.service} catches all other jobs already")
@@ -73,8 +73,7 @@ class Drivers:
             pidfd = os.pidfd_open(registration.pid)
         except OSError as error:
             raise InvalidArgument(f"no process {registration.pid}: {error.strerror}") from error
-        names, pool, catchall = registration.names, registration.pool, registration.catchall
-        driver = Driver(peer, service, registration.pid, names, pool, catchall, pidfd)
+        driver = Driver(peer, service, registration.pid, names, registration.pool, registration.catchall, pidfd)
         self._drivers[peer] = driver
         asyncio.get_running_loop().add_reader(pidfd, self.lose, driver, "died")
 
@@ -92,18 +91,17 @@ class Drivers:
         for driver in list(self._drivers.values()):
             self._forget(driver)
 
-    def heard(self, peer: bytes) -> bool:
-        """Note a sign of life; False if the peer is not registered."""
+    def heard(self, peer: bytes) -> None:
+        """Note a sign of life, if the peer is a driver: anything that it sends is one."""
         driver = self._drivers.get(peer)
         if driver is None:
-            return False
+            return
         driver.heard = time.monotonic()
         if driver.silent:
             log.info("service answers again name=%s pid=%d", driver.service, driver.pid)
             driver.silent = False
             self.changed()
             self.on_back(driver)
-        return True
 
     def check_silence(self, limit: float) -> None:
         """Give up on drivers that have not been heard for ``limit`` seconds; they may come back."""

@@ -22,6 +22,7 @@ from services.engine.handlers import all_jobs
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
+from services.engine.prepared import Prepared
 from services.engine.quarantine import Quarantine
 from services.engine.router import Router
 from services.engine.stackid import StackId
@@ -30,7 +31,7 @@ from services.engine.volumes import Volumes
 from shared.bus.context import current
 from shared.bus.sockets import engine_endpoint, events_endpoint
 from shared.protocol import Bridge, Job, MeasureLayer, encode_body, job_name
-from shared.runtime.config import Config
+from shared.runtime.config import Config, label_warnings
 
 __all__ = ["Engine", "serve"]
 
@@ -56,7 +57,9 @@ class Engine:
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
         self.volumes = Volumes(store, self.containers, self.quarantine)
+        self.prepared = Prepared(store)
         self.booted = asyncio.Event()
+        self.booted_at = 0  # nanoseconds since the epoch; 0 until then
         self.bridge: Bridge | None = None
         self._shutdown_handlers: list[Callable[[], Awaitable[None]]] = []
 
@@ -73,6 +76,7 @@ class Engine:
         warnings = [
             f"WARNING: {kind} record {id_} is quarantined: {why}" for kind, id_, why in self.store.quarantined()
         ]
+        warnings += [f"WARNING: {warning}" for warning in label_warnings(self.config)]
         present = {driver.service for driver in self.router.drivers if driver.usable}
         return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from services.engine.drivers import Driver
@@ -18,6 +20,7 @@ __all__ = ["Flight", "Flights"]
 
 log = logging.getLogger("dockyard.jobs")
 
+NEVER = threading.Event()  # the engine's handlers are tasks, and cancelled as such
 REMEMBERED = 256  # results that are kept for callers whose connection broke
 QUIET = frozenset({"ping", "events", "await_service", "services", "info", "version", "containers"})
 
@@ -42,17 +45,17 @@ class Flight:
     lost: bool = False  # with the driver that had it
 
     def __post_init__(self) -> None:
-        self.context = Context(self.header, self._send_status)
+        self.context = Context(self.header, self._send_status, NEVER)
 
     def _send_status(self, output: Output) -> None:
         header = Header(id=self.header.id, name=self.header.name)
         self.answer(Frame(Kind.STATUS, header, encode_body(output)))
 
-    @property
+    @cached_property
     def args(self) -> str:
         return call_arguments(self.header.name, self.body)
 
-    @property
+    @cached_property
     def log_level(self) -> int:
         """Jobs that others call, and those that only look, are of interest to who debugs."""
         return logging.DEBUG if self.header.parent or self.header.name in QUIET else logging.INFO

@@ -82,9 +82,14 @@ def shown(engine: Engine, record: ContainerRecord) -> list[str] | None:
     return links or None
 
 
-def names(engine: Engine, record: ContainerRecord) -> list[str]:
-    """Return a container's further names: ``/parent/alias``."""
-    return sorted(f"/{parent.record.name}/{alias}" for alias, parent in _parents(engine, record))
+def names(engine: Engine) -> dict[str, list[str]]:
+    """Return the further names of the containers that have some, by id: ``/parent/alias``."""
+    found: dict[str, list[str]] = {}
+    for parent in engine.containers:
+        for link in parent.record.host_config.links or []:
+            child_id, _, alias = link.partition(":")
+            found.setdefault(child_id, []).append(f"/{parent.record.name}/{alias}")
+    return {child_id: sorted(those) for child_id, those in found.items()}
 
 
 def hosts(engine: Engine, record: ContainerRecord) -> list[str]:

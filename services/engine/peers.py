@@ -20,6 +20,7 @@ __all__ = ["Credentials", "Peers"]
 
 log = logging.getLogger("dockyard.engine")
 
+NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)  # as enums they cost more than what they ask for
 REMEMBERED = 4096  # peers whose credentials are kept
 
 
@@ -61,7 +62,11 @@ class Peers:
         if self._socket is None:
             return False
         try:
-            self._socket.send_multipart([peer, *frame.parts()], zmq.NOBLOCK)
+            first, *others, last = peer, *frame.parts()
+            self._socket.send(first, MORE)
+            for part in others:
+                self._socket.send(part, MORE)
+            self._socket.send(last, NOBLOCK)
         except zmq.ZMQError as error:
             log.debug("peer gone kind=%s name=%s error=%s", frame.kind, frame.header.name, error)
             return False
@@ -79,20 +84,20 @@ class Peers:
         self._drain_scheduled = False
         while self._socket is not None:
             try:
-                peer = self._socket.recv(zmq.NOBLOCK)
+                peer = self._socket.recv(NOBLOCK)
             except zmq.Again:
                 return
             self._receive(peer, self._parts(self._socket, peer))
 
     def _parts(self, socket: zmq.Socket[bytes], peer: bytes) -> list[bytes]:
         """Receive the rest of a message; the first of a peer tells which connection it came by."""
-        if peer in self._credentials or not socket.rcvmore:
-            return socket.recv_multipart() if socket.rcvmore else []
+        if peer in self._credentials or not socket.get(zmq.RCVMORE):
+            return socket.recv_multipart() if socket.get(zmq.RCVMORE) else []
         first = socket.recv(copy=False)
         self._credentials[peer] = _credentials(first)
         if len(self._credentials) > REMEMBERED:
             self._credentials.popitem(last=False)
-        return [first.bytes, *(socket.recv_multipart() if socket.rcvmore else [])]
+        return [first.bytes, *(socket.recv_multipart() if socket.get(zmq.RCVMORE) else [])]
 
 
 def _credentials(message: zmq.Frame) -> Credentials | None:

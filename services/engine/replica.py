@@ -17,6 +17,7 @@ from services.engine.handlers import containers, exec, images, networks, system,
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
+from services.engine.prepared import Prepared
 from services.engine.quarantine import Quarantine
 from services.engine.router import Router
 from services.engine.store import Store
@@ -61,6 +62,7 @@ class Replica:
         self.store = Store.for_reading(config.root)
         self.router = Router(self, reading_jobs(), lambda flight: None)
         self.booted = asyncio.Event()
+        self.prepared = Prepared(self.store)
         self._version = -1
         self.refresh()
 

@@ -93,6 +93,7 @@ class Router:
             log.warning("frame refused error=%s", error)
             self._peers.send(peer, Frame.failure(Header(), error))
             return
+        self.drivers.heard(peer)
         try:
             getattr(self, f"_on_{frame.kind.lower()}", self._on_other)(peer, frame)
         except DockyardError as error:
@@ -125,7 +126,7 @@ class Router:
             header = Header(id=frame.header.id, status=0 if known else JobNotFound.status)
             self._peers.send(peer, Frame(Kind.HEARTBEAT, header))
             return
-        if self.drivers.heard(peer):
+        if self.drivers.by_peer(peer) is not None:
             self._peers.send(peer, Frame(Kind.HEARTBEAT, Header(name="engine")))
         else:
             self._peers.send(peer, Frame(Kind.REGISTER, Header(name="engine")))

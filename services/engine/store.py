@@ -84,6 +84,10 @@ class Store:
         """Return a number that changes when another connection commits (SQLite, PRAGMA data_version)."""
         return int(self.db.execute("PRAGMA data_version").fetchone()[0])
 
+    def revision(self) -> tuple[int, int]:
+        """Return what is another after each change, ours or another connection's."""
+        return self.data_version(), self.db.total_changes
+
     def _migrate(self) -> None:
         """Bring the database of an earlier release to what `SCHEMA` expects."""
         (version,) = self.db.execute("PRAGMA user_version").fetchone()

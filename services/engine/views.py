@@ -197,11 +197,11 @@ def _shown_config(record: ContainerRecord) -> ContainerConfig:
     return msgspec.structs.replace(record.config, image=record.requested_image)
 
 
-def summary(engine: Engine, container: Container) -> ContainerSummary:
+def summary(engine: Engine, container: Container, further_names: list[str]) -> ContainerSummary:
     record = container.record
     return ContainerSummary(
         id=record.id,
-        names=[f"/{record.name}", *links.names(engine, record)],
+        names=[f"/{record.name}", *further_names],
         image=record.requested_image,
         image_id=record.image,
         command=" ".join(record.args),

@@ -46,8 +46,11 @@ class Attachments:
         """The monitor is there, the process does not run yet: connect those who wait, and whoever comes later."""
         with self._lock:
             self._open[bundle.container] = bundle
-            for connection in self._waiting.pop(bundle.container, []):
-                hand_over(bundle, connection)
+            waiting = self._waiting.pop(bundle.container, [])
+            before = monitor.count_sockets(bundle) if waiting else 0
+            handed = sum(hand_over(bundle, connection) for connection in waiting)
+        if handed:
+            monitor.await_sockets(bundle, before + handed)
 
     def end(self, container: str) -> None:
         """The monitor is gone: who asks from now on waits for the next start."""

@@ -114,9 +114,11 @@ class Execs:
 
     def _hand_over(self, bundle: ExecBundle, issue: Issue) -> None:
         handover = self._handovers[bundle.exec] = Handover(bundle)
+        before = monitor.count_sockets(bundle)
         try:
             emit(encode_body(issue(handover.serve)).decode(), stream="session")
             handover.wait()
+            monitor.await_sockets(bundle, before + 1)
         finally:
             del self._handovers[bundle.exec]
 

@@ -12,8 +12,9 @@ import select
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,9 +22,10 @@ from services.execdriver.bundle import Bundle, ExecBundle
 from services.execdriver.driver import Runtime
 from shared.protocol import DockyardError, NotFound, RuntimeExec, RuntimeStart
 
-__all__ = ["connect", "prepared", "resize", "spawn"]
+__all__ = ["await_sockets", "connect", "count_sockets", "prepared", "resize", "spawn"]
 
 CREATE_TIMEOUT = 60.0  # seconds for the runtime's create or exec
+ACCEPT_TIMEOUT = 1.0  # seconds for a monitor to accept connections
 RUNTIME_LOG = "runtime.log"
 
 
@@ -180,6 +182,26 @@ def connect(bundle: Bundle) -> socket.socket:
     finally:
         os.close(directory)
     return connection
+
+
+def count_sockets(bundle: Bundle) -> int:
+    """Return how many sockets a monitor has open; 0 if it is gone."""
+    count = 0
+    with suppress(FileNotFoundError):
+        for descriptor in Path(f"/proc/{bundle.monitor_pid()}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                count += str(descriptor.readlink()).startswith("socket:")
+    return count
+
+
+def await_sockets(bundle: Bundle, wanted: int) -> None:
+    """Wait until a monitor has ``wanted`` sockets: it has accepted what was connected, then.
+
+    One that ends before it has accepted a connection resets it, and the output of a short process is lost to it.
+    """
+    deadline = time.monotonic() + ACCEPT_TIMEOUT
+    while count_sockets(bundle) < wanted and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def resize(bundle: Bundle, height: int, width: int) -> None:

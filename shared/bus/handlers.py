@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from msgspec import Raw
+
 from shared.protocol import Job, JobNotFound, job_name
 
 __all__ = ["Handler", "Handlers"]
@@ -21,10 +23,13 @@ class Handlers(Generic[S]):
             for name in table:
                 self._add(name, table[name])
 
-    def handles(self, kind: type[Job[R]]) -> Callable[[Callable[[S, Any], R | Awaitable[R]]], Handler]:
-        """Register the decorated function for a job type; a second handler for one job is a ValueError."""
+    def handles(self, kind: type[Job[R]]) -> Callable[[Callable[[S, Any], R | Raw | Awaitable[R]]], Handler]:
+        """Register the decorated function for a job type; a second handler for one job is a ValueError.
 
-        def register(handler: Callable[[S, Any], R | Awaitable[R]]) -> Handler:
+        It returns the result, or its encoding (`msgspec.Raw`).
+        """
+
+        def register(handler: Callable[[S, Any], R | Raw | Awaitable[R]]) -> Handler:
             self._add(job_name(kind), handler)
             return handler
 

@@ -72,12 +72,15 @@ def catalogue() -> dict[str, type[Job[Any]]]:
 
 
 _known: dict[str, type[Job[Any]]] = {}
+_seen = 0  # how many types there were when `_known` was filled
 
 
 def job_type(name: str) -> type[Job[Any]]:
     """Return the type of the job NAME; raises JobNotFound."""
-    if name not in _known:
+    global _seen  # noqa: PLW0603
+    if name not in _known and _seen != (there := len(Job.__subclasses__())):
         _known.update(catalogue())
+        _seen = there
     try:
         return _known[name]
     except KeyError:

@@ -50,6 +50,9 @@ class Kind(enum.StrEnum):
     EVENT = "EVENT"  # engine → subscribers (PUB socket)
 
 
+KINDS = {kind.encode(): kind for kind in Kind}
+
+
 class Caller(Data, frozen=True):
     """Who sent a job. The engine puts in what the kernel says of the connection (SO_PEERCRED), where it can."""
 
@@ -94,6 +97,9 @@ class Output(Data, frozen=True):
     text: str = ""
 
 
+_decode_header = msgspec.json.Decoder(Header).decode
+
+
 class Frame(msgspec.Struct, frozen=True):
     kind: Kind
     header: Header
@@ -110,7 +116,9 @@ class Frame(msgspec.Struct, frozen=True):
         if parts[0] != MAGIC:
             raise InvalidArgument(f"magic is {bytes(parts[0][:8])!r}, not {MAGIC!r}")
         try:
-            return cls(Kind(parts[1].decode("ascii")), msgspec.json.decode(parts[2], type=Header), bytes(parts[3]))
+            return cls(KINDS[parts[1]], _decode_header(parts[2]), parts[3])
+        except KeyError:
+            raise InvalidArgument(f"malformed frame: {bytes(parts[1][:16])!r} is no kind") from None
         except (ValueError, msgspec.DecodeError, RecursionError) as error:
             raise InvalidArgument(f"malformed frame: {error}") from None
 

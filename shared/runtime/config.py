@@ -16,7 +16,7 @@ from typing import Any
 from shared.runtime import values
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
-__all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "load_config", "to_environ"]
+__all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
@@ -98,9 +98,9 @@ class Config:
         check=values.is_storage_option,
     )
     exec_driver: str = setting("crun", "the OCI runtime: crun or runc, or the path of one", letter="e")
-    selinux_enabled: bool = setting(False, "refused: containers get no labels, and nobody shall believe they have")
+    selinux_enabled: bool = setting(False, "accepted: containers get no SELinux labels, and `info` warns")
     context: tuple[str, ...] = setting(
-        (), "label options of all containers, as type:container_t; refused with selinux-enabled", check=values.is_label
+        (), "SELinux label options of all containers, as type:container_t; accepted likewise", check=values.is_label
     )
 
     bridge: str = setting(
@@ -231,6 +231,15 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
         if contradicts(config):
             raise ConfigError(message)
     return config
+
+
+def label_warnings(config: Config) -> list[str]:
+    """Return a line for each setting of labels that was accepted and has no effect."""
+    return [
+        f"{name}: containers get no SELinux labels"
+        for name, given in (("selinux-enabled", config.selinux_enabled), ("context", config.context))
+        if given
+    ]
 
 
 def to_environ(config: Config) -> dict[str, str]:

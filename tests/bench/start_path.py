@@ -26,6 +26,7 @@ from typing import Any
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import ListJobs
+from tests.bench import bus
 
 DRIVER_JOBS = ("layer_", "allocate_", "release_", "runtime_")
 
@@ -161,6 +162,7 @@ def main() -> None:
     report("over the API (busybox true, bridge network)", api_rounds(path, arguments.rounds))
     time.sleep(1.5)  # the journal is written once a second
     report("where it goes, job by job", job_spans(arguments.run, arguments.rounds))
+    bus.main(arguments.run)
     ours = ["docker", "--host", f"unix://{path}"]
     os.environ.pop("DOCKER_HOST", None)
     with ExitStack() as stack:

@@ -343,6 +343,29 @@ def test_two_attachments_see_the_same(bench: Bench) -> None:
         assert drain(connection) == {2: b"twice\n"}
 
 
+def test_a_monitor_that_is_late_loses_no_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has accepted who attached before the process runs; else it would end without having seen them."""
+    runtime = type(bench.driver.containers._runtime)
+    real = runtime.start
+
+    def start(self: Any, container: str) -> None:
+        monitor = bench.driver.containers._bundle(container).monitor_pid()
+        os.kill(monitor, signal.SIGSTOP)
+        real(self, container)
+        time.sleep(0.05)
+        os.kill(monitor, signal.SIGCONT)
+
+    monkeypatch.setattr(runtime, "start", start)
+    for _ in range(10):
+        job = bench.job("echo", "once")
+        stream = bench.attach(job.container)
+        bench.do(job)
+        assert drain(next(stream)) == {2: b"once\n"}
+        bench.exit_of(job.container)
+        bench.bus.calls.clear()
+        bench.do(RuntimeDelete(container=job.container))
+
+
 def test_an_asker_that_leaves_is_forgotten(bench: Bench) -> None:
     connection = redeem(bench.do(RuntimeAttach(container="a" * 64)))
     until(lambda: bench.waiting("a" * 64))

@@ -141,7 +141,6 @@ def test_without_firewall_no_port_is_published_and_the_rest_works(new_stack: Cal
         (["-H", "tcp://0.0.0.0:2375"], 78, "hosts: 'tcp://0.0.0.0:2375' is not a loopback address"),
         (["-H", "fd://"], 78, "hosts: 'fd://': no such socket was handed over in LISTEN_FDS"),
         (["--root", "/dev/null"], 78, "root: /dev/null is not a directory"),
-        (["--selinux-enabled"], 78, "selinux-enabled: "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(new_stack: Callable[..., Any], flags: list[str], status: int, message: str) -> None:

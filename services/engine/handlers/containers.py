@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from services.engine import filters, views
+import msgspec
+
+from services.engine import filters, links, views
 from services.engine.create import NAME, create
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
-from services.engine.links import unlink
 from services.engine.record import Status
 from shared.bus.context import asked_again, emit, waiting_for
 from shared.bus.handlers import Handlers
@@ -83,7 +84,7 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 @jobs.handles(RemoveContainer)
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
-        unlink(engine, job.container)
+        links.unlink(engine, job.container)
     elif (condemned := removal.in_quarantine(engine, job.container)) is not None:
         await removal.remove_from_quarantine(engine, condemned, force=job.force)
     elif not _went_meanwhile(engine, job.container):
@@ -208,8 +209,12 @@ async def inspect(engine: Engine, job: InspectContainer) -> ContainerInspect:
 
 
 @jobs.handles(ListContainers)
-def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
+def list_containers(engine: Engine, job: ListContainers) -> msgspec.Raw:
     """List from memory alone: no lock, no other process."""
+    return engine.prepared.answer(job, lambda: _list(engine, job))
+
+
+def _list(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
     wanted = filters.container_filter(engine, job.filters)
     everything = job.all or job.limit > 0 or bool({"status", "exited"} & set(job.filters))
     found = [
@@ -219,7 +224,8 @@ def list_containers(engine: Engine, job: ListContainers) -> list[ContainerSummar
         and wanted(container)
     ]
     found.sort(key=lambda container: container.record.created, reverse=True)
-    return [views.summary(engine, container) for container in found[: job.limit or None]]
+    names = links.names(engine)
+    return [views.summary(engine, container, names.get(container.id, [])) for container in found[: job.limit or None]]
 
 
 @jobs.handles(PruneContainers)

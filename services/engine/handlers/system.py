@@ -53,7 +53,7 @@ def ping(engine: Engine, job: Ping) -> str:
 def commands(engine: Engine, job: ListCommands) -> list[str]:
     names = set(engine.router.handlers)
     for driver in engine.router.drivers:
-        names |= set(driver.names)
+        names |= driver.names
     return sorted(names)
 
 
@@ -68,7 +68,7 @@ def services(engine: Engine, job: ListServices) -> list[ServiceStatus]:
         own,
         *(
             ServiceStatus(
-                service=driver.service, pid=driver.pid, ready=driver.usable, names=driver.names,
+                service=driver.service, pid=driver.pid, ready=driver.usable, names=sorted(driver.names),
                 silent=now - driver.heard, jobs=len(driver.jobs),
             )
             for driver in engine.router.drivers

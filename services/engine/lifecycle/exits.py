@@ -25,7 +25,6 @@ def note_exit(
     """
     record = container.record
     record.change(Change.EXIT)
-    container.of_this_boot = engine.booted.is_set()
     record.exit_code, record.oom_killed, record.error = code, oom_killed, error
     record.finished = int(exited_at * 1e9)
     record.exited_generation = record.generation

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,8 @@ def consider_restart(engine: Engine, container: Container, *, anew: bool = False
     record = container.record
     if record.status is not Status.EXITED or not _is_wanted(record, anew=anew):
         return
-    if not container.of_this_boot and not engine.config.restart:
-        return
+    if not engine.config.restart and record.finished < (engine.booted_at or math.inf):
+        return  # it ended while no engine watched
     lasted = (record.finished - record.started) / 1e9
     again = min(RESTART_DELAY_LIMIT, record.restart_delay * 2) or RESTART_DELAY
     record.restart_delay = RESTART_DELAY if lasted >= RESTART_RESET else again

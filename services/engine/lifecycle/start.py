@@ -84,7 +84,6 @@ async def start_now(engine: Engine, container: Container) -> None:
 def note_start(engine: Engine, container: Container) -> None:
     """Record that a start has worked (the caller holds the lock)."""
     record = container.record
-    container.of_this_boot = True
     _count_restart(record)
     record.change(Change.START)
     record.oom_killed, record.stopped_by_user = False, False

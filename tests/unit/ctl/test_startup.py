@@ -132,11 +132,15 @@ def test_the_temporary_directory_is_cleared_if_it_is_ours(config: Config, tmp_pa
     assert refusal(bad, "_temporary") == f"tmpdir: {bad.tmpdir}: File exists"
 
 
-def test_labels_that_nobody_would_set_are_refused(config: Config) -> None:
-    demanded = dataclasses.replace(config, selinux_enabled=True)
-    assert refusal(demanded, "_selinux").startswith("selinux-enabled: ")
-    labelled = dataclasses.replace(config, context=("type:container_t",))
-    assert refusal(labelled, "_selinux") == "context: SELinux labels of containers are not implemented"
+def test_labels_are_accepted_and_it_is_said_that_there_are_none(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    startup._selinux(config)
+    assert not caplog.messages
+    startup._selinux(dataclasses.replace(config, selinux_enabled=True, context=("type:container_t",)))
+    assert caplog.messages == [
+        "selinux-enabled: containers get no SELinux labels", "context: containers get no SELinux labels",
+    ]  # fmt: skip
 
 
 @ROOT_ONLY

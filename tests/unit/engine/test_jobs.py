@@ -192,3 +192,25 @@ def test_a_driver_that_registers_again_keeps_its_jobs(stack: Any) -> None:
         driver.send_multipart(Frame.result(job.header, "heard").parts())
         asking.join(6)
         assert answers == [b'"heard"']
+
+
+def test_a_driver_that_is_too_busy_for_heartbeats_is_not_silent(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.engine.router.SILENCE_LIMIT", 0.8)
+    with register(stack, "busy", names=["toil"]) as driver:
+        stack.client.call(AwaitService(service="busy"))
+        answers: list[bytes] = []
+
+        def ask() -> None:
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                answers.append(stack.client.call_raw("toil", b"{}", timeout=5))
+                time.sleep(0.1)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while asking.is_alive() and driver.poll(1000):
+            job = Frame.parse(driver.recv_multipart())
+            if job.kind is Kind.JOB:
+                driver.send_multipart(Frame.result(job.header, "done").parts())
+        asking.join(6)
+        assert len(answers) > 15

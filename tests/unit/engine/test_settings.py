@@ -71,3 +71,8 @@ def test_the_network_shows_where_addresses_come_from(stack: Any) -> None:
     reconfigure(stack, fixed_cidr="192.0.2.128/25")
     (pool,) = stack.client.call(InspectNetwork(network="bridge")).ipam["Config"]
     assert pool == {"Subnet": "192.0.2.0/24", "IPRange": "192.0.2.128/25", "Gateway": "192.0.2.1"}
+
+
+def test_info_warns_of_labels_that_nobody_sets(stack: Any) -> None:
+    reconfigure(stack, selinux_enabled=True)
+    assert "WARNING: selinux-enabled: containers get no SELinux labels" in stack.client.call(SystemInfo())["Warnings"]
