@@ -54,7 +54,7 @@ class Host(Stack):
 
     def kill(self, service: str) -> None:
         """Kill -9 a service; of several API processes each time another one."""
-        pids = self.pids(service)
+        pids = until(lambda: self.pids(service), SETTLE, f"there is no {service}")
         ends = self._ends.setdefault(service, [])
         ends.append(time.monotonic())
         _signal(pids[len(ends) % len(pids)], signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ class Engine:
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(endpoint)
-        self.end = serve_in_thread(Worker(endpoint, "worker", None, handlers, threads=4), threading.Event())
+        self.worker = Worker(endpoint, "worker", None, handlers, threads=4)
+        self.end = serve_in_thread(self.worker, threading.Event())
         self.peer = b""
         while self.receive().kind is not Kind.READY:
             pass
@@ -92,6 +94,10 @@ def test_what_is_cancelled_before_a_thread_was_free_is_not_begun(engine: Any) ->
     late = new_id()
     engine.send(Header(id=late, name="version"))
     engine.send(Header(id=late), Kind.CANCEL)
+    deadline = time.monotonic() + 5
+    while (context := engine.worker._running.get(late)) is None or not context.cancelled.is_set():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
     engine.gate.set()
     results = {frame.header.id: frame for frame in (engine.result() for _ in range(5))}
     assert results[late].error().code == "cancelled"

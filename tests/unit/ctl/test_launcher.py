@@ -236,7 +236,7 @@ def test_one_whose_configuration_is_wrong_ends_the_stack_at_once_with_78(stack: 
     """It is no use to start it again, neither at the boot nor when it comes back after a change."""
     if running:
         stack.launch(*PARTS, "api")
-        stack.until(lambda: "READY=1" in stack.notifications())
+        stack.until(lambda: "READY=1" in stack.notifications() and stack.pids("second"))
     (stack.directory / "second.fails").write_text("78")
     if running:
         os.kill(stack.pids("second")[0], signal.SIGKILL)
