@@ -10,7 +10,7 @@ TEST_PACKAGES := runc
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
-.PHONY: run test check golden outliving bench stop setup root
+.PHONY: run test check golden outliving bench conformance stop setup root
 
 run: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
@@ -44,6 +44,9 @@ bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
 	@$(BIN)/dockyard busybox
 	$(BIN)/python -m tests.bench.start_path
+
+conformance: setup
+	@$(BIN)/python -m tests.conformance.dockerpy $(FILES)
 
 stop:
 	@$(BIN)/dockyard down

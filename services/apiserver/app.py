@@ -17,6 +17,7 @@ from services.apiserver.routes import (
     exec,
     images,
     networks,
+    refused,
     system,
     volumes,
 )
@@ -46,7 +47,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, build, containers, events, images, networks, control, exec, volumes, archive):
+    for noun in (system, build, containers, events, images, networks, control, exec, volumes, archive, refused):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

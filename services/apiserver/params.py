@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from flask import request
 
+from services.apiserver.spelling import respelled
 from shared.protocol import AuthConfig, InvalidArgument
 
 __all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "registry_auth", "seconds", "text"]
@@ -119,7 +120,8 @@ def drop_nulls(value: Any) -> Any:
 
 
 def decode(value: Any, kind: type[T]) -> T:
+    """Return a JSON value as a ``kind``, whatever the case of its names; members that it does not have are ignored."""
     try:
-        return msgspec.convert(drop_nulls(value), kind)
+        return msgspec.convert(respelled(drop_nulls(value), kind), kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InvalidArgument(f"invalid request: {error}") from None

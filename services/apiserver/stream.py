@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,12 +17,13 @@ from flask import Response, request, stream_with_context
 
 from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 
-__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "taken_over"]
+__all__ = ["MULTIPLEXED", "RAW", "Client", "await_read", "content_type", "flushed", "taken_over"]
 
 log = logging.getLogger("dockyard.apiserver")
 
 RAW = "application/vnd.docker.raw-stream"
 LINGER = 2.0  # seconds that a client may take to notice the end
+READ_TIMEOUT = 0.2  # seconds that a client may take to read the head
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
 
@@ -74,10 +78,34 @@ def take_over(kind: str) -> Client:
     dead_end.close()
     other.close()
     connection.setblocking(True)
-    connection.sendall(_head(kind))
+    try:
+        connection.sendall(_head(kind))
+        await_read(connection)
+    except (BrokenPipeError, ConnectionResetError):
+        log.debug("the client of a stream went away before it began")
     reader = getattr(request.environ["wsgi.input"], "reader", None)
     unreader = getattr(reader, "unreader", None)
     return Client(connection, unreader.take_buffered() if unreader is not None else b"")
+
+
+def await_read(connection: socket.socket, timeout: float = READ_TIMEOUT) -> bool:
+    """Wait until the other side has read all that was sent (unix sockets; elsewhere nobody can tell), and say so.
+
+    Clients read a head through a buffer; some (docker-py's) then go on with the bare socket, and what came together
+    with the head is lost to them.
+    """
+    pause, deadline = 0.0001, time.monotonic() + timeout
+    while connection.family == socket.AF_UNIX and _unread(connection):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.01)
+    return True
+
+
+def _unread(connection: socket.socket) -> int:
+    """Return the size of what the other side has not read, as the kernel accounts for it (TIOCOUTQ of unix(7))."""
+    return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, struct.pack("i", 0)))[0])
 
 
 @contextmanager

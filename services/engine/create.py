@@ -19,6 +19,7 @@ from services.engine.lifecycle.stop import parse_signal
 from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
 from services.engine.names import random_name
+from services.engine.platform import check_platform
 from services.engine.record import ContainerRecord
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
@@ -49,6 +50,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     if (made := _made_before(engine)) is not None:
         return ContainerCreated(id=made, warnings=_warnings(engine, job))
     image = engine.images.find(job.config.image)
+    check_platform(job.config.image, image, job.platform)
     host_config, warnings = complete_host_config(engine, job.config, job.host_config)
     container_id = _new_id()
     config = _merge(job.config, image.config, container_id, host_config)
@@ -165,9 +167,8 @@ def _words(value: list[str] | str | None) -> list[str] | None:
 
 
 def merge_environment(image: list[str], given: list[str]) -> list[str]:
-    """Merge by variable: the request's value wins; a name without ``=`` removes it."""
-    merged = {entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}
-    return [entry for entry in merged.values() if "=" in entry]
+    """Merge by variable: the request's entry wins, be it a name without ``=`` (the process then has none such)."""
+    return list({entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}.values())
 
 
 def _command_line(config: ContainerConfig) -> list[str]:

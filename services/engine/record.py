@@ -96,6 +96,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     health: Health | None = None  # of the last start; None without a health check
     mounts: list[MountPoint] = []
     volumes_mounted: bool = False  # so said the events
+    connected: bool = False  # to its network: so said the events
     remove_volumes: bool = False  # its removal takes the anonymous ones with it
 
     @property

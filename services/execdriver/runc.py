@@ -45,5 +45,7 @@ def _error(event: str, phrase: str, message: str) -> DockyardError:
     found = MESSAGE.search(message)
     text = re.sub(r"\\(.)", r"\1", found[1]) if found else message.strip()
     log.info("%s runtime=%s", event, text)
+    if text.endswith("is a directory"):  # runc from 1.1.13 on; what clients look for is what it said before
+        text += ": permission denied"
     kind = next((kind for pattern, kind in REASONS if re.search(pattern, text)), DockyardError)
     return kind(f"{phrase}{text}: unknown")

@@ -23,10 +23,12 @@ __all__ = [
     "ImageHistory",
     "ImageInspect",
     "ImageSummary",
+    "ImagesPruned",
     "InspectImage",
     "ListImages",
     "LoadImages",
     "NameImage",
+    "PruneImages",
     "ReadImageLayer",
     "SaveImages",
     "SavedImage",
@@ -264,3 +266,19 @@ class DeleteImage(Job[list[DeletedImage]], frozen=True, tag="image_delete"):
     image: str
     force: bool = False
     noprune: bool = False
+
+
+class ImagesPruned(Record):
+    """API 1.51 ImagePruneResponse; bytes."""
+
+    images_deleted: list[DeletedImage] | None
+    space_reclaimed: int
+
+
+class PruneImages(Job[ImagesPruned], frozen=True, tag="images_prune"):
+    """Remove the images that have no name; with the filter ``dangling=false`` all that no container was made of.
+
+    What other images were made of stays. Filters: dangling, until, label, label!. Errors: InvalidArgument.
+    """
+
+    filters: Filters = field(default_factory=dict)

@@ -23,8 +23,8 @@ trap 'exit 5' TERM
 while :; do sleep 0.1; done
 """
 STEPS = (
-    "volume", "create", "start", "exec", "signal", "pause", "unpause", "update", "run", "rename", "restart", "stop", "start2",
-    "kill", "rm", "volume-rm",
+    "volume", "create", "start", "exec", "signal", "pause", "unpause", "update", "run", "rename", "restart", "stop",
+    "start2", "kill", "rm", "volume-rm",
 )  # fmt: skip
 COUNTED = {"starts": ("start", "restart", "start2"), "execs": ("exec",), "signals": ("signal",), "runs": ("run",)}
 VISIT = "echo run >> /told/runs; echo said; exit 9"

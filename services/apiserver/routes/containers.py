@@ -12,6 +12,7 @@ from services.apiserver import attach as attaching
 from services.apiserver import params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import bus, call, read, show
+from services.apiserver.spelling import member
 from services.apiserver.stream import Client, content_type, flushed, taken_over
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
@@ -62,10 +63,10 @@ def list_containers() -> Response:
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
-    host_config = params.decode(body.get("HostConfig") or {}, HostConfig)
+    host_config = params.decode(member(body, "HostConfig") or {}, HostConfig)
     if api_version() < RECURSIVE_READ_ONLY:
         _read_only_at_the_top(host_config)
-    networking = body.get("NetworkingConfig")
+    networking = member(body, "NetworkingConfig")
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform"),

@@ -14,6 +14,7 @@ from shared.protocol import (
     InspectImage,
     ListImages,
     LoadImages,
+    PruneImages,
     PullImage,
     PushImage,
     SaveImages,
@@ -78,6 +79,11 @@ def search() -> Response:
         auth=params.registry_auth(),
     )
     return show(read(job, timeout=60.0))
+
+
+@routes.post("/prune")
+def prune() -> Response:
+    return show(call(PruneImages(filters=params.filters())))
 
 
 @routes.post("/load")

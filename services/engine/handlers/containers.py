@@ -121,6 +121,7 @@ async def resize(engine: Engine, job: ResizeContainer) -> None:
     if not container.record.running:
         raise Conflict(f"container {container.id} is not running")
     await engine.call(RuntimeResize(container=container.id, height=job.height, width=job.width))
+    engine.tell(container, "resize", height=str(job.height), width=str(job.width))
 
 
 @jobs.handles(WaitContainer)

@@ -1,4 +1,4 @@
-"""Images: list, inspect, history, tag, delete, export; and what the graphdriver tells of what it has loaded."""
+"""Images: list, inspect, history, tag, delete, prune, export; and what the graphdriver tells of what it has loaded."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from shared.protocol import (
     Image,
     ImageHistory,
     ImageInspect,
+    ImagesPruned,
     ImageSummary,
     InspectImage,
+    InvalidArgument,
     ListImages,
     NameImage,
+    PruneImages,
     SavedImage,
     SaveImages,
     SetImage,
@@ -59,6 +62,7 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
     before = [_created(engine.images.find(ref)) for ref in job.filters.get("before", [])]
     since = [_created(engine.images.find(ref)) for ref in job.filters.get("since", [])]
     until = [filters.parse_time(text) for text in job.filters.get("until", [])]
+    dangling = _boolean(job.filters, "dangling", default=False)
     found = []
     for image in engine.images:
         tags, created = [familiar(tag) for tag in engine.images.tags(image.id)], _created(image)
@@ -66,7 +70,7 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
             continue
         if not filters.match_labels(job.filters.get("label", []), image.config.labels or {}):
             continue
-        if "dangling" in job.filters and _truth(job.filters["dangling"]) == bool(tags):
+        if "dangling" in job.filters and dangling == bool(tags):
             continue
         if patterns := job.filters.get("reference"):
             tags = [tag for tag in tags if any(_matches(tag, pattern) for pattern in patterns)]
@@ -74,10 +78,6 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
                 continue
         found.append(_summary(engine, image, tags))
     return sorted(found, key=lambda summary: summary.created, reverse=True)
-
-
-def _truth(values: list[str]) -> bool:
-    return all(value.lower() in ("1", "true", "t") for value in values)
 
 
 def _matches(tag: str, pattern: str) -> bool:
@@ -186,7 +186,6 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     image = engine.images.find(job.image)
     reference = engine.images.tag_of(job.image)
     tags = engine.images.tags(image.id)
-    gone: list[DeletedImage] = []
     if reference is None and len(tags) > 1 and not job.force:
         raise Conflict(
             f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
@@ -197,16 +196,19 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
         _refuse_in_use(engine, image, job)
     removed = last and not _users(engine, image)
     with engine.store.transaction():
-        for name in [reference] if reference is not None else tags:
-            engine.images.untag(name)
-            gone.append(DeletedImage(untagged=familiar(name)))
-            engine.events.append("image", "untag", image.id, {"name": image.id})
+        gone = [_untag(engine, image, name) for name in ([reference] if reference is not None else tags)]
         if removed:
             gone += _delete(engine, image)
         engine.done(DeleteImage, gone)
     if removed:
         await engine.graph.collect()
     return gone
+
+
+def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
+    engine.images.untag(name)
+    engine.events.append("image", "untag", image.id, {"name": image.id})
+    return DeletedImage(untagged=familiar(name))
 
 
 def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
@@ -241,6 +243,31 @@ def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
             f"conflict: {what} (must be forced) - container {users[0][:SHORT]} is using its referenced image "
             f"{image.id[7:][:SHORT]}"
         )
+
+
+@jobs.handles(PruneImages)
+async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
+    named_too = not _boolean(job.filters, "dangling", default=True)
+    wanted = filters.prune_filter({key: values for key, values in job.filters.items() if key != "dangling"})
+    gone: list[DeletedImage] = []
+    for image in sorted(engine.images, key=_created, reverse=True):
+        tags = engine.images.tags(image.id)
+        kept = not named_too if tags else any(other.parent == image.id for other in engine.images)
+        if kept or _users(engine, image) or not wanted(int(_created(image) * 1e9), image.config.labels or {}):
+            continue
+        gone += [_untag(engine, image, name) for name in tags]
+        gone += _delete(engine, image)
+    reclaimed = await engine.graph.collect() if gone else 0
+    engine.events.append("image", "prune", "", {"reclaimed": str(reclaimed)})
+    return ImagesPruned(images_deleted=gone or None, space_reclaimed=reclaimed)
+
+
+def _boolean(given: dict[str, list[str]], key: str, *, default: bool) -> bool:
+    values = {value.lower() for value in given.get(key, [str(default)])}
+    for truth, spellings in ((True, {"1", "t", "true"}), (False, {"0", "f", "false"})):
+        if values and values <= spellings:
+            return truth
+    raise InvalidArgument(f"invalid filter '{key}={' '.join(given[key])}'")
 
 
 @jobs.handles(SaveImages)

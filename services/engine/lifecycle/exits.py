@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from services.engine.container import Container
 from services.engine.health import end_health
 from services.engine.lifecycle.holding import erase, give_back
-from services.engine.lifecycle.restarts import consider_restart
+from services.engine.lifecycle.restarts import await_restart, consider_restart
 from services.engine.record import Change, Status
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def note_exit(
     record.finished = int(exited_at * 1e9)
     record.exited_generation = record.generation
     record.pid = 0
+    await_restart(engine, container)
     end_health(container)
     lasted = str(max(0, record.finished - record.started) // 1_000_000_000)
     with engine.store.transaction():

@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.lifecycle.connecting import tell_disconnected
 from services.engine.lifecycle.mounting import condemn_volumes, tell_unmounted, unmount_volumes
 from services.engine.lifecycle.volumes import settle_volumes
 from services.engine.record import Change, ContainerRecord
@@ -36,6 +37,7 @@ async def give_back(engine: Engine, container: Container) -> None:
     with engine.store.transaction():
         if not failures:
             record.unsettled = False
+            tell_disconnected(engine, record)
             tell_unmounted(engine, record)
         engine.store.put_container(record)
 

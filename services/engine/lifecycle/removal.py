@@ -12,6 +12,7 @@ from services.engine.lifecycle.holding import erase, remove_directory
 from services.engine.lifecycle.restarts import cancel_restart
 from services.engine.lifecycle.stop import force as force_stop
 from services.engine.lifecycle.volumes import reconcile_volumes
+from services.engine.record import Status
 from shared.protocol import (
     Conflict,
     NotFound,
@@ -29,19 +30,20 @@ __all__ = ["finish_removal", "in_quarantine", "remove", "remove_from_quarantine"
 
 
 async def remove(engine: Engine, container: Container, *, force: bool, volumes: bool = False) -> None:
-    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs and not ``force``)."""
+    """Remove a container; ``volumes``: with its anonymous volumes. Errors: Conflict (it runs, and not ``force``)."""
     await engine.router.uninterrupted(_remove_checked(engine, container, force, volumes))
 
 
 async def _remove_checked(engine: Engine, container: Container, force: bool, volumes: bool) -> None:
     record = container.record
-    if record.running and not force:
-        why = "container is running: stop the container before removing or force remove"
+    if not force and (record.running or record.status is Status.RESTARTING):
+        why = f"container is {record.status}: stop the container before removing or force remove"
         if record.paused:
             why = "container is paused and must be unpaused first"
         raise Conflict(f'cannot remove container "{record.name}": {why}')
-    record.stopped_by_user = record.stopped_by_user or force
-    cancel_restart(engine, container)
+    async with container.lock:
+        record.stopped_by_user = record.stopped_by_user or force
+        cancel_restart(engine, container)
     while record.running:
         await force_stop(engine, container)
     async with container.lock:

@@ -20,26 +20,43 @@ from shared.protocol import DockyardError, NotModified
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["cancel_restart", "consider_restart", "resume_restarts"]
+__all__ = ["await_restart", "cancel_restart", "consider_restart", "resume_restarts"]
 
 log = logging.getLogger("dockyard.engine")
 
 RESTART_DELAY, RESTART_DELAY_LIMIT, RESTART_RESET = 0.1, 60.0, 10.0  # seconds
 
 
-def consider_restart(engine: Engine, container: Container, *, anew: bool = False) -> None:
-    """Have a container that has exited started later, if its policy says so; ``anew``: the stack has been started."""
+def await_restart(engine: Engine, container: Container, *, anew: bool = False) -> bool:
+    """Have the policy say, at an exit, whether the container runs again: if so it is `restarting` from then on.
+
+    ``anew``: the stack has been started. The caller saves it.
+    """
     record = container.record
     if record.status is not Status.EXITED or not _is_wanted(record, anew=anew):
-        return
+        return False
     if not engine.config.restart and record.finished < (engine.booted_at or math.inf):
-        return  # it ended while no engine watched
+        return False  # it ended while no engine watched
     lasted = (record.finished - record.started) / 1e9
     again = min(RESTART_DELAY_LIMIT, record.restart_delay * 2) or RESTART_DELAY
     record.restart_delay = RESTART_DELAY if lasted >= RESTART_RESET else again
     record.change(Change.AWAIT_RESTART)
-    engine.save(container)
-    container.restart = engine.router.spawn(_restart_later(engine, container, record.restart_delay))
+    return True
+
+
+def consider_restart(engine: Engine, container: Container, *, anew: bool = False) -> None:
+    """Start a container again after its delay, or what is left of it, if its policy wants that. May be called again."""
+    record = container.record
+    if await_restart(engine, container, anew=anew):
+        engine.save(container)
+        _plan(engine, container, record.restart_delay)
+    elif record.status is Status.RESTARTING and container.restart is None:
+        left = record.finished / 1e9 + record.restart_delay - time.time()
+        _plan(engine, container, min(max(left, 0.0), record.restart_delay))
+
+
+def _plan(engine: Engine, container: Container, delay: float) -> None:
+    container.restart = engine.router.spawn(_restart_later(engine, container, delay))
 
 
 def _is_wanted(record: ContainerRecord, *, anew: bool) -> bool:
@@ -59,14 +76,15 @@ def _is_wanted(record: ContainerRecord, *, anew: bool) -> bool:
 async def _restart_later(engine: Engine, container: Container, delay: float) -> None:
     await asyncio.sleep(delay)
     record = container.record
-    if record.status is not Status.RESTARTING:
-        return
-    try:
-        await start_now(engine, container)
-    except NotModified:
-        return
-    except DockyardError as error:
-        log.warning("restart failed container=%s error=%s", record.id, error)
+    if record.status is Status.RESTARTING:
+        try:
+            await start_now(engine, container)
+        except NotModified:
+            log.debug("somebody was quicker container=%s", record.id)
+        except DockyardError as error:
+            log.warning("restart failed container=%s error=%s", record.id, error)
+    container.restart = None
+    if record.status is Status.EXITED:
         consider_restart(engine, container)
 
 
@@ -76,17 +94,14 @@ def resume_restarts(engine: Engine) -> None:
     With ``restart = false`` nothing is started.
     """
     for container in engine.containers:
-        if not engine.config.restart:
-            cancel_restart(engine, container)
-        elif container.record.status is Status.RESTARTING:
-            left = container.record.finished / 1e9 + container.record.restart_delay - time.time()
-            left = min(max(left, 0.0), container.record.restart_delay)
-            container.restart = engine.router.spawn(_restart_later(engine, container, left))
-        else:
+        if engine.config.restart:
             consider_restart(engine, container, anew=engine.stack_is_new)
+        else:
+            cancel_restart(engine, container)
 
 
 def cancel_restart(engine: Engine, container: Container) -> None:
+    """Give up a restart that is to come; one under way cannot be (the caller holds the lock)."""
     if container.restart is not None:
         container.restart.cancel()
         container.restart = None

@@ -11,6 +11,7 @@ import msgspec
 from services.engine.container import Container
 from services.engine.health import begin_health
 from services.engine.launch import allocate_interface, join, runtime_start
+from services.engine.lifecycle.connecting import tell_connected
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.mounting import mount_volumes
 from services.engine.links import tell_parents
@@ -90,7 +91,9 @@ def note_start(engine: Engine, container: Container) -> None:
     record.finished = 0
     record.exit_code = 0
     record.health = begin_health(record.config)
-    engine.save(container, "start")
+    with engine.store.transaction():
+        tell_connected(engine, record)
+        engine.save(container, "start")
 
 
 def _count_restart(record: ContainerRecord) -> None:

@@ -51,11 +51,11 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
     """Send a signal; SIGKILL returns once the container has exited. Errors: Conflict, InvalidArgument."""
     number = parse_signal(signal_name)
     record = container.record
-    if record.status is Status.RESTARTING and number == signal.SIGKILL:
-        record.stopped_by_user = True
-        cancel_restart(engine, container)
-        return
     async with container.lock:
+        if record.status is Status.RESTARTING and number == signal.SIGKILL:
+            record.stopped_by_user = True
+            cancel_restart(engine, container)
+            return
         if not record.running and asked_again() and number == signal.SIGKILL and record.stopped_by_user:
             return
         if not record.running:
@@ -83,11 +83,11 @@ async def _stop(engine: Engine, container: Container, timeout: float | None, sig
     number = parse_signal(signal_name or record.config.stop_signal or "SIGTERM")
     if timeout is None:
         timeout = DEFAULT_STOP_TIMEOUT if record.config.stop_timeout is None else float(record.config.stop_timeout)
-    if record.status is Status.RESTARTING:
-        record.stopped_by_user = True
-        cancel_restart(engine, container)
-        return
     async with container.lock:
+        if record.status is Status.RESTARTING:
+            record.stopped_by_user = True
+            cancel_restart(engine, container)
+            return
         if not record.running:
             if asked_again() and record.stopped_by_user:
                 return

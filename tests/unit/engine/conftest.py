@@ -57,6 +57,7 @@ from shared.protocol import (
     RuntimeKill,
     RuntimeList,
     RuntimePause,
+    RuntimeResize,
     RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
@@ -195,6 +196,7 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
 
 answer(RuntimeStats)(lambda world, job: ContainerStats(read="2026-01-01T00:00:00.000000000Z"))
 answer(RuntimeTop)(lambda world, job: Processes(titles=["PID"], processes=[["4242"]]))
+answer(RuntimeResize)(lambda world, job: None)
 answer(RuntimeUpdate)(lambda world, job: None)
 answer(RuntimeSetHost)(lambda world, job: None)
 answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
