@@ -1,6 +1,6 @@
 # make run   set up this machine, start the stack, run a first container
 # make test  set up this machine, check the code, run the whole test suite
-# make outliving  the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
+# make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
 
 SHELL := /bin/bash
 VENV := .venv

@@ -279,6 +279,8 @@ class PruneImages(Job[ImagesPruned], frozen=True, tag="images_prune"):
     """Remove the images that have no name; with the filter ``dangling=false`` all that no container was made of.
 
     What other images were made of stays. Filters: dangling, until, label, label!. Errors: InvalidArgument.
+
+    Not repeatable: what the first asking removed, a second one could not tell of.
     """
 
     filters: Filters = field(default_factory=dict)
