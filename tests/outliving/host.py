@@ -16,7 +16,7 @@ from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import DockyardError, ListServices
 from tests.integration.api import request
-from tests.integration.conftest import Stack, cgroup_directories, command_line, processes, until
+from tests.integration.conftest import Stack, cgroup_directories, command_line, descendants, processes, until
 
 __all__ = ["DRIVERS", "SERVICES", "Host"]
 
@@ -57,7 +57,10 @@ class Host(Stack):
         pids = until(lambda: self.pids(service), SETTLE, f"there is no {service}")
         ends = self._ends.setdefault(service, [])
         ends.append(time.monotonic())
-        _signal(pids[len(ends) % len(pids)], signal.SIGKILL)
+        victim = pids[len(ends) % len(pids)]
+        family = [victim, *descendants(victim)]  # the worker of an API process follows it, in its own time
+        _signal(victim, signal.SIGKILL)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), SETTLE, f"{service} does not end")
 
     def freeze(self, service: str, seconds: float) -> None:
         """SIGSTOP and, after some time, SIGCONT; blocks."""
