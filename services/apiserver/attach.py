@@ -17,7 +17,7 @@ from services.apiserver.stream import Client
 from shared.bus.tickets import receive_descriptor, redeem
 from shared.protocol import InvalidArgument, Ticket
 
-__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "send_all"]
+__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "relay"]
 
 log = logging.getLogger("dockyard.apiserver")
 
@@ -63,13 +63,6 @@ def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None
             if connection.fileno() in ready:
                 return receive_descriptor(connection)
             return None
-
-
-def send_all(ticket: Ticket, client: socket.socket) -> None:
-    """Copy a ticket's bytes to a client."""
-    with redeem(ticket) as source:
-        while chunk := source.recv(PACKET):
-            client.sendall(chunk)
 
 
 def relay(client: Client, monitor: socket.socket, options: Options) -> bool:

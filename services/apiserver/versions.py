@@ -5,20 +5,20 @@ A WSGI layer around the application, so that one route table serves all versions
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable
 from importlib.metadata import version as distribution_version
 from typing import Any
 
+import msgspec
 from flask import request
 
 from services.apiserver.cors import cors_headers
 
-__all__ = ["MAX_VERSION", "MIN_VERSION", "Versions", "api_version"]
+__all__ = ["COMMON_HEADERS", "MAX_VERSION", "MIN_VERSION", "SERVER", "Versions", "api_version", "error_body"]
 
 MIN_VERSION, MAX_VERSION = (1, 24), (1, 51)
-PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/|$)")
+PREFIX = re.compile(r"/v([0-9]{1,9})\.([0-9]{1,9})(?=/|$)")
 KEY = "dockyard.api_version"
 SERVER = f"Docker/{distribution_version('dockyard')} (linux)"
 
@@ -70,9 +70,14 @@ class Versions:
 COMMON_HEADERS = [("Api-Version", text(MAX_VERSION)), ("Docker-Experimental", "false"), ("Ostype", "linux")]
 
 
+def error_body(message: str) -> bytes:
+    """Return what clients read an error from (wire-details §2)."""
+    return msgspec.json.encode({"message": message}) + b"\n"
+
+
 def _refuse(start: StartResponse, why: str, *, as_text: bool = False) -> Iterable[bytes]:
     """Refuse a version; clients older than 1.24 expect plain text."""
-    body = f"{why}\n" if as_text else json.dumps({"message": why}) + "\n"
+    body = f"{why}\n".encode() if as_text else error_body(why)
     kind = "text/plain; charset=utf-8" if as_text else "application/json"
     start("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-    return [body.encode()]
+    return [body]

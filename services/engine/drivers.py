@@ -71,8 +71,8 @@ class Drivers:
                     raise Conflict(f"{other.service} catches all other jobs already")
         try:
             pidfd = os.pidfd_open(registration.pid)
-        except OSError as error:
-            raise InvalidArgument(f"no process {registration.pid}: {error.strerror}") from error
+        except (OSError, OverflowError) as error:
+            raise InvalidArgument(f"no process {registration.pid}: {error}") from error
         driver = Driver(peer, service, registration.pid, names, registration.pool, registration.catchall, pidfd)
         self._drivers[peer] = driver
         asyncio.get_running_loop().add_reader(pidfd, self.lose, driver, "died")

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
-import zmq
 
 from services.engine import boot
 from services.engine.container import Container, Containers
@@ -29,7 +28,7 @@ from services.engine.stackid import StackId
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
 from shared.bus.context import current
-from shared.bus.sockets import engine_endpoint, events_endpoint
+from shared.bus.sockets import engine_endpoint, events_endpoint, zmq_context
 from shared.protocol import Bridge, Job, MeasureLayer, encode_body, job_name
 from shared.runtime.config import Config, label_warnings
 
@@ -153,7 +152,7 @@ async def serve(
         log.error("%s", error)
         sys.exit(1)
     engine = Engine(config, store, identity or StackId.present())
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    context = zmq_context()
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))
     engine.router.spawn(engine.journal.keep())

@@ -8,10 +8,12 @@ import msgspec
 
 from services.engine import links
 from services.engine.container import Container
+from services.engine.logdrivers import log_policy
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     AllocateInterface,
     Conflict,
+    DockyardError,
     HostConfig,
     Interface,
     InvalidArgument,
@@ -66,16 +68,20 @@ async def allocate_interface(engine: Engine, record: ContainerRecord) -> Interfa
     if mode not in ("bridge", "none"):
         raise NotFound(f"network {mode} not found")
     asked = record.endpoint.mac_address if record.endpoint else ""
-    return await engine.call(
-        AllocateInterface(
-            container=record.id,
-            generation=record.generation,
-            mode="none" if record.config.network_disabled else mode,
-            hostname=record.config.hostname,
-            mac_address=asked or record.config.mac_address,
-            ports=_bindings(record),
-        )
+    job = AllocateInterface(
+        container=record.id,
+        generation=record.generation,
+        mode="none" if record.config.network_disabled else mode,
+        hostname=record.config.hostname,
+        mac_address=asked or record.config.mac_address,
+        ports=_bindings(record),
     )
+    try:
+        return await engine.call(job)
+    except Conflict as error:  # in Docker's words, which tools look for; and 500, as there
+        place = f"{record.name} ({engine.networks.endpoint_id(record.id, record.generation)})"
+        why = f"driver failed programming external connectivity on endpoint {place}: {error.message}"
+        raise DockyardError(why) from error
 
 
 def _bindings(record: ContainerRecord) -> dict[str, list[PortBinding]]:
@@ -102,6 +108,7 @@ def runtime_start(
         config=msgspec.structs.replace(record.config, env=_environment(engine, record)),
         host_config=msgspec.structs.replace(host_config, extra_hosts=_hosts(engine, record)),
         interface=interface,
+        log=log_policy(record),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.patterns import is_word
 from services.engine.record import ContainerRecord
 from shared.protocol import (
     Conflict,
@@ -42,7 +43,7 @@ def resolve_links(engine: Engine, links: list[str]) -> list[str]:
 def _resolve(engine: Engine, link: str) -> str:
     name, _, alias = link.partition(":")
     alias = (alias or name).rpartition("/")[2]  # of /child:/parent/alias, as inspect shows it, too
-    if not name or not alias or ":" in alias:
+    if not name or not is_word(alias) or not alias or ":" in alias:
         raise InvalidArgument(f"bad format for links: {link}")
     ref = name
     try:

@@ -25,6 +25,7 @@ from services.engine.volumes import Volumes
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     Bridge,
+    ContainerLogs,
     ImageHistory,
     InspectContainer,
     InspectExec,
@@ -48,8 +49,8 @@ from shared.runtime.config import Config
 __all__ = ["Replica", "reading_jobs"]
 
 JOBS: tuple[type[Job[Any]], ...] = (
-    ListContainers, InspectContainer, InspectExec, ListImages, InspectImage, ImageHistory, ListNetworks, InspectNetwork,
-    ListVolumes, InspectVolume, ListJobs, SystemInfo, SystemVersion, Ping,
+    ListContainers, InspectContainer, ContainerLogs, InspectExec, ListImages, InspectImage, ImageHistory, ListNetworks,
+    InspectNetwork, ListVolumes, InspectVolume, ListJobs, SystemInfo, SystemVersion, Ping,
 )  # fmt: skip
 WARNING = "WARNING: the engine does not answer; this is what its records say"
 

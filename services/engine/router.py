@@ -99,6 +99,9 @@ class Router:
         except DockyardError as error:
             log.warning("frame refused kind=%s error=%s", frame.kind, error)
             self._peers.send(peer, Frame.failure(frame.header, error))
+        except Exception:  # a bug; one frame must not keep those behind it from being read
+            log.exception("frame failed kind=%s", frame.kind)
+            self._peers.send(peer, Frame.failure(frame.header, DockyardError("internal error, see the log")))
 
     def _on_other(self, peer: bytes, frame: Frame) -> None:
         raise InvalidArgument(f"the engine takes no {frame.kind} frames")
@@ -161,8 +164,15 @@ class Router:
 
     def _on_result(self, peer: bytes, frame: Frame) -> None:
         flight = self.flights.get(frame.header.id)
-        if flight is not None and flight.driver is self.drivers.by_peer(peer):
-            self._dispatcher.finish(flight, frame)
+        if flight is None or flight.driver is not self.drivers.by_peer(peer):
+            return
+        try:
+            if frame.header.status:
+                frame.error()
+        except DockyardError as error:
+            why = f"{flight.header.name}: the answer of {flight.service} cannot be read: {error.message}"
+            frame = Frame.failure(flight.header, DockyardError(why))
+        self._dispatcher.finish(flight, frame)
 
     def _on_cancel(self, peer: bytes, frame: Frame) -> None:
         flight = self.flights.get(frame.header.id)

@@ -11,6 +11,7 @@ import msgspec
 from services.engine import links
 from services.engine.container import Container
 from services.engine.health import health_text
+from services.engine.logdrivers import log_path
 from services.engine.mounts import shown
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
@@ -166,7 +167,7 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         resolv_conf_path=str(directory / "resolv.conf"),
         hostname_path=str(directory / "hostname"),
         hosts_path=str(directory / "hosts"),
-        log_path=str(directory / "container.log"),
+        log_path=_log_path(engine, record),
         name=f"/{record.name}",
         restart_count=record.restart_count,
         driver=engine.graph.status.get("Driver", ""),
@@ -181,6 +182,12 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         config=_shown_config(record),
         network_settings=network_settings(engine, record),
     )
+
+
+def _log_path(engine: Engine, record: ContainerRecord) -> str:
+    """Return the path, of the driver whose files others may read, from the first start on."""
+    named = record.host_config.log_config.type == "json-file" and record.generation
+    return str(log_path(engine.config, record)) if named else ""
 
 
 def _shown_host_config(engine: Engine, record: ContainerRecord) -> HostConfig:

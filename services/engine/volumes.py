@@ -34,6 +34,8 @@ __all__ = ["VolumeRecord", "VolumeStatus", "Volumes", "check_name"]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
+NAME_MAX = 255  # characters: it is the name of a directory
+
 
 class VolumeStatus(enum.StrEnum):
     CREATING = "creating"
@@ -65,6 +67,8 @@ def check_name(name: str) -> None:
         raise InvalidArgument(
             f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
         )
+    if len(name) > NAME_MAX:
+        raise InvalidArgument(f"create {name}: volume name is too long, names should be at most {NAME_MAX} characters")
     if not NAME.fullmatch(name):
         raise InvalidArgument(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '

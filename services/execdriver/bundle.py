@@ -2,11 +2,12 @@
 
 | file          | written by | holds                                                       |
 |---------------|------------|-------------------------------------------------------------|
-| start.json    | us         | generation, cgroup and shm, before anything is made         |
+| start.json    | us         | generation, cgroup, shm and log, before anything is made    |
 | config.json   | us         | the OCI configuration                                       |
 | pidfile       | conmon     | pid of the container's init                                 |
 | monitor.pid   | conmon     | pid of conmon                                               |
 | attach, winsz | conmon     | its attach socket; a fifo for the terminal's size           |
+| ctl           | conmon     | a fifo for messages, as to reopen the log                   |
 | shm           | us         | a tmpfs, if others may join its IPC namespace               |
 | signals       | us         | which were sent, for which job (`services.execdriver.signals`) |
 | lost          | us         | nothing; the monitor died, and with it the exit status      |
@@ -27,6 +28,8 @@ from pathlib import Path
 
 import msgspec
 
+from shared.protocol import LogPolicy
+
 __all__ = ["LOST_EXIT_CODE", "Bundle", "ExecBundle", "Process", "Start"]
 
 LOST_EXIT_CODE = 137  # of what ended with nobody there to see how, as containerd has it
@@ -40,6 +43,8 @@ class Start(msgspec.Struct, frozen=True):
     cgroup: str
     shm: str = ""
     container: str = ""  # of an exec
+    directory: str = ""  # of the container, where its log is
+    log: LogPolicy = LogPolicy(driver="none")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import zmq
 
 from shared.bus.bus import PATIENCE, EngineSilent, OnStatus
 from shared.bus.context import current
-from shared.bus.sockets import dealer
+from shared.bus.sockets import dealer, zmq_context
 from shared.protocol import (
     Caller,
     Cancelled,
@@ -46,7 +46,7 @@ class Client:
     def __init__(self, endpoint: str, service: str) -> None:
         self.endpoint = endpoint
         self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._context = zmq_context()
         self._sockets: dict[int, zmq.Socket[bytes]] = {}  # by thread
         self._lock = threading.Lock()
 

@@ -20,7 +20,7 @@ import zmq
 
 from shared.bus.context import Context, check_cancelled, current
 from shared.bus.handlers import Handlers
-from shared.bus.sockets import prepare
+from shared.bus.sockets import prepare, zmq_context
 from shared.protocol import (
     DockyardError,
     Frame,
@@ -57,8 +57,7 @@ class Worker:
 
     def serve(self, stop: threading.Event, *, shutdown_timeout: float = 5.0) -> None:
         """Run until ``stop`` is set and `notice` was called; then wait for the jobs under way."""
-        context: zmq.Context[Any] = zmq.Context.instance()
-        socket = context.socket(zmq.DEALER)
+        socket = zmq_context().socket(zmq.DEALER)
         prepare(socket)
         monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         socket.connect(self.endpoint)

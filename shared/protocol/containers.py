@@ -156,6 +156,23 @@ class WaitContainer(Job[ContainerExit], frozen=True, tag="wait"):
     generation: int | None = None
 
 
+class LogStream(Data, frozen=True):
+    """Where a container's output is to be read, by whoever asked and with nobody in between (docs/decisions/0006).
+
+    ``driver`` json-file or local: ``path`` is the file that is written to now, in the Kubernetes CRI log format, with
+    the earlier ones beside it; journald: the journal's entries of that container. ``attributes``: what ``details``
+    shows. One that is ``running`` can be followed, until the exit of its ``generation``.
+    """
+
+    container: str
+    tty: bool
+    driver: str
+    path: str
+    generation: int
+    running: bool
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
 class Attachment(Data, frozen=True):
     """``ticket`` delivers, once the container's process exists, a descriptor of its monitor's attach socket
     (see `shared.protocol.runtime.RuntimeAttach`). ``logs``: earlier output, to be sent first."""
@@ -164,7 +181,7 @@ class Attachment(Data, frozen=True):
     tty: bool
     open_stdin: bool
     ticket: Ticket | None = None
-    logs: Ticket | None = None
+    logs: LogStream | None = None
 
 
 class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
@@ -179,15 +196,8 @@ class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
     stderr: bool = True
 
 
-class LogStream(Data, frozen=True):
-    """``ticket`` delivers frames as Docker multiplexes them (8-byte header), or raw bytes if ``tty``."""
-
-    tty: bool
-    ticket: Ticket
-
-
 class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
-    """Read a container's output. ``since``/``until``: seconds since the epoch, 0 for none; ``tail`` -1 for all.
+    """Read a container's output. ``since``/``until``: nanoseconds since the epoch, 0 for none; ``tail`` -1 for all.
 
     Errors: InvalidArgument (neither stream), NotImplementedByUs (log driver cannot be read).
     """
@@ -201,8 +211,8 @@ class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
     timestamps: bool = False
     details: bool = False
     tail: int = -1
-    since: float = 0.0
-    until: float = 0.0
+    since: int = 0
+    until: int = 0
 
 
 class ContainerState(Record):

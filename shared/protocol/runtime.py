@@ -19,16 +19,27 @@ from shared.protocol.streams import Ticket
 
 __all__ = [
     "ContainerExited",
+    "LogPolicy",
     "Running",
     "RuntimeAttach",
     "RuntimeDelete",
     "RuntimeKill",
     "RuntimeList",
-    "RuntimeLogs",
     "RuntimeResize",
     "RuntimeStart",
     "RuntimeStarted",
 ]
+
+
+class LogPolicy(Data, frozen=True):
+    """How output is kept. json-file, local: files of ``max_size`` bytes, ``max_file`` of them, in the container's
+    directory as `LogStream` tells; journald: entries with CONTAINER_TAG ``tag``; none: not at all."""
+
+    driver: str = "json-file"
+    max_size: int = 20_000_000
+    max_file: int = 5
+    compress: bool = False
+    tag: str = ""
 
 
 class RuntimeStarted(Data, frozen=True):
@@ -57,6 +68,7 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     host_config: HostConfig
     interface: Interface
     mounts: list[MountPoint] = field(default_factory=list)
+    log: LogPolicy = LogPolicy()
 
 
 class RuntimeKill(Job[None], frozen=True, tag="runtime_kill"):
@@ -98,22 +110,6 @@ class RuntimeAttach(Job[Ticket], frozen=True, tag="runtime_attach"):
 
     REPEATABLE: ClassVar[bool] = True
     container: str
-
-
-class RuntimeLogs(Job[Ticket], frozen=True, tag="runtime_logs"):
-    """Stream the log file at ``path``; fields as in `ContainerLogs`. With ``follow`` until the container exits."""
-
-    REPEATABLE: ClassVar[bool] = True
-    container: str
-    path: str
-    tty: bool
-    stdout: bool
-    stderr: bool
-    follow: bool
-    timestamps: bool
-    tail: int
-    since: float
-    until: float
 
 
 class Running(Data, frozen=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -45,7 +44,6 @@ from shared.protocol import (
     RuntimeExecList,
     RuntimeKill,
     RuntimeList,
-    RuntimeLogs,
     RuntimeResize,
     RuntimeStart,
     RuntimeStarted,
@@ -371,56 +369,6 @@ def test_an_asker_that_leaves_is_forgotten(bench: Bench) -> None:
     until(lambda: bench.waiting("a" * 64))
     connection.close()
     until(lambda: not bench.waiting("a" * 64))
-
-
-def read_logs(bench: Bench, job: RuntimeStart, **settings: Any) -> bytes:
-    wanted: dict[str, Any] = {
-        "tty": False, "stdout": True, "stderr": True, "follow": False, "timestamps": False, "tail": -1,
-        "since": 0.0, "until": 0.0, **settings,
-    }  # fmt: skip
-    path = f"{job.directory}/container.log"
-    with redeem(bench.do(RuntimeLogs(container=job.container, path=path, **wanted))) as connection:
-        data = b""
-        while chunk := connection.recv(65536):
-            data += chunk
-    return data
-
-
-def frames(data: bytes) -> list[tuple[int, bytes]]:
-    found = []
-    while data:
-        stream, size = struct.unpack(">BxxxL", data[:8])
-        found.append((stream, data[8 : 8 + size]))
-        data = data[8 + size :]
-    return found
-
-
-def test_logs_are_kept_framed_and_followed(bench: Bench) -> None:
-    script = "for i in 1 2 3; do echo line $i; done; echo problem >&2; read x; echo last"
-    job = bench.job("sh", "-c", script, open_stdin=True)
-    stream = bench.attach(job.container)
-    bench.do(job)
-    connection = next(stream)
-    lines = [(1, b"line 1\n"), (1, b"line 2\n"), (1, b"line 3\n"), (2, b"problem\n")]
-    until(lambda: frames(read_logs(bench, job)) == lines)
-    assert frames(read_logs(bench, job, stderr=False, tail=2)) == [(1, b"line 2\n"), (1, b"line 3\n")]
-    assert read_logs(bench, job, tty=True, stdout=False) == b"problem\n"
-    assert not read_logs(bench, job, tail=0)
-    assert read_logs(bench, job, timestamps=True, tty=True, tail=1).count(b"Z ") == 1
-    followed: list[bytes] = []
-    follower = threading.Thread(target=lambda: followed.append(read_logs(bench, job, follow=True)))
-    follower.start()
-    connection.send(b"\n")
-    follower.join(10)
-    connection.close()
-    assert frames(followed[0]) == [*lines, (1, b"last\n")]
-
-
-def test_long_lines_come_whole(bench: Bench) -> None:
-    job = bench.job("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo")
-    bench.do(job)
-    bench.exit_of(job.container)
-    assert b"".join(data for _, data in frames(read_logs(bench, job))) == b"x" * 100000 + b"\n"
 
 
 def test_a_new_driver_adopts_what_runs_and_reports_what_has_ended(bench: Bench) -> None:

@@ -158,7 +158,7 @@ TABLE: dict[str, Inside | Limit | Refused | Elsewhere] = {
     # -- life
     "AutoRemove": Elsewhere(f"{ENGINE}::test_wait_knows_its_three_conditions"),
     "RestartPolicy": Elsewhere(f"{ENGINE}::test_restart_policies"),
-    "LogConfig": Refused({"Type": "nonesuch"}, 501, "log driver 'nonesuch'"),
+    "LogConfig": Refused({"Type": "nonesuch"}, 400, "logger: no log driver named 'nonesuch' is registered"),
     "ContainerIDFile": Inside("/tmp/cid", "test -e /tmp/cid || echo 'the client writes it'", "^the client writes it$"),
 }  # fmt: skip
 FIELDS = {field.encode_name: field for field in msgspec.structs.fields(HostConfig)}

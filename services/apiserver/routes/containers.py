@@ -6,18 +6,17 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from services.apiserver import attach as attaching
 from services.apiserver import params
-from services.apiserver.hangups import while_connected
+from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import bus, call, read, show
 from services.apiserver.spelling import member
 from services.apiserver.stream import Client, content_type, flushed, taken_over
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
 from shared.bus.client import RETRY_TIME
-from shared.bus.tickets import redeem
 from shared.protocol import (
     AttachContainer,
     Attachment,
@@ -27,7 +26,6 @@ from shared.protocol import (
     CreateContainer,
     HostConfig,
     InspectContainer,
-    InvalidArgument,
     KillContainer,
     ListContainers,
     LogStream,
@@ -42,13 +40,15 @@ from shared.protocol import (
     Unavailable,
     WaitContainer,
 )
+from shared.runtime.logs.selection import Selection, selection_of
+from shared.runtime.logs.stream import stream_log
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
 
 RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
+NO_BODY = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
-CHUNK = 1 << 16
 
 
 @routes.get("/json")
@@ -92,10 +92,7 @@ def inspect(ref: str) -> Response:
 
 @routes.post("/<ref>/start")
 def start(ref: str) -> tuple[str, int]:
-    if len(request.get_data()) > EMPTY_BODY:
-        raise InvalidArgument(
-            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
-        )
+    params.body(EMPTY_BODY, too_long=NO_BODY)
     call(StartContainer(container=ref))
     return "", 204
 
@@ -170,31 +167,17 @@ def logs(ref: str) -> Response:
         follow=params.boolean("follow"),
         timestamps=params.boolean("timestamps"),
         details=params.boolean("details"),
-        tail=_tail(),
-        since=params.seconds("since"),
-        until=params.seconds("until"),
+        tail=params.tail(),
+        since=params.nanoseconds("since"),
+        until=params.nanoseconds("until"),
     )
     stream = read(job)
-    return flushed(_log_bytes(stream), content_type(tty=stream.tty))
+    return flushed(_log_bytes(job, stream), content_type(tty=stream.tty))
 
 
-def _tail() -> int:
-    """All lines, if it is not a number."""
-    tail = params.text("tail")
-    return int(tail) if tail.isdecimal() else -1
-
-
-def _log_bytes(stream: LogStream) -> Iterator[bytes]:
-    with while_connected() as gone, redeem(stream.ticket) as source:
-        source.settimeout(0.5)
-        while not gone.is_set():
-            try:
-                chunk = source.recv(CHUNK)
-            except TimeoutError:
-                continue
-            if not chunk:
-                return
-            yield chunk
+def _log_bytes(job: ContainerLogs, stream: LogStream) -> Iterator[bytes]:
+    with client_gone() as gone:
+        yield from stream_log(bus(), stream, selection_of(job, stream), follow=job.follow, gone=gone)
 
 
 @routes.post("/<ref>/attach")
@@ -222,7 +205,9 @@ def attach(ref: str) -> Response:
 
 def _serve_attachment(client: Client, job: AttachContainer, attachment: Attachment, options: attaching.Options) -> None:
     if attachment.logs is not None:
-        attaching.send_all(attachment.logs, client.socket)
+        selection = Selection(tty=attachment.tty, stdout=job.stdout, stderr=job.stderr)
+        for piece in stream_log(bus(), attachment.logs, selection):
+            client.socket.sendall(piece)
     if attachment.ticket is None:
         return
     deadline = time.monotonic() + RETRY_TIME

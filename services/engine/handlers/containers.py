@@ -12,6 +12,7 @@ from services.engine.create import NAME, create
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
+from services.engine.logdrivers import log_stream
 from services.engine.record import Status
 from shared.bus.context import asked_again, emit, waiting_for
 from shared.bus.handlers import Handlers
@@ -37,7 +38,6 @@ from shared.protocol import (
     ResizeContainer,
     RestartContainer,
     RuntimeAttach,
-    RuntimeLogs,
     RuntimeResize,
     StartContainer,
     StopContainer,
@@ -128,7 +128,7 @@ async def resize(engine: Engine, job: ResizeContainer) -> None:
 async def wait(engine: Engine, job: WaitContainer) -> ContainerExit:
     """Wait; STATUS ``ready`` names the generation waited for, with which a lost wait is taken up again."""
     if job.condition not in WAIT_CONDITIONS:
-        raise InvalidArgument(f"invalid condition: {job.condition!r}")
+        raise InvalidArgument(f'invalid condition: "{job.condition}"')
     if job.generation is not None and engine.containers.by_id(job.container) is None:
         return _exit_of_removed(engine, job.container)
     container = engine.containers.find(job.container)
@@ -162,12 +162,9 @@ async def attach(engine: Engine, job: AttachContainer) -> Attachment:
     if record.paused:
         raise Conflict(f"container {job.container} is paused, unpause the container before attach")
     stream: Ticket | None = None
-    earlier: Ticket | None = None
     if job.stream:
         stream = await engine.call(RuntimeAttach(container=record.id))
-    if job.logs and record.generation:
-        request = ContainerLogs(container=record.id, stdout=job.stdout, stderr=job.stderr)
-        earlier = await _log_ticket(engine, record.id, request, record.config.tty)
+    earlier = log_stream(engine.config, record) if job.logs else None
     engine.tell(container, "attach")
     return Attachment(
         container=record.id, tty=record.config.tty, open_stdin=record.config.open_stdin, ticket=stream, logs=earlier
@@ -175,29 +172,12 @@ async def attach(engine: Engine, job: AttachContainer) -> Attachment:
 
 
 @jobs.handles(ContainerLogs)
-async def logs(engine: Engine, job: ContainerLogs) -> LogStream:
+def logs(engine: Engine, job: ContainerLogs) -> LogStream:
+    """Say where to read: what of it is for the reader to select."""
     record = engine.containers.find(job.container).record
     if not (job.stdout or job.stderr):
-        raise InvalidArgument("You must choose at least one stream")
-    ticket = await _log_ticket(engine, record.id, job, record.config.tty)
-    return LogStream(tty=record.config.tty, ticket=ticket)
-
-
-async def _log_ticket(engine: Engine, container_id: str, job: ContainerLogs, tty: bool) -> Ticket:
-    return await engine.call(
-        RuntimeLogs(
-            container=container_id,
-            path=str(engine.config.root / "containers" / container_id / "container.log"),
-            tty=tty,
-            stdout=job.stdout,
-            stderr=job.stderr,
-            follow=job.follow,
-            timestamps=job.timestamps,
-            tail=job.tail,
-            since=job.since,
-            until=job.until,
-        )
-    )
+        raise InvalidArgument("must specify at least one of 'stdout' or 'stderr'")
+    return log_stream(engine.config, record)
 
 
 @jobs.handles(InspectContainer)

@@ -231,18 +231,15 @@ def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
     if not users:
         return
     container = engine.containers.by_id(users[0])
-    name = f"unable to remove repository reference {job.image!r}" if engine.images.tag_of(job.image) else ""
-    what = name.replace("'", '"') or f"unable to delete {image.id[7:][:SHORT]}"
-    if container is not None and container.record.running:
-        raise Conflict(
-            f"conflict: {what} (cannot be forced) - container {users[0][:SHORT]} is using its referenced image "
-            f"{image.id[7:][:SHORT]}"
-        )
-    if not job.force:
-        raise Conflict(
-            f"conflict: {what} (must be forced) - container {users[0][:SHORT]} is using its referenced image "
-            f"{image.id[7:][:SHORT]}"
-        )
+    running = container is not None and container.record.running
+    if not running and job.force:
+        return
+    tag = engine.images.tag_of(job.image)
+    what, how = familiar(tag) if tag else image.id[7:][:SHORT], "cannot" if running else "must"
+    raise Conflict(
+        f"conflict: unable to delete {what} ({how} be forced) - container {users[0][:SHORT]} is using its referenced "
+        f"image {image.id[7:][:SHORT]}"
+    )
 
 
 @jobs.handles(PruneImages)

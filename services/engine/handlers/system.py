@@ -33,6 +33,7 @@ from shared.protocol import (
     SystemInfo,
     SystemVersion,
 )
+from shared.runtime.logs.options import drivers_here
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -156,7 +157,7 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "DockerRootDir": str(engine.config.root),
         "Plugins": {
             "Volume": [DEFAULT_VOLUME_DRIVER], "Network": ["bridge", "host", "null"], "Authorization": None,
-            "Log": ["json-file"],
+            "Log": drivers_here(),
         },
         "MemoryLimit": system.memory, "SwapLimit": system.swap, "CpuCfsPeriod": system.cpu_quota,
         "CpuCfsQuota": system.cpu_quota, "CPUShares": system.cpu_shares, "CPUSet": system.cpuset,
@@ -166,7 +167,7 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "NFd": sum(1 for _ in Path("/proc/self/fd").iterdir()),
         "NGoroutines": len(engine.router.flights),
         "SystemTime": rfc3339(time.time_ns()),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": engine.config.log_driver,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": facts.cgroup_version,
         "NEventsListener": engine.events.readers,

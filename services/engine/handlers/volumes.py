@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from services.engine import filters
 from services.engine.lifecycle.volumes import create_volume, remove_volume
+from services.engine.patterns import matches
 from services.engine.volumes import VolumeRecord, VolumeStatus
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -66,7 +66,7 @@ async def list_volumes(engine: Engine, job: ListVolumes) -> VolumeList:
         if record.status is not VolumeStatus.CREATING
         and (dangling is None or dangling is not bool(references[record.name]))
         and record.driver in given.get("driver", [record.driver])
-        and any(_matches(record.name, pattern) for pattern in given.get("name", [record.name]))
+        and any(matches(pattern, record.name) for pattern in given.get("name", [record.name]))
         and filters.match_labels(given.get("label", []), record.labels or {})
     ]
     volumes = [shown(record) for record in sorted(found, key=lambda record: record.name)]
@@ -84,13 +84,6 @@ def _boolean(given: dict[str, list[str]], key: str) -> bool | None:
     if len(values) > 1 or values[0].lower() not in TRUE + FALSE:
         raise InvalidArgument(f"invalid filter '{key}=[{' '.join(values)}]'")
     return values[0].lower() in TRUE
-
-
-def _matches(name: str, pattern: str) -> bool:
-    try:
-        return name == pattern or bool(re.search(pattern, name))
-    except re.error:
-        return False
 
 
 async def _size(engine: Engine, volume: Volume) -> int:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from services.engine.create import merge_environment
+from services.engine.create import check_no_nul, merge_environment
 from services.engine.execs import LOST_EXIT_CODE, Exec, ExecRecord
 from services.engine.record import Status
 from shared.bus.context import asked_again, job_id
@@ -40,6 +40,8 @@ def create_exec(engine: Engine, job: CreateExec) -> ExecCreated:
     args = [job.config.cmd] if isinstance(job.config.cmd, str) else list(job.config.cmd or [])
     if not args:
         raise InvalidArgument("No exec command specified")
+    config = job.config
+    check_no_nul(Cmd=args, Env=config.env, User=[config.user], WorkingDir=[config.working_dir])
     check_running(container)
     record = ExecRecord(
         id=secrets.token_hex(32), container=container.id, created=time.time_ns(), args=args, config=job.config

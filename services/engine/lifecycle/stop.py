@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -31,16 +32,17 @@ __all__ = ["force", "kill", "parse_signal", "restart", "stop"]
 log = logging.getLogger("dockyard.engine")
 
 DEFAULT_STOP_TIMEOUT = 10.0  # seconds
+SIGNAL = re.compile(r"(RTMIN\+)?([0-9]{1,2})")
 KILL_GRACE = 10.0  # seconds that SIGKILL may take
 
 
 def parse_signal(text: str) -> int:
     """Return the number of a signal given as ``SIGTERM``, ``term`` or ``15``. Errors: InvalidArgument."""
     name = text.strip().upper().removeprefix("SIG")
-    if name.isdigit() and 0 < int(name) <= signal.NSIG:
-        return int(name)
-    if name.startswith("RTMIN+") and name[6:].isdigit() and int(name[6:]) <= signal.SIGRTMAX - signal.SIGRTMIN:
-        return signal.SIGRTMIN + int(name[6:])
+    found = SIGNAL.fullmatch(name)
+    number = int(found[2]) + (signal.SIGRTMIN if found[1] else 0) if found else 0
+    if 0 < number <= signal.SIGRTMAX:
+        return number
     try:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:
