@@ -43,6 +43,7 @@ class Drivers:
         self._on_lost = on_lost
         self._drivers: dict[bytes, Driver] = {}
         self._changed = asyncio.Event()
+        self.on_back: Callable[[Driver], None] = lambda driver: None  # one that was silent answers again
 
     def __iter__(self) -> Iterator[Driver]:
         return iter(list(self._drivers.values()))
@@ -100,6 +101,7 @@ class Drivers:
             log.info("service answers again name=%s pid=%d", driver.service, driver.pid)
             driver.silent = False
             self.changed()
+            self.on_back(driver)
 
     def check_silence(self, limit: float) -> None:
         """Give up on drivers that have not been heard for ``limit`` seconds; they may come back."""

@@ -114,6 +114,13 @@ def _with_wait(flight: Flight, child: Flight | None) -> PastJob:
     return msgspec.structs.replace(entry(flight), waiting=what, waiting_since=since, deadline=flight.context.remaining)
 
 
+def _note(flight: Flight) -> str:
+    """Say of a job that was lost with a process, and asked again, that this is why it shows up once."""
+    if not flight.header.again:
+        return ""
+    return "asked again" if flight.status is None else "asked again, done"
+
+
 def entry(flight: Flight) -> PastJob:
     header = flight.header
     caller = f"{header.caller.service}[{header.caller.pid}]" if header.caller else ""
@@ -126,7 +133,7 @@ def entry(flight: Flight) -> PastJob:
         started=flight.started,
         ended=flight.ended,
         status=flight.status,
-        message=flight.message,
+        message=flight.message or _note(flight),
         args=flight.args,
         uid=header.caller.uid if header.caller else 0,
     )

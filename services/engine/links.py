@@ -19,6 +19,7 @@ from shared.protocol import (
     InvalidArgument,
     NotFound,
     NotImplementedByUs,
+    RemoveContainer,
     RuntimeSetHost,
     joined_container,
 )
@@ -169,4 +170,6 @@ def unlink(engine: Engine, ref: str) -> None:
     if kept == links:
         raise NotFound(f"No such link: /{ref.strip('/')}")
     parent.record.host_config.links = kept
-    engine.save(parent)
+    with engine.store.transaction():
+        engine.save(parent)
+        engine.done(RemoveContainer, None)

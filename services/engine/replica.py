@@ -18,6 +18,7 @@ from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.prepared import Prepared
+from services.engine.quarantine import Quarantine
 from services.engine.router import Router
 from services.engine.store import Store
 from services.engine.volumes import Volumes
@@ -76,7 +77,8 @@ class Replica:
         self.journal = Journal(self.store, self.config.job_retention)
         self.containers = Containers(self.store.containers())
         self.execs = Execs(self.store)
-        self.volumes = Volumes(self.store, self.containers)
+        self.quarantine = Quarantine(self.store)
+        self.volumes = Volumes(self.store, self.containers, self.quarantine)
         self.images = Images(self.store)
         self.networks = Networks(self.store)
         self.graph = _Graph(self.store.recall("graph_status", dict[str, str]) or {})

@@ -49,15 +49,26 @@ SILENCE_LIMIT = 5.0  # seconds without a heartbeat after which a driver's jobs f
 
 
 class Router:
-    def __init__(self, service: Any, handlers: Handlers[Any], on_finish: Callable[[Flight], None]) -> None:
+    def __init__(
+        self,
+        service: Any,
+        handlers: Handlers[Any],
+        on_finish: Callable[[Flight], None],
+        outcome: Callable[[str], bytes | None] = lambda job_id: None,
+    ) -> None:
         self.handlers = handlers
         self.on_ready: Callable[[Driver], None] = lambda driver: None
         self._tasks = Tasks()
         self._peers = Peers(self._receive)
-        self._dispatcher = Dispatcher(service, handlers, self._tasks, self._send, on_finish)
+        self._dispatcher = Dispatcher(service, handlers, self._tasks, self._send, on_finish, outcome)
+        self._dispatcher.drivers.on_back = self._on_back
         self.drivers, self.flights = self._dispatcher.drivers, self._dispatcher.flights
         self.call, self.busy = self._dispatcher.call, self._dispatcher.busy
         self.spawn, self.uninterrupted = self._tasks.spawn, self._tasks.uninterrupted
+
+    def _on_back(self, driver: Driver) -> None:
+        """A driver that was silent may have missed as much as a new one."""
+        self.on_ready(driver)
 
     def bind(self, context: zmq.Context[Any], endpoint: str) -> None:
         self._peers.bind(context, endpoint)

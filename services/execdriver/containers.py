@@ -25,7 +25,9 @@ from services.execdriver.health import Checks
 from services.execdriver.joining import joined
 from services.execdriver.reports import Reports
 from services.execdriver.rotation import Rotation
+from services.execdriver.signals import once
 from services.execdriver.spec import build_spec
+from shared.bus.context import asked_again
 from shared.protocol import (
     Conflict,
     ContainerExited,
@@ -50,6 +52,7 @@ class Containers:
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
+        self._signalling = threading.Lock()
         self._rotation = Rotation()
         self._exits = Exits(self._on_exit)
         for name in ("containers", "exits"):
@@ -63,6 +66,8 @@ class Containers:
         expect_moves()
         bundle = self._bundle(job.container)
         with self._locks[job.container]:
+            if asked_again() and self._has_run(bundle, job.generation):
+                return RuntimeStarted(pid=bundle.init_pid(), monitor_pid=bundle.monitor_pid())
             self._make_way(bundle, job.generation)
             start = Start(
                 job.generation,
@@ -88,6 +93,11 @@ class Containers:
             self.checks.begin(bundle, job, self._inits[job.container])
             self._exits.watch(bundle)
         return RuntimeStarted(pid=pid, monitor_pid=bundle.monitor_pid())
+
+    def _has_run(self, bundle: Bundle, generation: int) -> bool:
+        """Say whether this start has worked already, for somebody who did not hear of it; it may have ended since."""
+        start = bundle.start()
+        return start is not None and start.generation == generation and bool(bundle.init_pid())
 
     def _make_way(self, bundle: Bundle, generation: int) -> None:
         before = bundle.start()
@@ -122,10 +132,19 @@ class Containers:
             raise DockyardError(f"the process of {bundle.container} ended before it was started")
         self._inits[bundle.container] = process
 
-    def kill(self, container: str, number: int) -> None:
+    def kill(self, container: str, number: int, job: str = "") -> None:
+        """Send a signal, for ``job`` once. Errors as `RuntimeKill`."""
         process = self._inits.get(container)
         if process is None:
             raise NotFound(f"No such container: {container}")
+        if not job:
+            self._send(process, container, number)
+            return
+        with self._signalling, once(self._bundle(container), job, number) as is_due:
+            if is_due:
+                self._send(process, container, number)
+
+    def _send(self, process: Process, container: str, number: int) -> None:
         try:
             signal.pidfd_send_signal(process.pidfd, number)
         except ProcessLookupError:
@@ -215,6 +234,7 @@ class Containers:
             exit_code=code,
             exited_at=when,
             oom_killed=Cgroup(start.cgroup).oom_killed(),
+            error=bundle.exit_error(),
         )
         self._reports.submit(report)
 
@@ -253,6 +273,7 @@ class Containers:
             exit_code=code,
             exited_at=when,
             oom_killed=exited is not None and Cgroup(start.cgroup).oom_killed(),
+            error=bundle.exit_error() if exited is not None else "",
             paused=exited is None and Cgroup(start.cgroup).frozen(),
             health=self.checks.health(bundle.container),
         )

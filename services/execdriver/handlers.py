@@ -59,7 +59,7 @@ def start(driver: ExecDriver, job: RuntimeStart) -> RuntimeStarted:
 
 @jobs.handles(RuntimeKill)
 def kill(driver: ExecDriver, job: RuntimeKill) -> None:
-    driver.containers.kill(job.container, job.signal)
+    driver.containers.kill(job.container, job.signal, job.once)
 
 
 @jobs.handles(RuntimePause)

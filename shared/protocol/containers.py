@@ -93,6 +93,7 @@ class KillContainer(Job[None], frozen=True, tag="kill"):
     """Send a signal to a container's init process. Errors: Conflict (not running), InvalidArgument (the signal)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "signal")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     signal: str = "SIGKILL"
 
@@ -141,6 +142,8 @@ class WaitContainer(Job[ContainerExit], frozen=True, tag="wait"):
 
     The first STATUS (stream ``ready``, text "ID GENERATION") says that the wait is in force. A wait that was lost with
     the engine is taken up again with that id and ``generation``: an exit in between is not missed.
+
+    Not repeatable: it is taken up again with the generation that it waits for.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
@@ -190,7 +193,10 @@ class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
 
 
 class NoteDetach(Job[None], frozen=True, tag="detach"):
-    """Tell that a client has detached by its keys: the event ``detach``."""
+    """Tell that a client has detached by its keys: the event ``detach``.
+
+    Not repeatable: an event that comes twice says what did not happen.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
@@ -243,6 +249,9 @@ class Pruned(Record):
 
 
 class PruneContainers(Job[Pruned], frozen=True, tag="containers_prune"):
-    """Remove the containers that do not run, and are chosen by the filters."""
+    """Remove the containers that do not run, and are chosen by the filters.
+
+    Not repeatable: what the first asking removed, a second one could not tell of.
+    """
 
     filters: Filters = field(default_factory=dict)

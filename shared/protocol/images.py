@@ -77,11 +77,15 @@ class SetImage(Job[None], frozen=True, tag="image_set"):
     """graphdriver → engine: record an image whose blobs and layers are on disk, and tag it.
 
     ``tags`` are complete references, as ``docker.io/library/busybox:latest``. ``action`` is the event that tells of it.
+    ``order``: the id of the job that is done with that; an image for one that is done already is not recorded.
     """
+
+    REPEATABLE: ClassVar[bool] = True
 
     image: Image
     tags: list[str] = field(default_factory=list)
     action: str = "load"
+    order: str = ""
 
 
 class LoadImages(Job[None], frozen=True, tag="load"):
@@ -89,6 +93,8 @@ class LoadImages(Job[None], frozen=True, tag="load"):
 
     STATUS stream ``ticket`` names where to send the tar (shut down the writing side at its end); STATUS stream
     ``progress`` carries Docker's JSON messages. Errors: InvalidArgument (what is wrong with the archive).
+
+    Not repeatable: the archive comes once, and what had come is lost with the process that read it.
     """
 
     quiet: bool = True
@@ -110,6 +116,7 @@ class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
 class ExportImages(Job[Ticket], frozen=True, tag="graph_export"):
     """engine → graphdriver: stream these images as one archive."""
 
+    REPEATABLE: ClassVar[bool] = True
     images: list[SavedImage]
 
 
@@ -120,6 +127,7 @@ class GraphCollect(Job[int], frozen=True, tag="graph_gc"):
     that is under way has written is kept.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     keep_images: list[Image]
     keep_containers: list[str]
 
@@ -212,6 +220,7 @@ class NameImage(Job[None], frozen=True, tag="image_tag"):
     """`TagImage` with the new name first, and the tag in it, as the 2014 daemon's own jobs had it."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("name", "image")
+    REPEATABLE: ClassVar[bool] = True
     name: str
     image: str
 
@@ -220,6 +229,7 @@ class GetImage(Job[dict[str, str]], frozen=True, tag="image_get"):
     """Return the facts Created, Author, Os, Architecture, DockerVersion, Id and Parent; nothing if there is none."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -230,6 +240,7 @@ class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image", "layer")
+    REPEATABLE: ClassVar[bool] = True
     image: str
     layer: int = -1
 
@@ -237,11 +248,14 @@ class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
 class ReadImageLayer(Job[Ticket], frozen=True, tag="graph_layer"):
     """engine → graphdriver: stream a layer's blob, unpacked."""
 
+    REPEATABLE: ClassVar[bool] = True
     digest: str
 
 
 class DrawImages(Job[str], frozen=True, tag="viz"):
     """Draw the layers of all images and their names, as a graph in the language of Graphviz."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class DeletedImage(Record, omit_defaults=True):
@@ -253,6 +267,7 @@ class DeleteImage(Job[list[DeletedImage]], frozen=True, tag="image_delete"):
     """Untag, and delete with the last tag. Errors: NotFound, Conflict (a container uses it; several tags)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
     force: bool = False
     noprune: bool = False
@@ -269,6 +284,8 @@ class PruneImages(Job[ImagesPruned], frozen=True, tag="images_prune"):
     """Remove the images that have no name; with the filter ``dangling=false`` all that no container was made of.
 
     What other images were made of stays. Filters: dangling, until, label, label!. Errors: InvalidArgument.
+
+    Not repeatable: what the first asking removed, a second one could not tell of.
     """
 
     filters: Filters = field(default_factory=dict)

@@ -6,6 +6,8 @@ generation is left alone or cleaned up, never mistaken for the present one.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import field
 
 from shared.protocol.config import ContainerConfig, HostConfig
@@ -55,6 +57,7 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     Errors: CommandNotFound, CommandNotExecutable, InvalidArgument, Conflict (that generation runs already).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
     name: str
@@ -69,19 +72,28 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
 
 
 class RuntimeKill(Job[None], frozen=True, tag="runtime_kill"):
-    """Send signal number ``signal`` to init. Errors: NotFound (no such process any more)."""
+    """Send signal number ``signal`` to init. Errors: NotFound (no such process any more).
+
+    With ``once``, the id of the job that asks, this signal is sent to this process no second time for that job.
+    DockyardError: a driver died just when it was sending it, and nobody knows.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     signal: int
+    once: str = ""
 
 
 class RuntimeDelete(Job[None], frozen=True, tag="runtime_delete"):
     """Remove all that the runtime holds of a container that has exited: cgroup, state, monitor. Idempotent."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class RuntimeResize(Job[None], frozen=True, tag="runtime_resize"):
+    REPEATABLE: ClassVar[bool] = True
     container: str
     height: int
     width: int
@@ -96,6 +108,7 @@ class RuntimeAttach(Job[Ticket], frozen=True, tag="runtime_attach"):
     It is readable to its end even if the execdriver dies meanwhile.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
@@ -109,6 +122,7 @@ class Running(Data, frozen=True):
     exit_code: int | None = None
     exited_at: float = 0.0  # seconds since the epoch
     oom_killed: bool = False
+    error: str = ""  # why its exit code is not its own
     paused: bool = False
     health: Health | None = None  # None without a health check, and of one that has ended
 
@@ -116,13 +130,18 @@ class Running(Data, frozen=True):
 class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):
     """List what runs and what has exited but has not been deleted: the truth to reconcile with."""
 
+    REPEATABLE: ClassVar[bool] = True
+
 
 class ContainerExited(Job[None], frozen=True, tag="container_exited"):
     """execdriver → engine: a container's init ended. Sent until acknowledged; the exit file stays until
-    `RuntimeDelete`. ``exit_code`` is 128+n for signal n."""
+    `RuntimeDelete`. ``exit_code`` is 128+n for signal n; ``error`` says why it is not known, and 137 then."""
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     generation: int
     exit_code: int
     exited_at: float
     oom_killed: bool = False
+    error: str = ""

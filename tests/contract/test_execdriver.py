@@ -393,7 +393,20 @@ def test_a_killed_monitor_is_noticed_and_the_end_too(bench: Bench) -> None:
     until(lambda: not Path(f"/proc/{started.monitor_pid}").exists())
     os.kill(started.pid, 0)  # the container lives on
     bench.do(RuntimeKill(container=job.container, signal=signal.SIGKILL))
-    assert bench.exit_of(job.container).exit_code == 255
+    exit_ = bench.exit_of(job.container)
+    assert (exit_.exit_code, exit_.error) == (137, "the monitor was lost, and with it the exit status")
+    (listed,) = bench.do(RuntimeList())
+    assert (listed.exit_code, listed.error) == (137, exit_.error)
+
+
+def test_who_attaches_to_what_has_lost_its_monitor_is_told_at_once(bench: Bench) -> None:
+    job = bench.job("sleep", "60")
+    started = bench.do(job)
+    os.kill(started.monitor_pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{started.monitor_pid}").exists())
+    with redeem(bench.do(RuntimeAttach(container=job.container))) as connection:
+        connection.settimeout(5)
+        assert connection.recv(1) == b""
 
 
 def test_a_half_done_start_is_undone_by_the_next_driver(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

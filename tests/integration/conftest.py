@@ -53,6 +53,7 @@ class Stack:
         }
         self.arguments: list[str] = []  # of `dockyard up`
         self.kept_images = {"busybox"}  # by `clean`
+        self.enter = ["unshare", "--net"]  # what brings it into its network namespace
         self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +75,7 @@ class Stack:
         script = 'ip link set lo up; exec "$@"'
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
+                [*self.enter, "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -88,6 +88,8 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
         links.unlink(engine, job.container)
+    elif (condemned := removal.in_quarantine(engine, job.container)) is not None:
+        await removal.remove_from_quarantine(engine, condemned, force=job.force)
     elif not _went_meanwhile(engine, job.container):
         container = engine.containers.find(job.container)
         await removal.remove(engine, container, force=job.force, volumes=job.volumes)
@@ -107,13 +109,13 @@ def rename(engine: Engine, job: RenameContainer) -> None:
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name == record.name:
-        if asked_again():
-            return
         raise InvalidArgument("Renaming a container with the same name as its current name")
     engine.containers.reserve(name, record.id)
     old, record.name = record.name, name
     engine.containers.release(old)
-    engine.save(container, "rename", oldName=f"/{old}")
+    with engine.store.transaction():
+        engine.save(container, "rename", oldName=f"/{old}")
+        engine.done(RenameContainer, None)
 
 
 @jobs.handles(ResizeContainer)

@@ -45,7 +45,9 @@ SHORT = 12
 @jobs.handles(SetImage)
 async def set_image(engine: Engine, job: SetImage) -> None:
     """Record an image. One that was loaded brings its name along; others have it from us, with an event of its own."""
-    await engine.graph.record(job.image, job.tags)
+    if job.order and engine.store.outcome(job.order) is not None:
+        return  # it was asked twice, and this is the second image: nobody's, it is collected
+    await engine.graph.record(job.image, job.tags, job.order)
     names = [familiar(tag) for tag in job.tags]
     if job.action == "load":
         engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
@@ -174,8 +176,11 @@ def image_tag(engine: Engine, job: NameImage) -> None:
 def _tag(engine: Engine, ref: str, name: str) -> None:
     image = engine.images.find(ref)
     reference = normalize(name)
-    engine.images.put(image, [reference])
-    engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+    with engine.store.transaction():
+        engine.images.put(image, [reference])
+        engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+        engine.done(TagImage, None)
+        engine.done(NameImage, None)
 
 
 @jobs.handles(DeleteImage)
@@ -192,9 +197,13 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     last = reference is None or len(tags) == 1
     if last:
         _refuse_in_use(engine, image, job)
-    gone = [_untag(engine, image, name) for name in ([reference] if reference is not None else tags)]
-    if last and not _users(engine, image):
-        gone += _delete(engine, image)
+    removed = last and not _users(engine, image)
+    with engine.store.transaction():
+        gone = [_untag(engine, image, name) for name in ([reference] if reference is not None else tags)]
+        if removed:
+            gone += _delete(engine, image)
+        engine.done(DeleteImage, gone)
+    if removed:
         await engine.graph.collect()
     return gone
 
@@ -216,7 +225,8 @@ def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
 def _users(engine: Engine, image: Image) -> list[str]:
     """Return the ids of the containers made from an image, running ones first."""
     using = [c.record for c in engine.containers if c.record.image == image.id]
-    return [record.id for record in sorted(using, key=lambda record: not record.running)]
+    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
+    return running_first + list(engine.quarantine.users_of_image(image.id))
 
 
 def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:

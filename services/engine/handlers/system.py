@@ -97,7 +97,9 @@ async def events(engine: Engine, job: ReadEvents) -> list[Event]:
 
 @jobs.handles(LogEvent)
 def log_event(engine: Engine, job: LogEvent) -> None:
-    engine.events.append("container", job.action, job.id, {"image": job.origin})
+    with engine.store.transaction():
+        engine.events.append("container", job.action, job.id, {"image": job.origin})
+        engine.done(LogEvent, None)
 
 
 @jobs.handles(CountSubscribers)

@@ -48,10 +48,12 @@ def create_exec(engine: Engine, job: CreateExec) -> ExecCreated:
         id=secrets.token_hex(32), container=container.id, created=time.time_ns(), args=args, config=job.config
     )
     engine.execs.add(Exec(record))
+    created = ExecCreated(id=record.id)
     with engine.store.transaction():
         engine.store.put_exec(record)
         engine.tell(container, f"exec_create: {record.command}", execID=record.id)
-    return ExecCreated(id=record.id)
+        engine.done(CreateExec, created)
+    return created
 
 
 def check_running(container: Container) -> None:

@@ -13,8 +13,16 @@ from services.engine.lifecycle.pause import thaw
 from services.engine.lifecycle.restarts import cancel_restart
 from services.engine.lifecycle.start import begun_by_us, start
 from services.engine.record import Status
-from shared.bus.context import asked_again, waiting_for
-from shared.protocol import Conflict, DockyardError, InvalidArgument, NotFound, NotModified, RuntimeKill
+from shared.bus.context import asked_again, job_id, waiting_for
+from shared.protocol import (
+    Conflict,
+    DockyardError,
+    InvalidArgument,
+    KillContainer,
+    NotFound,
+    NotModified,
+    RuntimeKill,
+)
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -50,13 +58,19 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
             record.stopped_by_user = True
             cancel_restart(engine, container)
             return
+        if not record.running and asked_again() and number == signal.SIGKILL and record.stopped_by_user:
+            return
         if not record.running:
             raise Conflict(f"cannot kill container: {record.name}: container {record.id} is not running")
         exit_future = container.exit_future()
         if number == signal.SIGKILL:
             record.stopped_by_user = True
+            engine.store.put_container(record)
         await _signal(engine, container, number, thawing=_ends(container, number))
-        engine.tell(container, "kill", signal=str(number))
+        with engine.store.transaction():
+            engine.tell(container, "kill", signal=str(number))
+            if number != signal.SIGKILL:  # that is done when the container has exited
+                engine.done(KillContainer, None)
     if number == signal.SIGKILL:
         await _wait_exit(container, exit_future, KILL_GRACE)
 
@@ -116,7 +130,8 @@ async def restart(engine: Engine, container: Container, timeout: float | None, s
 async def _signal(engine: Engine, container: Container, number: int, *, thawing: bool = True) -> None:
     """Send a signal; with ``thawing`` a paused container runs on to receive it."""
     try:
-        await engine.call(RuntimeKill(container=container.id, signal=number))
+        once = "" if number == signal.SIGKILL else job_id()
+        await engine.call(RuntimeKill(container=container.id, signal=number, once=once))
         if thawing and container.record.paused:
             await thaw(engine, container)
     except NotFound:

@@ -13,6 +13,7 @@ from shared.protocol import (
     AwaitService,
     CommandNotFound,
     Conflict,
+    ContainerExited,
     DeleteImage,
     Frame,
     Header,
@@ -161,6 +162,18 @@ def test_a_vanished_process_is_an_exit_255(stack: Any) -> None:
     stack.restart_engine()
     stack.client.call(AwaitService(service="engine"))
     assert (state_of(stack, container).status, state_of(stack, container).exit_code) == ("exited", 255)
+    assert state_of(stack, container).error == "its end was seen by nobody, and its exit status is lost"
+
+
+def test_an_exit_with_an_error_shows_it_until_the_next_start(stack: Any) -> None:
+    container = create(stack)
+    stack.client.call(StartContainer(container=container))
+    stack.client.call(
+        ContainerExited(container=container, generation=1, exit_code=137, exited_at=1e9, error="it was lost")
+    )
+    assert (state_of(stack, container).exit_code, state_of(stack, container).error) == (137, "it was lost")
+    stack.client.call(StartContainer(container=container))
+    assert state_of(stack, container).error == ""
 
 
 def test_a_list_older_than_an_exit_does_not_bring_a_container_back(stack: Any) -> None:

@@ -98,10 +98,10 @@ def test_no_range_of_ports_holds_the_engine(stack: Any) -> None:
     def found(**filters: list[str]) -> int:
         return len(stack.client.call(ListContainers(all=True, filters=filters)))
 
-    assert found(expose=["0-99999"]) == 1
+    assert found(expose=["0-65535"]) == 1
     assert (found(expose=["80"]), found(expose=["79-81/tcp"]), found(expose=["53/udp"])) == (1, 1, 1)
-    assert (found(expose=["81"]), found(expose=["53"]), found(expose=["90-70"]), found(publish=["80"])) == (0, 0, 0, 0)
-    for value in ("0-999999999999", "²", "80-²", "", "-", "80/tcp/", "1-2-3"):
+    assert (found(expose=["81"]), found(expose=["53"]), found(publish=["80"])) == (0, 0, 0)
+    for value in ("0-99999", "90-70", "0-999999999999", "²", "80-²", "", "-", "80/tcp/", "1-2-3"):
         with pytest.raises(InvalidArgument, match="invalid port"):
             found(expose=[value])
     for value in ("²", "--1", "", "9" * 5000):
