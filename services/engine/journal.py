@@ -21,7 +21,7 @@ FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "stat
 COLUMNS = ", ".join(FIELDS)
 TREE = (
     "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id LIKE ?||'%' UNION SELECT jobs.id FROM jobs JOIN tree ON "
-    f"jobs.parent = tree.id) SELECT {COLUMNS} FROM jobs WHERE id IN tree"
+    f"jobs.parent = tree.id AND jobs.parent != '') SELECT {COLUMNS} FROM jobs WHERE id IN tree"
 )
 
 

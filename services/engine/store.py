@@ -27,7 +27,10 @@ __all__ = ["Store", "StoreLocked"]
 T = TypeVar("T")
 log = logging.getLogger("dockyard.engine")
 
-MIGRATIONS = ("DROP TABLE IF EXISTS jobs",)  # to version 1: the job journal tells arguments and uid
+MIGRATIONS = (
+    "DROP TABLE IF EXISTS jobs",  # to version 1: the job journal tells arguments and uid
+    "DROP INDEX IF EXISTS jobs_parent",  # to version 2: it has the jobs that have a parent, and no others
+)
 
 OUTCOME_KEPT = 600.0  # seconds; who asks again does so for some seconds after a process is back
 
@@ -42,7 +45,7 @@ CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT 
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, parent TEXT, name TEXT, service TEXT, caller TEXT,
     started REAL, ended REAL, status INTEGER, message TEXT, args TEXT, uid INTEGER);
-CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent);
+CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent) WHERE parent != '';
 CREATE INDEX IF NOT EXISTS jobs_started ON jobs (started);
 CREATE TABLE IF NOT EXISTS outcomes (job TEXT PRIMARY KEY, ended REAL NOT NULL, result BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS quarantine (kind TEXT, id TEXT, record BLOB, reason TEXT);
