@@ -20,7 +20,7 @@ UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
 COLUMNS = ", ".join(FIELDS)
 TREE = (
-    "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id LIKE ?||'%' UNION SELECT jobs.id FROM jobs JOIN tree ON "
+    "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION SELECT jobs.id FROM jobs JOIN tree ON "
     f"jobs.parent = tree.id AND jobs.parent != '') SELECT {COLUMNS} FROM jobs WHERE id IN tree"
 )
 
@@ -77,7 +77,7 @@ class Journal:
     def _trace(self, job_id: str, flights: Flights) -> list[PastJob]:
         """Return a job (an id or a prefix of it) and all its descendants."""
         self.flush()
-        found = self._select(TREE, (job_id,))
+        found = self._select(TREE, (job_id, job_id))
         known = {job.id for job in found}
         for job in reversed(_running(flights)):
             if job.id not in known and (job.id.startswith(job_id) or job.parent in known):
