@@ -20,8 +20,8 @@ UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
 COLUMNS = ", ".join(FIELDS)
 TREE = (
-    "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION SELECT jobs.id FROM jobs JOIN tree ON "
-    f"jobs.parent = tree.id AND jobs.parent != '') SELECT {COLUMNS} FROM jobs WHERE id IN tree"
+    "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
+    f"SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id AND jobs.parent != '') SELECT {COLUMNS} FROM jobs WHERE id IN tree"
 )
 
 
