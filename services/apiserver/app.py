@@ -10,6 +10,7 @@ from flask import Flask
 from services.apiserver.errors import register_errors
 from services.apiserver.routes import (
     archive,
+    attach,
     build,
     containers,
     control,
@@ -40,6 +41,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
     app.url_map.merge_slashes = False
     app.extensions["dockyard.bus"] = bus
     app.extensions["dockyard.reader"] = reader
+    app.extensions["dockyard.origins"] = origins
     register_errors(app)
 
     @app.before_request
@@ -47,7 +49,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, build, containers, events, images, networks, control, exec, volumes, archive, refused):
+    for noun in (system, build, attach, containers, events, images, networks, control, exec, volumes, archive, refused):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

@@ -17,7 +17,16 @@ from flask import Response, request, stream_with_context
 
 from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 
-__all__ = ["MULTIPLEXED", "RAW", "Client", "await_read", "content_type", "flushed", "taken_over"]
+__all__ = [
+    "MULTIPLEXED",
+    "RAW",
+    "Client",
+    "await_read",
+    "content_type",
+    "flushed",
+    "take_over",
+    "taken_over",
+]
 
 log = logging.getLogger("dockyard.apiserver")
 
@@ -65,8 +74,8 @@ class Client:
                 return  # the other side was quicker
 
 
-def take_over(kind: str) -> Client:
-    """Answer 101 (200 if no upgrade was asked for), and take the connection; gunicorn's goes nowhere.
+def take_over(head: list[str]) -> Client:
+    """Answer with the lines of ``head``, and take the present request's connection; gunicorn's goes nowhere.
 
     gunicorn writes headers of its own and would strip ``Upgrade``: so the answer is written here, the connection
     duplicated, and a dead end put in its place, into which gunicorn's own answer falls.
@@ -78,8 +87,9 @@ def take_over(kind: str) -> Client:
     dead_end.close()
     other.close()
     connection.setblocking(True)
+    lines = [*head, *(f"{name}: {value}" for name, value in [("Server", SERVER), *COMMON_HEADERS])]
     try:
-        connection.sendall(_head(kind))
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         await_read(connection)
     except (BrokenPipeError, ConnectionResetError):
         log.debug("the client of a stream went away before it began")
@@ -110,8 +120,11 @@ def _unread(connection: socket.socket) -> int:
 
 @contextmanager
 def taken_over(kind: str) -> Iterator[Client]:
-    """Yield the client of a connection taken over; at the end it is closed. A client that goes away is no error."""
-    client = take_over(kind)
+    """Yield the client of a connection taken over; at the end it is closed. A client that goes away is no error.
+
+    The answer is 101, or 200 if no upgrade was asked for.
+    """
+    client = take_over(_head(kind))
     try:
         yield client
     except (BrokenPipeError, ConnectionResetError):
@@ -120,11 +133,8 @@ def taken_over(kind: str) -> Iterator[Client]:
         client.finish()
 
 
-def _head(kind: str) -> bytes:
+def _head(kind: str) -> list[str]:
     upgrade = "upgrade" in request.headers.get("Connection", "").lower() and request.headers.get("Upgrade")
     if upgrade:
-        lines = ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", f"Upgrade: {upgrade}"]
-    else:
-        lines = [f"HTTP/1.1 200 {HTTPStatus.OK.phrase}", f"Content-Type: {RAW}"]
-    lines += [f"{name}: {value}" for name, value in [("Server", SERVER), *COMMON_HEADERS]]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+        return ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", f"Upgrade: {upgrade}"]
+    return [f"HTTP/1.1 200 {HTTPStatus.OK.phrase}", f"Content-Type: {RAW}"]

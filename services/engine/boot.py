@@ -45,6 +45,7 @@ __all__ = ["begin"]
 log = logging.getLogger("dockyard.engine")
 
 DRIVERS = ("graphdriver", "netdriver", "execdriver")
+LOST = "its end was seen by nobody, and its exit status is lost"
 LOST_EXIT_CODE = 255  # of a container whose end nobody saw (a power cut), as dockerd has it
 
 
@@ -104,8 +105,15 @@ def _driver_ready(engine: Engine, driver: Driver) -> None:
 async def _set_right(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
     await _until_done(engine, step)
     for container in engine.containers:
-        if container.record.unsettled and not container.record.running:
+        if _is_to_be_settled(container):
             engine.router.spawn(settle(engine, container))
+
+
+def _is_to_be_settled(container: Container) -> bool:
+    """Say whether an end has not had all its consequences: something is held still, or it is to remove itself."""
+    record = container.record
+    removes_itself = record.host_config.auto_remove and record.status is Status.EXITED
+    return not record.running and (record.unsettled or removes_itself)
 
 
 async def _open_api(engine: Engine, driver: Driver) -> None:
@@ -119,8 +127,10 @@ async def _open_api(engine: Engine, driver: Driver) -> None:
 async def _init_network(engine: Engine) -> None:
     async with engine.networks.lock:
         held = [c.record for c in engine.containers if c.record.running or c.record.unsettled]
+        generations: dict[str, int | None] = dict.fromkeys(engine.quarantine)
         job = InitNetworkDriver(
-            containers={record.id: record.generation for record in held},
+            containers={**generations, **{record.id: record.generation for record in held}},
+            exact=not engine.booted.is_set(),
             networks=engine.networks.made(),
             connected={record.id: [place.network for place in record.endpoints.values()] for record in held},
         )
@@ -142,14 +152,14 @@ async def _reconcile_runtime(engine: Engine) -> None:
     """Correct what the records say by what the runtime knows, and remove what no record wants."""
     known = await _runtime_list(engine)
     for container_id, entry in known.items():
-        if engine.containers.by_id(container_id) is None:
+        if engine.containers.by_id(container_id) is None and container_id not in engine.quarantine:
             await _remove_stray(engine, entry)
     for container in engine.containers:
         async with container.lock:
             if _differs(container, known.get(container.id)):
                 known = await _runtime_list(engine)  # older than this change, maybe; under the lock it is not
             await _reconcile(engine, container, known.get(container.id))
-        if container.record.unsettled and not container.record.running:
+        if _is_to_be_settled(container):
             engine.router.spawn(settle(engine, container))
     await reconcile_execs(engine)
 
@@ -188,9 +198,9 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
     elif not record.running:
         return
     elif entry is None:
-        note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False)
+        note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False, error=LOST)
     elif entry.exit_code is not None:
-        note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed)
+        note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed, entry.error)
     else:
         _correct(engine, container, entry)
 

@@ -14,7 +14,9 @@ from services.engine.networks import PREDEFINED, NetworkRecord
 from services.engine.record import ContainerRecord, Endpoint
 from shared.protocol import (
     AllocateInterface,
+    Conflict,
     CreateContainer,
+    DockyardError,
     EndpointSettings,
     HostConfig,
     Interface,
@@ -143,11 +145,21 @@ async def allocate_interfaces(engine: Engine, record: ContainerRecord) -> Interf
     names = [] if record.config.network_disabled else [name for name in record.endpoints if name != "none"]
     if not names:
         return await engine.call(AllocateInterface(container=record.id, generation=record.generation, mode="none"))
-    given = [await engine.call(allocation(engine, record, name)) for name in names]
+    given = [await _allocate(engine, record, name) for name in names]
     if len(given) > 1:  # ports and default route may have moved meanwhile
         given = (await engine.call(ListInterfaces(container=record.id)))[record.id]
     record.note_interfaces(given)
     return record.interface or given[0]
+
+
+async def _allocate(engine: Engine, record: ContainerRecord, name: str) -> Interface:
+    try:
+        return await engine.call(allocation(engine, record, name))
+    except Conflict as error:  # in Docker's words, which tools look for; and 500, as there
+        network = record.endpoints[name].network
+        place = f"{record.name} ({engine.networks.endpoint_id(record.id, record.generation, network)})"
+        why = f"driver failed programming external connectivity on endpoint {place}: {error.message}"
+        raise DockyardError(why) from error
 
 
 def allocation(engine: Engine, record: ContainerRecord, name: str) -> AllocateInterface:

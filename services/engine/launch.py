@@ -8,6 +8,7 @@ import msgspec
 
 from services.engine import links
 from services.engine.container import Container
+from services.engine.logdrivers import log_policy
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     Conflict,
@@ -21,7 +22,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["join", "runtime_start"]
+__all__ = ["environment", "join", "runtime_start"]
 
 JOINABLE = {"network_mode": "network", "pid_mode": "PID", "ipc_mode": "IPC"}
 
@@ -67,16 +68,22 @@ def runtime_start(
         rootfs=rootfs,
         directory=str(engine.config.root / "containers" / record.id),
         args=record.args,
-        config=msgspec.structs.replace(record.config, env=_environment(engine, record)),
+        config=msgspec.structs.replace(record.config, env=environment(engine, record)),
         host_config=msgspec.structs.replace(host_config, extra_hosts=_hosts(engine, record)),
         interface=interface,
+        log=log_policy(record),
     )
 
 
-def _environment(engine: Engine, record: ContainerRecord) -> list[str]:
+def environment(engine: Engine, record: ContainerRecord, *, links_run: bool = True) -> list[str]:
+    """Return a container's variables with those of its links, which win over none of its own. Errors: Conflict.
+
+    Without ``links_run`` it is no error that a container that is linked does not run.
+    """
     own = record.config.env or []
     given = {entry.partition("=")[0] for entry in own}
-    return [entry for entry in links.environment(engine, record) if entry.partition("=")[0] not in given] + own
+    linked = links.environment(engine, record, all_run=links_run)
+    return [entry for entry in linked if entry.partition("=")[0] not in given] + own
 
 
 def _hosts(engine: Engine, record: ContainerRecord) -> list[str]:

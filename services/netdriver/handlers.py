@@ -39,7 +39,7 @@ def drivers(config: Config, firewall: Firewall | None) -> dict[str, Driver]:
 
 @jobs.handles(InitNetworkDriver)
 def init(netdriver: NetDriver, job: InitNetworkDriver) -> Bridge:
-    return netdriver.init(job.containers, job.networks, job.connected)
+    return netdriver.init(job.containers, job.networks, job.connected, exact=job.exact)
 
 
 @jobs.handles(MakeNetwork)

@@ -63,21 +63,24 @@ class NetDriver:
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._init_lock = threading.Lock()
         self._initialised = False
+        self._ours: set[tuple[str, str]] = set()  # leases that this process has made
 
     def init(
         self,
-        containers: Mapping[str, int],
+        containers: Mapping[str, int | None],
         networks: Sequence[BridgeNetwork] = (),
         connected: Mapping[str, Sequence[str]] | None = None,
+        *,
+        exact: bool = True,
     ) -> Bridge:
         """Carry out `InitNetworkDriver`. What cannot be put right for one container is logged, and stops nothing."""
         with _errors("init_networkdriver"):
-            before = {lease.key: lease.generation for lease in self._leases.all()}
             known = {driver.network.id for driver in self._networks if driver.network}
             bridge = self._init_drivers()
             self._networks.sync(networks)
-            for container in {container for container, _ in before}:
-                self._reconcile(container, containers.get(container), (connected or {}).get(container), before)
+            for container in {lease.container for lease in self._leases.all()}:
+                connections = (connected or {}).get(container)
+                self._reconcile(container, containers.get(container, 0), connections, exact=exact)
             for path in self._namespaces.iterdir():
                 with self._locks[hash(path.name) % LOCKS]:
                     if not self._leases.of(path.name):
@@ -101,15 +104,11 @@ class NetDriver:
         return bridges.get("bridge") or bridges["none"]
 
     def _reconcile(
-        self,
-        container: str,
-        generation: int | None,
-        connected: Sequence[str] | None,
-        before: Mapping[tuple[str, str], int],
+        self, container: str, generation: int | None, connected: Sequence[str] | None, *, exact: bool
     ) -> None:
         """Have of a container's leases those of a generation, in the networks that it is in; None: all.
 
-        What was given after ``before`` was looked at is nothing that the engine could have named.
+        Unless the list is ``exact`` what this process has given is newer than the list.
         """
         try:
             with self._locked(container), _errors(container):
@@ -117,9 +116,9 @@ class NetDriver:
                 wanted = [
                     lease
                     for lease in leases
-                    if before.get(lease.key) != lease.generation
+                    if (not exact and lease.key in self._ours)
                     or (
-                        lease.generation == generation
+                        generation in (lease.generation, None)
                         and (
                             connected is None or lease.interface.network in connected or lease.interface.mode == "none"
                         )
@@ -199,7 +198,7 @@ class NetDriver:
                 dns=job.dns,
             )
             try:
-                self._leases.put(lease)
+                self._put(lease)
             except Exception:
                 driver.disconnect(lease)
                 raise
@@ -207,7 +206,7 @@ class NetDriver:
             self._connect(lease)
             for placeholder in there:
                 if placeholder not in others and placeholder.key != lease.key:
-                    self._leases.drop(placeholder)
+                    self._drop(placeholder)
             if others:
                 self._balance(job.container)
         except Exception:
@@ -276,9 +275,9 @@ class NetDriver:
         self._driver(lease).detach(lease)
         if not rest:  # its namespace stays
             empty = Interface(mode="none", netns=lease.interface.netns)
-            self._leases.put(Lease(container=lease.container, generation=lease.generation, interface=empty))
+            self._put(Lease(container=lease.container, generation=lease.generation, interface=empty))
         if rest or lease.interface.network:
-            self._leases.drop(lease)
+            self._drop(lease)
         if rest:
             self._balance(lease.container)
 
@@ -290,7 +289,16 @@ class NetDriver:
         self.resolvers.drop(container)
         remove(self._path(container))
         for lease in leases:
-            self._leases.drop(lease)
+            self._drop(lease)
+
+    def _put(self, lease: Lease) -> None:
+        """Write a new lease."""
+        self._ours.add(lease.key)
+        self._leases.put(lease)
+
+    def _drop(self, lease: Lease) -> None:
+        self._leases.drop(lease)
+        self._ours.discard(lease.key)
 
     def publish(self, job: AllocatePort) -> AllocatedPort:
         """Carry out `AllocatePort`; a port that the container has already is returned again."""
@@ -357,6 +365,11 @@ class NetDriver:
 def _precedence(lease: Lease) -> tuple[int, str]:
     """Order leases by who has the default route."""
     return -lease.gw_priority, lease.network_name
+
+
+def _placeholder(lease: Lease) -> tuple[str, ...]:
+    """Return the network of a lease that only keeps a namespace: it goes with any."""
+    return (lease.interface.network,) if lease.interface.mode == "none" else ()
 
 
 def _free_name(others: Sequence[Lease]) -> str:

@@ -66,11 +66,15 @@ class BridgeNetwork(Data, frozen=True):
 class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
     """Make (or find again) the default bridge, ``networks``, and their firewall tables. Idempotent.
 
-    Then remove other networks, and what no lease of ``containers`` (id → generation) wants: namespaces, links, rules,
-    addresses. ``connected``: container → the networks it is in ("": by its mode); one that is not there keeps all.
+    Then remove other networks, and what no lease of ``containers`` (id → generation, None: whichever it has) wants:
+    namespaces, links, rules, addresses. ``connected``: container → the networks it is in ("": by its mode); one that is
+    not there keeps all. Unless the list is ``exact`` containers may be starting meanwhile: it is older than what this
+    very process has given.
     """
 
-    containers: dict[str, int]
+    REPEATABLE: ClassVar[bool] = True
+    containers: dict[str, int | None]
+    exact: bool = True
     networks: list[BridgeNetwork] = field(default_factory=list)
     connected: dict[str, list[str]] = field(default_factory=dict)
 
@@ -82,12 +86,14 @@ class MakeNetwork(Job[BridgeNetwork], frozen=True, tag="networkdriver_create"):
     is taken), Unavailable (no pool is free).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     network: BridgeNetwork
 
 
 class UnmakeNetwork(Job[None], frozen=True, tag="networkdriver_delete"):
     """Remove a network's bridge and table; none is no error. Errors: PermissionDenied (containers are in it)."""
 
+    REPEATABLE: ClassVar[bool] = True
     network: str  # id
 
 
@@ -124,6 +130,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     IP:PORT failed: port is already allocated``), PermissionDenied (address taken), Unavailable (no address left).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
     mode: str  # bridge or none; host needs no driver
@@ -141,6 +148,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
 class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
     """Give back all that `AllocateInterface` gave. Releasing what is not held is no error."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int | None = None  # None: whichever it has
     network: str | None = None  # None: all, and the namespace with them
@@ -149,11 +157,14 @@ class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
 class ListInterfaces(Job[dict[str, list[Interface]]], frozen=True, tag="interfaces"):
     """List the leases: container id → its interfaces, in the order of their names (eth0, eth1 …)."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str = ""  # of this one alone
 
 
 class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
     """Publish one more port of a container that has an interface. Errors as `AllocateInterface`; NotFound."""
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     container_port: int
@@ -170,6 +181,7 @@ class LinkContainers(Job[None], frozen=True, tag="link"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("action",)
+    REPEATABLE: ClassVar[bool] = True
     action: str
     parent_ip: str
     child_ip: str
@@ -239,6 +251,7 @@ class CreateNetwork(Job[NetworkCreated], frozen=True, tag="network_create"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("name",)
+    REPEATABLE: ClassVar[bool] = True
     name: str
     driver: str = ""
     internal: bool = False
@@ -260,6 +273,7 @@ class ConnectNetwork(Job[None], frozen=True, tag="network_connect"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("network", "container")
+    REPEATABLE: ClassVar[bool] = True
     network: str
     container: str
     endpoint_config: EndpointSettings | None = None
@@ -272,6 +286,7 @@ class DisconnectNetwork(Job[None], frozen=True, tag="network_disconnect"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("network", "container")
+    REPEATABLE: ClassVar[bool] = True
     network: str
     container: str
     force: bool = False
@@ -281,6 +296,7 @@ class DeleteNetwork(Job[None], frozen=True, tag="network_delete"):
     """Remove a network. Errors: NotFound, PermissionDenied (predefined, or a running container is in it)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("network",)
+    REPEATABLE: ClassVar[bool] = True
     network: str
 
 
@@ -289,6 +305,9 @@ class NetworksPruned(Record):
 
 
 class PruneNetworks(Job[NetworksPruned], frozen=True, tag="networks_prune"):
-    """Remove the networks that no container has. Filters: until, label, label!. Errors: InvalidArgument."""
+    """Remove the networks that no container has. Filters: until, label, label!. Errors: InvalidArgument.
+
+    Not repeatable: what the first asking removed, a second one could not tell of.
+    """
 
     filters: dict[str, list[str]] = field(default_factory=dict)

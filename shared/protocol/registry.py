@@ -43,6 +43,7 @@ class AuthStatus(Record):
 class Authenticate(Job[AuthStatus], frozen=True, tag="auth"):
     """Check credentials with their registry. Errors: Unauthorized, Unavailable (the registry does not answer)."""
 
+    REPEATABLE: ClassVar[bool] = True
     auth: AuthConfig = field(default_factory=AuthConfig)
 
 
@@ -71,6 +72,8 @@ class PullImage(Job[None], frozen=True, tag="pull"):
     """Pull an image. ``tag``: a tag or a digest; empty: all tags of the repository.
 
     Errors: NotFound, Unauthorized, InvalidArgument (reference, platform), Unavailable.
+
+    Not repeatable: its progress would be told twice. Pulled again, it fetches what is not there yet.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image", "tag")
@@ -81,7 +84,10 @@ class PullImage(Job[None], frozen=True, tag="pull"):
 
 
 class PushImage(Job[None], frozen=True, tag="push"):
-    """Push a repository's tag, or with an empty ``tag`` all of its tags. Errors: as `PullImage`."""
+    """Push a repository's tag, or with an empty ``tag`` all of its tags. Errors: as `PullImage`.
+
+    Not repeatable: its progress would be told twice. Pushed again, it sends what is not there yet.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     image: str
@@ -91,7 +97,10 @@ class PushImage(Job[None], frozen=True, tag="push"):
 
 
 class CheckTrustKey(Job[str], frozen=True, tag="trust_key_check"):
-    """2014's check of a key against a namespace. Errors: NotImplementedByUs, always."""
+    """2014's check of a key against a namespace. Errors: NotImplementedByUs, always.
+
+    Not repeatable: it never works.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("namespace",)
     namespace: str
@@ -100,4 +109,7 @@ class CheckTrustKey(Job[str], frozen=True, tag="trust_key_check"):
 
 
 class UpdateTrustBase(Job[None], frozen=True, tag="trust_update_base"):
-    """2014's refresh of the trust graph. Errors: NotImplementedByUs, always."""
+    """2014's refresh of the trust graph. Errors: NotImplementedByUs, always.
+
+    Not repeatable: it never works.
+    """

@@ -326,6 +326,7 @@ def test_a_client_that_does_not_read_does_not_hold_the_container(stack: Any, web
     try:
         until(lambda: stack.out("inspect", "-f", "{{json .ExecIDs}}", "web") != "null")
         (exec_id,) = json.loads(stack.out("inspect", "-f", "{{json .ExecIDs}}", "web"))
+        until(lambda: inspect(stack, exec_id)["Running"])
         time.sleep(0.5)  # what is between us and `yes` fills up
         began = time.monotonic()
         stack.docker("kill", "web")

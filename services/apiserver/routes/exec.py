@@ -22,6 +22,7 @@ from shared.protocol import (
     DockyardError,
     ExecConfig,
     InspectExec,
+    NoteExecDetach,
     NotFound,
     Output,
     ResizeExec,
@@ -116,8 +117,13 @@ def _attach(job: StartExec, session: Session, *, tty: bool) -> None:
         detach_keys=attaching.parse_detach_keys(started.detach_keys),
     )
     client = session.begin()
-    if session.monitor is not None and not attaching.relay(client, session.monitor, options):
+    if session.monitor is None:
+        return
+    end = attaching.relay(client, session.monitor, options)
+    if end is attaching.End.EXIT:
         _await_end(job.exec)
+    elif end is attaching.End.DETACHED:
+        call(NoteExecDetach(exec=job.exec))
 
 
 def _await_end(exec_id: str) -> None:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response
 
 from services.apiserver.errors import error_response
 from services.apiserver.routes.system import NO_SWARM
-from shared.protocol import NotImplementedByUs
+from shared.protocol import NotFound, NotImplementedByUs
 
 routes = Blueprint("refused", __name__)
 
@@ -20,7 +20,7 @@ MISSING = {
     "the build cache": ("POST /build/prune", "POST /build/cancel"),
     "BuildKit": ("POST /session", "POST /grpc"),
     "plugins": (
-        "GET /plugins/privileges", "POST /plugins/pull", "POST /plugins/create", "GET /plugins/<path:ref>/json",
+        "GET /plugins/privileges", "POST /plugins/pull", "POST /plugins/create",
         "DELETE /plugins/<path:ref>", "POST /plugins/<path:ref>/enable", "POST /plugins/<path:ref>/disable",
         "POST /plugins/<path:ref>/upgrade", "POST /plugins/<path:ref>/push", "POST /plugins/<path:ref>/set",
     ),
@@ -45,6 +45,12 @@ def _refuse(what: str) -> Callable[..., Response]:
 
 def _no_swarm(ref: str = "") -> Response:
     return error_response(503, NO_SWARM)
+
+
+@routes.get("/plugins/<path:ref>/json")
+def plugin(ref: str) -> Response:
+    """None is there: `docker inspect` asks for all kinds of things of a name, and wants to hear that of each."""
+    raise NotFound(f'plugin "{ref}" not found')
 
 
 def _add(route: str, view: Callable[..., Response]) -> None:

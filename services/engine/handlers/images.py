@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from services.engine import filters
+from services.engine.disk import count_shared
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     Conflict,
@@ -44,7 +45,9 @@ SHORT = 12
 @jobs.handles(SetImage)
 async def set_image(engine: Engine, job: SetImage) -> None:
     """Record an image. One that was loaded brings its name along; others have it from us, with an event of its own."""
-    await engine.graph.record(job.image, job.tags)
+    if job.order and engine.store.outcome(job.order) is not None:
+        return  # it was asked twice, and this is the second image: nobody's, it is collected
+    await engine.graph.record(job.image, job.tags, job.order)
     names = [familiar(tag) for tag in job.tags]
     if job.action == "load":
         engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
@@ -75,6 +78,8 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
             if not tags:
                 continue
         found.append(_summary(engine, image, tags))
+    if job.shared_size:
+        count_shared(engine.images, found)
     return sorted(found, key=lambda summary: summary.created, reverse=True)
 
 
@@ -171,8 +176,11 @@ def image_tag(engine: Engine, job: NameImage) -> None:
 def _tag(engine: Engine, ref: str, name: str) -> None:
     image = engine.images.find(ref)
     reference = normalize(name)
-    engine.images.put(image, [reference])
-    engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+    with engine.store.transaction():
+        engine.images.put(image, [reference])
+        engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+        engine.done(TagImage, None)
+        engine.done(NameImage, None)
 
 
 @jobs.handles(DeleteImage)
@@ -189,9 +197,13 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     last = reference is None or len(tags) == 1
     if last:
         _refuse_in_use(engine, image, job)
-    gone = [_untag(engine, image, name) for name in ([reference] if reference is not None else tags)]
-    if last and not _users(engine, image):
-        gone += _delete(engine, image)
+    removed = last and not _users(engine, image)
+    with engine.store.transaction():
+        gone = [_untag(engine, image, name) for name in ([reference] if reference is not None else tags)]
+        if removed:
+            gone += _delete(engine, image)
+        engine.done(DeleteImage, gone)
+    if removed:
         await engine.graph.collect()
     return gone
 
@@ -213,7 +225,8 @@ def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
 def _users(engine: Engine, image: Image) -> list[str]:
     """Return the ids of the containers made from an image, running ones first."""
     using = [c.record for c in engine.containers if c.record.image == image.id]
-    return [record.id for record in sorted(using, key=lambda record: not record.running)]
+    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
+    return running_first + list(engine.quarantine.users_of_image(image.id))
 
 
 def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
@@ -221,18 +234,15 @@ def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
     if not users:
         return
     container = engine.containers.by_id(users[0])
-    name = f"unable to remove repository reference {job.image!r}" if engine.images.tag_of(job.image) else ""
-    what = name.replace("'", '"') or f"unable to delete {image.id[7:][:SHORT]}"
-    if container is not None and container.record.running:
-        raise Conflict(
-            f"conflict: {what} (cannot be forced) - container {users[0][:SHORT]} is using its referenced image "
-            f"{image.id[7:][:SHORT]}"
-        )
-    if not job.force:
-        raise Conflict(
-            f"conflict: {what} (must be forced) - container {users[0][:SHORT]} is using its referenced image "
-            f"{image.id[7:][:SHORT]}"
-        )
+    running = container is not None and container.record.running
+    if not running and job.force:
+        return
+    tag = engine.images.tag_of(job.image)
+    what, how = familiar(tag) if tag else image.id[7:][:SHORT], "cannot" if running else "must"
+    raise Conflict(
+        f"conflict: unable to delete {what} ({how} be forced) - container {users[0][:SHORT]} is using its referenced "
+        f"image {image.id[7:][:SHORT]}"
+    )
 
 
 @jobs.handles(PruneImages)

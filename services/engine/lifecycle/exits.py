@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["note_exit", "settle"]
 
 
-def note_exit(engine: Engine, container: Container, code: int, exited_at: float, oom_killed: bool) -> None:
-    """Record an exit (the caller holds the lock), tell those who wait, and have the rest settled."""
+def note_exit(
+    engine: Engine, container: Container, code: int, exited_at: float, oom_killed: bool, error: str = ""
+) -> None:
+    """Record an exit (the caller holds the lock), tell those who wait, and have the rest settled.
+
+    ``error`` says why the code is not the process's own.
+    """
     record = container.record
     record.change(Change.EXIT)
-    record.exit_code, record.oom_killed = code, oom_killed
+    record.exit_code, record.oom_killed, record.error = code, oom_killed, error
     record.finished = int(exited_at * 1e9)
     record.exited_generation = record.generation
     record.pid = 0

@@ -21,12 +21,16 @@ from services.engine.record import ContainerRecord, Endpoint, Status
 from shared.protocol import (
     BridgeNetwork,
     Conflict,
+    ConnectNetwork,
     CreateNetwork,
+    DeleteNetwork,
+    DisconnectNetwork,
     DockyardError,
     EndpointSettings,
     InvalidArgument,
     ListInterfaces,
     MakeNetwork,
+    NetworkCreated,
     PermissionDenied,
     ReleaseInterface,
     RuntimeSetResolver,
@@ -73,6 +77,7 @@ async def _create(engine: Engine, job: CreateNetwork, wanted: BridgeNetwork) -> 
         with engine.store.transaction():
             engine.networks.put(record)
             _tell(engine, record, "create")
+            engine.done(CreateNetwork, NetworkCreated(id=record.id))
     return record
 
 
@@ -104,6 +109,7 @@ async def _remove(engine: Engine, record: NetworkRecord) -> None:
         with engine.store.transaction():
             engine.networks.delete(record)
             _tell(engine, record, "destroy")
+            engine.done(DeleteNetwork, None)
 
 
 def _tell(engine: Engine, record: NetworkRecord, action: str) -> None:
@@ -125,7 +131,9 @@ async def _connect(engine: Engine, network: NetworkRecord, container: Container,
         place = Endpoint(asked=asked, network=network.id if network.network else "")
         if not record.running:
             record.endpoints[network.name] = place
-            engine.save(container)
+            with engine.store.transaction():
+                engine.save(container)
+                engine.done(ConnectNetwork, None)
             return
         async with engine.networks.lock:
             await _connect_now(engine, container, network, place)
@@ -145,6 +153,7 @@ async def _connect_now(engine: Engine, container: Container, network: NetworkRec
     with engine.store.transaction():
         tell(engine, record, network.name, "connect")
         engine.save(container)
+        engine.done(ConnectNetwork, None)
 
 
 def _check_connectable(record: ContainerRecord, network: NetworkRecord) -> None:
@@ -192,6 +201,7 @@ async def _disconnect(engine: Engine, network: NetworkRecord, container: Contain
                 tell(engine, record, network.name, "disconnect")
             record.endpoints.pop(network.name)
             engine.save(container)
+            engine.done(DisconnectNetwork, None)
         if record.running:
             await _take_over(engine, record)
             engine.save(container)

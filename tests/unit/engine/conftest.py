@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from services.engine.engine import serve
+from services.engine.stackid import StackId
 from shared.bus.client import Client
 from shared.bus.handlers import Handlers
 from shared.bus.sockets import dealer, engine_endpoint
@@ -21,6 +22,7 @@ from shared.protocol import (
     AllocateInterface,
     Bridge,
     BridgeNetwork,
+    CommitLayer,
     ContainerConfig,
     ContainerExited,
     ContainerStats,
@@ -139,6 +141,7 @@ answer(GraphStatus)(lambda world, job: {"Driver": "overlay"})
 answer(GraphCollect)(lambda world, job: 0)
 answer(CreateLayer)(lambda world, job: world.layers.add(job.container))
 answer(RemoveLayer)(lambda world, job: world.layers.discard(job.container))
+answer(CommitLayer)(lambda world, job: IMAGE.id)
 answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
 answer(RuntimeList)(lambda world, job: list(world.running.values()))
@@ -273,6 +276,7 @@ class Stack:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.world = World(config)
+        self.identity = StackId(boot="b", arbiter="a")
         self.client = self.world.client
         self._stops: list[Callable[[], None]] = []
         self.start_engine()
@@ -300,7 +304,8 @@ class Stack:
     def start_engine(self) -> None:
         self._stop = threading.Event()
         wakers: list[Callable[[], None]] = []
-        self._thread = threading.Thread(target=lambda: asyncio.run(serve(self.config, self._stop, wakers.append)))
+        work = serve(self.config, self._stop, wakers.append, self.identity)
+        self._thread = threading.Thread(target=asyncio.run, args=(work,))
         self._thread.start()
         self._wakers = wakers
 

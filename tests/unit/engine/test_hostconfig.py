@@ -24,7 +24,7 @@ from shared.protocol import (
     StartContainer,
     Ulimit,
 )
-from tests.unit.engine.test_engine import create
+from tests.unit.engine.doing import create
 
 
 def shown(stack: Any, **host: Any) -> HostConfig:

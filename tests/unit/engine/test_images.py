@@ -20,7 +20,7 @@ from shared.protocol import (
     SetImage,
 )
 from tests.unit.engine.conftest import IMAGE
-from tests.unit.engine.test_engine import create
+from tests.unit.engine.doing import create
 
 BUSYBOX = IMAGE.id
 

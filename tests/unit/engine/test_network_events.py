@@ -16,7 +16,7 @@ from shared.protocol import (
     ResizeContainer,
     StartContainer,
 )
-from tests.unit.engine.test_engine import create, until
+from tests.unit.engine.doing import create, until
 
 
 def events(stack: Any, *actions: str) -> list[Event]:

@@ -23,7 +23,7 @@ from shared.protocol import (
     UnmountLayer,
     WaitContainer,
 )
-from tests.unit.engine.test_engine import create, status, until
+from tests.unit.engine.doing import create, state_of, until
 
 ALWAYS = RestartPolicy(name="always")
 
@@ -58,7 +58,7 @@ def test_who_waited_for_the_exit_finds_it_restarting(stack: Any) -> None:
 
     def wait() -> None:
         stack.client.call(WaitContainer(container=container), on_status=lambda output: waits.set())
-        seen.append(status(stack, container).status)
+        seen.append(state_of(stack, container).status)
 
     waiting = threading.Thread(target=wait)
     waiting.start()
@@ -82,10 +82,10 @@ def test_it_is_not_removed_unless_forced(stack: Any) -> None:
 def test_a_stop_and_a_kill_give_it_up(stack: Any, end: Any) -> None:
     container = waits(stack)
     stack.client.call(end(container=container))
-    assert status(stack, container).status == "exited"
+    assert state_of(stack, container).status == "exited"
     del stack.world.script["runtime_start"]
     threading.Event().wait(1.2)  # longer than the delay
-    assert status(stack, container).status == "exited"
+    assert state_of(stack, container).status == "exited"
 
 
 def test_a_stop_does_not_come_between_a_restart_and_its_start(stack: Any) -> None:
