@@ -18,7 +18,7 @@ from pathlib import Path
 from services.netdriver.dns import handoff
 from services.netdriver.dns.handoff import Message, Pair
 from services.netdriver.netns import inside
-from services.netdriver.nft import Nft
+from services.netdriver.nft import Nft, NftError
 from services.netdriver.ports import raised
 
 __all__ = ["RESOLVER", "Resolvers"]
@@ -29,9 +29,8 @@ TIMEOUT = 2.0  # seconds for the server to take a message
 PAUSE = 0.05  # seconds between attempts to reach it
 log = logging.getLogger("dockyard.netdriver")
 
+ANEW = "delete table ip dockyard_dns\n"  # takes 10 ms, for the kernel waits (RCU): only where there is one
 TABLE = """\
-add table ip dockyard_dns
-delete table ip dockyard_dns
 table ip dockyard_dns {{
 \tchain output {{
 \t\ttype nat hook output priority -100; policy accept;
@@ -157,13 +156,23 @@ def _open() -> Pair:
         nft = Nft()
         try:
             ports = {"udp": pair.udp.getsockname()[1], "tcp": pair.tcp.getsockname()[1]}
-            nft.run(TABLE.format(resolver=RESOLVER, **ports))
+            table = TABLE.format(resolver=RESOLVER, **ports)
+            nft.run(ANEW + table if _is_there(nft) else table)
         finally:
             nft.close()
     except BaseException:
         pair.close()
         raise
     return pair
+
+
+def _is_there(nft: Nft) -> bool:
+    """Say whether a netdriver before us has made the table."""
+    try:
+        nft.run("list table ip dockyard_dns")
+    except NftError:
+        return False
+    return True
 
 
 def _raised(pair: Pair) -> Pair:
