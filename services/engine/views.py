@@ -112,6 +112,7 @@ def endpoint(engine: Engine, record: ContainerRecord, name: str) -> EndpointSett
         aliases=asked.aliases,
         driver_opts=asked.driver_opts,
         gw_priority=asked.gw_priority,
+        mac_address=asked.mac_address,
         network_id=place.network or engine.networks.id_of(name),
         dns_names=None if name in PREDEFINED else dns_names(record, place),
     )

@@ -212,7 +212,7 @@ class Stack:
     def leftovers(self) -> list[str]:
         left = self._mounts()
         left += [str(path) for top in cgroup_directories(self.cgroup) for path in top.iterdir() if path.is_dir()]
-        for name in ("netns", "containers", "exits", "leases", "volumes"):
+        for name in ("netns", "containers", "exits", "leases", "networks", "volumes"):
             left += [str(path) for path in (self.run / name).glob("*")]
         left += [f"process {pid}" for pid in processes() if str(self.directory) in command_line(pid)]
         return left
