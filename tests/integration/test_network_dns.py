@@ -167,3 +167,29 @@ def test_both_dns_and_netdriver_are_killed_at_once(net: Stack) -> None:
         for pid in net.pids(service):
             os.kill(pid, signal.SIGKILL)
     until(lambda: resolve(net, "web", "db") == [address(net, "db")], 20)
+
+
+def test_a_service_is_recreated_as_compose_does_it(net: Stack) -> None:
+    """The new one is made under another name, takes the place of the old one, and then its name."""
+    labels = ("--label", "com.docker.compose.project=p", "--label", "com.docker.compose.service=db")
+    run(net, "p-db-1", *labels, "--network-alias", "db", "--network-alias", "p-db-1")
+    run(net, "web")
+    old = net.out("inspect", "-f", "{{.Id}}", "p-db-1")
+    temporary = f"{old[:12]}_p-db-1"
+    net.docker(
+        "create", "--name", temporary, *labels, "--network", "app", "--network-alias", "db",
+        "--network-alias", "p-db-1", *SLEEP,
+    )  # fmt: skip
+    net.docker("stop", "-t", "0", "p-db-1")
+    net.docker("rm", "p-db-1")
+    net.docker("rename", temporary, "p-db-1")
+    net.docker("start", "p-db-1")
+    there = [address(net, "p-db-1")]
+    assert resolve(net, "web", "db") == resolve(net, "web", "p-db-1") == there
+    assert resolve(net, "web", old[:12]) == []
+    listed = net.out("ps", "--filter", "network=app", "--filter", "label=com.docker.compose.project=p", "--format", "{{.Names}} {{.Networks}}")  # fmt: skip  # noqa: E501
+    assert listed == "p-db-1 app"
+    for name in ("p-db-1", "web"):
+        net.docker("rm", "-f", name)
+    net.docker("network", "rm", "app")
+    net.docker("network", "create", "app")
