@@ -90,14 +90,14 @@ def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord
     """Check what is asked of an endpoint. ``network``: None if it is not known yet. Errors: InvalidArgument."""
     ipam = settings.ipam_config or {}
     address = str(ipam.get("IPv4Address") or "")
-    if ipam.get("IPv6Address") or ipam.get("LinkLocalIPs"):
-        raise NotImplementedByUs("IPv6 and link-local addresses of containers are not implemented")
     if name in PREDEFINED:
-        if address:
+        if any(ipam.values()):
             raise InvalidArgument("user specified IP address is supported on user defined networks only")
         if settings.aliases:
             raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
         return
+    if ipam.get("IPv6Address") or ipam.get("LinkLocalIPs"):
+        raise NotImplementedByUs("IPv6 and link-local addresses of containers are not implemented")
     if not address or network is None or network.network is None:
         return
     why = ""

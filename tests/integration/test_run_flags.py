@@ -111,8 +111,8 @@ FLAGS: dict[str, Field | Acts | Refused | Elsewhere] = {
     "interactive": Field(None, "Config.OpenStdin", True),
     "io-maxbandwidth": Refused("1m", "is only supported on a Docker daemon running on windows"),
     "io-maxiops": Refused("1", "is only supported on a Docker daemon running on windows"),
-    "ip": Refused("10.213.0.77", "user specified IP address and aliases are supported on user defined networks only"),
-    "ip6": Refused("2001:db8::33", "user specified IP address and aliases are supported on user defined networks only"),
+    "ip": Refused("10.213.0.77", "user specified IP address is supported on user defined networks only"),
+    "ip6": Refused("2001:db8::33", "user specified IP address is supported on user defined networks only"),
     "ipc": Field("shareable", "HostConfig.IpcMode", "shareable"),
     "isolation": Refused("hyperv", "invalid isolation (hyperv): linux only supports 'default'"),
     "kernel-memory": Acts("64m", "echo on", "^on$"),  # dockerd has forgotten it since API 1.42, and so does the client
