@@ -13,6 +13,7 @@ from services.apiserver.routes import (
     build,
     containers,
     control,
+    distribution,
     events,
     exec,
     images,
@@ -46,7 +47,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, build, containers, events, images, networks, control, exec, volumes, archive):
+    for noun in (system, build, containers, events, images, distribution, networks, control, exec, volumes, archive):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

@@ -23,6 +23,8 @@ from shared.protocol import (
 
 routes = Blueprint("images", __name__, url_prefix="/images")
 
+SEARCH_TIMEOUT = 60.0  # seconds
+
 
 @routes.get("/json")
 def list_images() -> Response:
@@ -77,7 +79,7 @@ def search() -> Response:
         filters=params.filters(),
         auth=params.registry_auth(),
     )
-    return show(read(job, timeout=60.0))
+    return show(call(job, timeout=SEARCH_TIMEOUT))
 
 
 @routes.post("/load")

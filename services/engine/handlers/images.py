@@ -27,7 +27,7 @@ from shared.protocol import (
     TagImage,
     Ticket,
 )
-from shared.protocol.reference import familiar, normalize
+from shared.protocol.reference import familiar, normalize, repository_of
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -41,8 +41,14 @@ SHORT = 12
 @jobs.handles(SetImage)
 async def set_image(engine: Engine, job: SetImage) -> None:
     """Record an image. One that was loaded brings its name along; others have it from us, with an event of its own."""
-    await engine.graph.record(job.image, job.tags)
     names = [familiar(tag) for tag in job.tags]
+    if job.action == "push":
+        await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
+    else:
+        await engine.graph.record(job.image, job.tags)
+    if job.action in ("pull", "push"):
+        engine.events.append("image", job.action, names[0], {"name": familiar(repository_of(job.tags[0]))})
+        return
     if job.action == "load":
         engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
         return
@@ -94,7 +100,7 @@ def _summary(engine: Engine, image: Image, tags: list[str]) -> ImageSummary:
         id=image.id,
         parent_id=image.parent,
         repo_tags=tags,
-        repo_digests=[],
+        repo_digests=[familiar(digest) for digest in engine.images.digests(image.id)],
         created=int(_created(image)),
         size=sum(image.layer_sizes),
         shared_size=-1,
@@ -109,7 +115,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
     return ImageInspect(
         id=image.id,
         repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
-        repo_digests=[],
+        repo_digests=[familiar(digest) for digest in engine.images.digests(image.id)],
         parent=image.parent,
         comment=image.comment,
         created=image.created,
@@ -180,17 +186,18 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     """Untag; with the last tag, or by id, delete. Errors as the API's DELETE /images/{name}."""
     image = engine.images.find(job.image)
     reference = engine.images.tag_of(job.image)
-    tags = engine.images.tags(image.id)
+    tags, references = engine.images.tags(image.id), engine.images.references(image.id)
     gone: list[DeletedImage] = []
     if reference is None and len(tags) > 1 and not job.force:
         raise Conflict(
             f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
             "repositories"
         )
-    last = reference is None or len(tags) == 1
+    doomed = references if reference is None else _with_digests(reference, references)
+    last = len(doomed) == len(references)
     if last:
         _refuse_in_use(engine, image, job)
-    for name in [reference] if reference is not None else tags:
+    for name in doomed:
         engine.images.untag(name)
         gone.append(DeletedImage(untagged=familiar(name)))
         engine.events.append("image", "untag", image.id, {"name": image.id})
@@ -198,6 +205,14 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
         gone += _delete(engine, image)
         await engine.graph.collect()
     return gone
+
+
+def _with_digests(reference: str, references: list[str]) -> list[str]:
+    """Return what goes with a reference: with a repository's last tag, its digests."""
+    of_same = [name for name in references if repository_of(name) == repository_of(reference)]
+    if "@" in reference or any("@" not in name and name != reference for name in of_same):
+        return [reference]
+    return [reference, *(name for name in of_same if name != reference)]
 
 
 def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
