@@ -20,7 +20,7 @@ from services.graphdriver.registry.challenges import Challenge, parse_challenges
 from services.graphdriver.registry.transport import Transport, body_of, origin
 from shared.protocol import AuthConfig, InvalidArgument, Unauthorized, Unavailable
 
-__all__ = ["Authorizer", "NoCredentials", "WrongCredentials", "basic"]
+__all__ = ["Authorizer", "NoCredentials", "basic"]
 
 CLIENT_ID = "dockyard"
 DEFAULT_LIFETIME = 60.0  # seconds of a token that does not say
@@ -31,10 +31,6 @@ TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 
 class NoCredentials(Unauthorized):
     """The registry wants credentials, and there are none."""
-
-
-class WrongCredentials(Unauthorized):
-    """The registry does not take the basic credentials."""
 
 
 class Authorizer:
@@ -69,10 +65,9 @@ class Authorizer:
                 if challenge.scheme == "basic":
                     if not self._auth.username and not self._auth.password:
                         raise NoCredentials("no basic auth credentials")
-                    if refused:
-                        raise WrongCredentials("unauthorized: incorrect username or password")
-                    self._basic = basic(self._auth)
-                    return {"Authorization": self._basic}
+                    if not refused:
+                        self._basic = basic(self._auth)
+                        return {"Authorization": self._basic}
         raise Unauthorized("unauthorized: authentication required")
 
     def _fetch(self, url: str, challenge: Challenge, scopes: Sequence[str]) -> tuple[float, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from services.graphdriver.registry.answers import Refused
-from services.graphdriver.registry.auth import Authorizer, WrongCredentials
+from services.graphdriver.registry.auth import Authorizer
 from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.references import DEFAULT_DOMAIN
 from services.graphdriver.registry.sessions import Registries
@@ -46,7 +46,5 @@ def _try(ping: Callable[[], None], url: str) -> None:
         if refused.status in (401, 403):
             raise Unauthorized(text) from refused
         raise DockyardError(text) from refused
-    except WrongCredentials as error:
-        raise Unauthorized(f"login attempt to {url} failed with status: 401 Unauthorized") from error
     except Unauthorized as error:
         raise Unauthorized(f'Get "{url}": {error.message}') from error

@@ -82,7 +82,7 @@ class Puller:
 
     def _at(self, repository: Repository, reference: Reference, wanted: Platform | None) -> bool:
         manifest, digest = resolve(repository, reference, wanted or host_platform())
-        tell(f"Pulling from {reference.familiar_name.removeprefix(f'{reference.domain}/')}", reference.wanted)
+        tell(f"Pulling from {reference.path}", reference.wanted)
         image_id = manifest.config.digest
         digests = [layer.digest for layer in manifest.layers]
         with self.blobs.hold([image_id, manifest.document.digest, *digests]):

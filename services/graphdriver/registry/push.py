@@ -42,9 +42,13 @@ log = logging.getLogger("dockyard.registry")
 
 @dataclass
 class _Blob:
-    """One layer on its way. ``path`` is its bytes, ``mounts`` other repositories there that have it."""
+    """One layer on its way: ``path`` is its bytes; ``stored`` what they were here, before they were packed.
+
+    ``mounts``: other repositories there that have it.
+    """
 
     diff_id: str
+    stored: str
     descriptor: Descriptor
     path: Path
     mounts: list[str] = field(default_factory=list)
@@ -111,23 +115,23 @@ class Pusher:
         if not repository.has_blob(image.id):
             path = self.blobs.path(image.id)
             config = Descriptor(media_type="", digest=image.id, size=image.config_size)
-            _upload(repository, _Blob(image.id, config, path), lambda current, total: None)
+            _upload(repository, _Blob(image.id, image.id, config, path), lambda current, total: None)
 
     # -- layers
 
     def _layers(self, repository: Repository, pushed: PushableImage, directory: Path) -> list[Descriptor]:
         image = pushed.image
         blobs = [
-            _Blob(diff_id, layer, self.blobs.path(layer.digest), pushed.mounts.get(layer.digest, []))
+            _Blob(diff_id, layer.digest, layer, self.blobs.path(layer.digest), pushed.mounts.get(layer.digest, []))
             for diff_id, layer in zip(image.diff_ids, image.layers, strict=True)
         ]
         for number, blob in enumerate(blobs):
             tell("Preparing", blob.diff_id, progressDetail={})
             if number >= self.concurrency:
                 tell("Waiting", blob.diff_id, progressDetail={})
-        distinct = {blob.descriptor.digest: blob for blob in blobs}
+        distinct = {blob.stored: blob for blob in blobs}
         _at_a_time(list(distinct.values()), self.concurrency, lambda blob: _send(repository, blob, directory))
-        return [distinct[blob.descriptor.digest].descriptor for blob in blobs]
+        return [distinct[blob.stored].descriptor for blob in blobs]
 
 
 def _at_a_time(blobs: list[_Blob], concurrency: int, send: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ BLOCK = 1 << 18  # bytes that are sent at a time
 REDIRECTS = (301, 302, 303, 307, 308)
 MAX_DOCUMENT = 4 << 20  # bytes of a manifest, or whatever else is held in memory
 TRANSPORT_ERRORS = (http.HTTPError, OSError)
+# who names a registry in insecure-registries knows
+warnings.filterwarnings("ignore", category=http.InsecureRequestWarning)
 Body = bytes | Any | None
 
 
@@ -168,7 +171,9 @@ def explain(error: BaseException) -> str:
     if isinstance(error, http.SSLError):
         return _explain_tls(error)
     if isinstance(error, http.IncompleteRead):
-        return f"unexpected EOF after {error.partial} bytes"
+        return f"unexpected EOF: {error.expected} bytes are missing"
+    if isinstance(error, http.ProtocolError) and len(error.args) > 1 and isinstance(error.args[1], Exception):
+        return explain(error.args[1])
     return str(error)
 
 
