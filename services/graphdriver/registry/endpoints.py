@@ -14,7 +14,7 @@ from shared.runtime.config import Config
 __all__ = ["HUB", "Endpoint", "Endpoints", "addresses_of"]
 
 HUB = "https://registry-1.docker.io"
-LOOPBACK = ("127.0.0.0/8", "::1/128")
+LOOPBACK = ("127.0.0.0/8",)
 
 
 @dataclass(frozen=True)
