@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import socket
@@ -10,11 +11,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.graphdriver.blobs import digest_of
 
@@ -22,6 +24,8 @@ __all__ = ["PASSWORD", "USER", "Answer", "Request", "Scripted", "docker_registry
 
 USER, PASSWORD = "me", "correct horse"
 HTPASSWD = f"{USER}:$2b$04$LZFlM3sp67K9ugJZIwnnQuMyV1WBtCQWW8tLYWZqQlMXGLbt09YMK\n"
+CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -125,8 +129,21 @@ class Scripted:
         return [request for request in self.requests if part in request.path]
 
 
+def inside_network_of(pid: int, make: Callable[[], T]) -> T:
+    """Call something in the network namespace of a process: a socket stays where it was made."""
+
+    def enter() -> T:
+        with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+            assert ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET) == 0
+        return make()
+
+    with ThreadPoolExecutor(1) as executor:  # the thread ends, and with it the visit
+        return executor.submit(enter).result()
+
+
 @contextmanager
-def scripted(context: ssl.SSLContext | None = None) -> Iterator[Scripted]:
+def scripted(context: ssl.SSLContext | None = None, network_of: int = 0) -> Iterator[Scripted]:
+    """``network_of``: the process in whose network namespace it listens, 0 for our own."""
     served = Scripted()
 
     class Handler(BaseHTTPRequestHandler):
@@ -169,7 +186,10 @@ def scripted(context: ssl.SSLContext | None = None) -> Iterator[Scripted]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             return
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    def make() -> Server:
+        return Server(("127.0.0.1", 0), Handler)
+
+    with inside_network_of(network_of, make) if network_of else make() as server:
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         served.host = f"127.0.0.1:{server.server_address[1]}"

@@ -62,13 +62,13 @@ def pull() -> Response:
         platform=params.text("platform"),
         auth=params.registry_auth(),
     )
-    return progress_stream(job, at_once=False)
+    return progress_stream(job, at_once=False, timeout=None)
 
 
 @routes.post("/<path:ref>/push")
 def push(ref: str) -> Response:
     job = PushImage(image=ref, tag=params.text("tag"), platform=params.text("platform"), auth=params.registry_auth())
-    return progress_stream(job, at_once=False)
+    return progress_stream(job, at_once=False, timeout=None)
 
 
 @routes.get("/search")

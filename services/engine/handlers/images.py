@@ -256,6 +256,6 @@ async def save(engine: Engine, job: SaveImages) -> Ticket:
         image = engine.images.find(ref)
         reference = engine.images.tag_of(ref)
         entry = chosen.setdefault(image.id, SavedImage(image=image, tags=[]))
-        if reference is not None and reference not in entry.tags:
+        if reference is not None and "@" not in reference and reference not in entry.tags:
             entry.tags.append(reference)
     return await engine.call(ExportImages(images=list(chosen.values())))

@@ -161,7 +161,7 @@ class _Download:
         answer = self._open(partial.size)
         try:
             self._check(answer, partial)
-            while piece := answer.read(CHUNK):
+            while piece := answer.read1(CHUNK):
                 if self.given_up.is_set():
                     raise Cancelled("nobody waits for the blob any more")
                 if partial.size + len(piece) > self.descriptor.size:

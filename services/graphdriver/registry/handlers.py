@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.inspect import inspect_distribution
 from services.graphdriver.registry.login import login
-from services.graphdriver.registry.pull import Puller
+from services.graphdriver.registry.platforms import normal, parse_platform
+from services.graphdriver.registry.pull import Puller, check_platform
 from services.graphdriver.registry.push import Pusher
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.search import search
@@ -63,6 +64,13 @@ def push(driver: GraphDriver, job: PushImage) -> None:
     if reference.digest:
         raise InvalidArgument("cannot push a digest reference")
     images = driver.bus.call(ListPushable(domain=reference.domain, path=reference.path, tag=reference.tag))
+    if job.platform:
+        for pushed in images:
+            check_platform(
+                reference.with_tag(pushed.tag),
+                parse_platform(job.platform),
+                normal(pushed.image.os, pushed.image.architecture, pushed.image.variant),
+            )
     pusher = Pusher(driver.blobs, driver.temporary, driver.bus, driver.config.max_concurrent_uploads)
     with driver.registries.session(reference.domain, job.auth, push=True) as session:
         _told("push", lambda: pusher.push(session, reference, images))

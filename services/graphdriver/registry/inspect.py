@@ -8,7 +8,7 @@ from services.graphdriver.load import image_config
 from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.manifests import Index, Manifest, parse
-from services.graphdriver.registry.platforms import Platform, normal
+from services.graphdriver.registry.platforms import Platform
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
 from shared.protocol import DistributionInspect
@@ -39,7 +39,7 @@ def _platforms(repository: Repository, top: Manifest | Index) -> list[dict[str, 
     if isinstance(top, Index):
         return [_show(platform) for _, platform in top.entries if platform is not None]
     config = image_config(repository.read_blob(top.config.digest, top.config.size))
-    return [_show(normal(*(config.get(name) or "" for name in ("os", "architecture", "variant"))))]
+    return [_show(Platform.of(config))]
 
 
 def _show(platform: Platform) -> dict[str, Any]:

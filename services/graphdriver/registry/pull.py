@@ -21,14 +21,14 @@ from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads
 from services.graphdriver.registry.manifests import Manifest, choose, parse
-from services.graphdriver.registry.platforms import Platform, host_platform, normal, parse_platform
+from services.graphdriver.registry.platforms import Platform, host_platform, parse_platform
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, GetImage, Image, InvalidArgument, NotFound, SetImage
 
-__all__ = ["Puller", "resolve"]
+__all__ = ["Puller", "check_platform"]
 
 Fetch = Callable[[Descriptor, Callable[[], None]], None]  # the second raises when the layer is not wanted any more
 LOOK = 0.2  # seconds between two looks at whether the job was cancelled
@@ -41,6 +41,15 @@ def resolve(repository: Repository, reference: Reference, platform: Platform) ->
         return choose(top, platform, repository.manifest), top.document.digest
     except Refused as refused:
         raise pull_error(refused, reference) from refused
+
+
+def check_platform(reference: Reference, wanted: Platform, found: Platform) -> None:
+    """Errors: NotFound, in words that clients look for (wire-details §2)."""
+    if wanted.rank(found) is None:
+        raise NotFound(
+            f"image with reference {reference.familiar} was found but its platform ({found}) does not match the "
+            f"specified platform ({wanted})"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,12 +119,8 @@ class Puller:
         config = image_config(data)
         if len(config["rootfs"]["diff_ids"]) != len(manifest.layers):
             raise InvalidArgument("invalid image config: it names another number of layers than the manifest")
-        found = normal(*(config.get(name) or "" for name in ("os", "architecture", "variant")))
-        if wanted is not None and wanted.rank(found) is None:
-            raise NotFound(
-                f"image with reference {reference.familiar} was found but its platform ({found}) does not match the "
-                f"specified platform ({wanted})"
-            )
+        if wanted is not None:
+            check_platform(reference, wanted, Platform.of(config))
         return data
 
     def _image(self, repository: Repository, manifest: Manifest, data: bytes) -> Image:

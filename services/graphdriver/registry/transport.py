@@ -20,6 +20,7 @@ import urllib3
 from urllib3 import exceptions as http
 
 from services.graphdriver.registry.proxies import Proxies
+from shared.bus.context import check_cancelled
 from shared.protocol import DockyardError, InvalidArgument, Unavailable
 
 __all__ = ["MAX_DOCUMENT", "TRANSPORT_ERRORS", "Transport", "Unreachable", "body_of", "explain", "origin"]
@@ -199,7 +200,8 @@ def body_of(answer: urllib3.BaseHTTPResponse, what: str, limit: int = MAX_DOCUME
         raise InvalidArgument(f"{what}: unexpected content encoding {answer.headers['Content-Encoding'][:50]!r}")
     data = b""
     try:
-        while len(data) <= limit and (piece := answer.read(1 << 16)):
+        while len(data) <= limit and (piece := answer.read1(1 << 16)):
+            check_cancelled()
             data += piece
     except TRANSPORT_ERRORS as error:
         raise Unreachable(f"{what}: {explain(error)}") from error
