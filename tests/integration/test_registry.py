@@ -306,10 +306,10 @@ def test_kill_9_at_any_moment(clean: Stack, served: Scripted) -> None:
     """At the end `clean` finds nothing that no image has."""
     _, blob = big_image(served)
     ref = f"{served.host}/big:1"
-    for step in range(10):
+    for step in range(6):  # more than ten in a minute, and the stack gives up
         pull = start_pull(clean, ref)
         (pid,) = until(lambda: clean.pids("graphdriver"))
-        with_delay = threading.Timer(0.05 * step, os.kill, (pid, signal.SIGKILL))
+        with_delay = threading.Timer(0.08 * step, os.kill, (pid, signal.SIGKILL))
         with_delay.start()
         pull.communicate(timeout=30)
         with_delay.join()
