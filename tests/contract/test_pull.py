@@ -102,6 +102,7 @@ def test_an_image_is_pulled(graph: Graph, registry: Scripted, kind: str, pack: A
     image = pull(graph, registry)
     assert image.id == digest_of(config_of())
     assert [layer.digest for layer in image.layers] == [digest_of(pack(layer)) for layer in LAYERS]
+    assert {layer.media_type.partition("+")[0] for layer in image.layers} == {"application/vnd.oci.image.layer.v1.tar"}
     assert image.manifest is not None
     assert image.manifest.digest == digest
     (call,) = recorded(graph)
@@ -250,7 +251,7 @@ def test_a_transfer_that_breaks_off_is_resumed(graph: Graph, registry: Scripted)
     assert pull(graph, registry).id == digest_of(config_of((BIG,)))
     ranges = [request.headers.get("Range") for request in registry.asked(digest_of(blob))]
     assert ranges == [None, "bytes=1048576-", "bytes=1572864-"]
-    assert "Retrying in a moment" in statuses(graph)
+    assert "Retrying in 1 second" in statuses(graph)
 
 
 def test_or_begun_again_where_the_registry_knows_no_ranges(graph: Graph, registry: Scripted) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -163,7 +165,7 @@ class Uploads:
             self.came += request.body
             return Answer(202, headers=where)
         if request.method == "GET":
-            return Answer(204, headers={**where, "Range": f"0-{len(self.came) - 1}"})
+            return Answer(204, headers={**where, "Range": f"0-{max(len(self.came) - 1, 0)}"})
         if request.method == "DELETE":
             self.deleted += 1
             return Answer(204)
@@ -272,12 +274,40 @@ def test_a_token_server_without_tls_gets_no_credentials(graph: Graph, tmp_path: 
     certificates = make_certificates(tmp_path / "certificates")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "server-cert.pem", certificates / "server-key.pem")
+    remade(graph, certs_dir=tmp_path / "certs.d")
+    graph.driver.registries.endpoints._networks = []  # nothing is insecure
     with scripted() as plain, scripted(context) as registry:
+        trust(tmp_path / "certs.d" / registry.host, certificates)
         challenge = {"WWW-Authenticate": f'Bearer realm="http://{plain.host}/token"'}
         registry.handle = lambda request: Answer(401, headers=challenge)
-        with pytest.raises(DockyardError, match="a token server without TLS"):
+        with pytest.raises(DockyardError, match=r"leads from https to http: http://127\.0\.0\.1"):
             do(graph, login(registry.host))
         assert not plain.requests
+
+
+def trust(directory: Path, certificates: Path) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "ca.crt").write_bytes((certificates / "ca.pem").read_bytes())
+    return directory
+
+
+def test_a_token_whose_time_is_over_is_replaced(graph: Graph, registry: Scripted) -> None:
+    """Each is good for three requests: one is refused in the middle of an upload, which goes on then."""
+    image = loaded(graph, (BIG,), gzip.compress)
+    tokens, uploads, used = Tokens(registry.host), Uploads(cut=0), dict[str, int]()
+    tokens.files = uploads
+
+    def handle(request: Request) -> Answer | None:
+        token = request.headers.get("Authorization", "")
+        used[token] = used.get(token, 0) + 1
+        if token.startswith("Bearer t0ken") and used[token] > 3:
+            request.headers.replace_header("Authorization", "Bearer old")
+        return tokens(request)
+
+    registry.handle = handle
+    push(graph, image, registry.host, auth=CREDENTIALS)
+    assert tokens.given > 1
+    assert digest_of(uploads.blobs[image.layers[0].digest]) == image.layers[0].digest
 
 
 # -- who does not answer
@@ -330,9 +360,7 @@ def test_certificates(graph: Graph, tmp_path: Path) -> None:
     with docker_registry(tmp_path / "registry", certificates=certificates, client_ca=True) as host:
         with pytest.raises(Unavailable, match="tls: failed to verify certificate: x509: "):
             pull(graph, host)
-        directory = tmp_path / "certs.d" / host
-        directory.mkdir(parents=True)
-        (directory / "ca.crt").write_bytes((certificates / "ca.pem").read_bytes())
+        directory = trust(tmp_path / "certs.d" / host, certificates)
         with pytest.raises(Unavailable, match=r"certificate required|Connection aborted|EOF|alert"):
             pull(graph, host)
         (directory / "client.cert").write_bytes((certificates / "cert.pem").read_bytes())
@@ -376,6 +404,56 @@ def test_mirrors_and_proxies(graph: Graph, registry: Scripted) -> None:
     assert recorded(graph)[-1].tags[0] == "docker.io/library/busybox:1"
     assert statuses(graph)[0] == "Pulling from library/busybox"
     assert not [request for request in registry.requests if request.headers.get("Authorization")]
+
+
+class Tunnel(threading.Thread):
+    """A proxy that connects whoever asks with one host, whatever name was asked for."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(daemon=True)
+        self.host, self.heads = host, []  # type: ignore[var-annotated]
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.start()
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=self.listener.accept()[:1], daemon=True).start()
+
+    def serve(self, client: socket.socket) -> None:
+        name, _, port = self.host.partition(":")
+        with client, socket.create_connection((name, int(port))) as server:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            self.heads.append(head.decode())
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            back.join()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+def test_a_tunnel_through_a_proxy(graph: Graph, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path / "certificates")
+    image = loaded(graph)
+    with docker_registry(tmp_path / "registry", certificates=certificates) as host:
+        tunnel = Tunnel(host)
+        proxy = f"http://who:what@{tunnel.address}"
+        remade(graph, {"HTTPS_PROXY": proxy}, insecure_registries=("registry.invalid",))
+        push(graph, image, "registry.invalid")
+        assert pull(graph, "registry.invalid").id == image.id
+        assert tunnel.heads[0].startswith("CONNECT registry.invalid:443 ")
+        assert "Basic d2hvOndoYXQ=" in tunnel.heads[0]
+        tunnel.listener.close()
 
 
 def test_search(graph: Graph, registry: Scripted) -> None:

@@ -56,10 +56,10 @@ def clean(stack: Stack) -> Iterator[Stack]:
     stack.docker("rm", made)
     yield stack
     stack.docker("rm", "-f", *stack.out("ps", "-aq").split(), check=False)
-    for image in json.loads(f"[{','.join(stack.out('images', '-a', '--format', 'json').splitlines())}]"):
-        if image["Repository"] != "busybox":
-            ref = f"{image['Repository']}:{image['Tag']}" if image["Tag"] != "<none>" else image["ID"]
-            stack.docker("rmi", "-f", ref, check=False)
+    for line in stack.out("images", "-a", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines():
+        ref, image = line.split()
+        if ref != "busybox:latest":
+            stack.docker("rmi", "-f", image if "<none>" in ref else ref, check=False)
     until(lambda: stored(stack) == before, what=f"left behind: {stored(stack) ^ before}")
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from services.graphdriver.registry.answers import message_of
 from services.graphdriver.registry.challenges import Challenge, parse_challenges
-from services.graphdriver.registry.transport import Transport, body_of, origin
+from services.graphdriver.registry.transport import Transport, body_of
 from shared.protocol import AuthConfig, InvalidArgument, Unauthorized, Unavailable
 
 __all__ = ["Authorizer", "NoCredentials", "basic"]
@@ -72,8 +72,7 @@ class Authorizer:
 
     def _fetch(self, url: str, challenge: Challenge, scopes: Sequence[str]) -> tuple[float, str]:
         realm = challenge.parameters.get("realm", "")
-        if origin(url)[0] == "https" and origin(realm)[0] == "http":
-            raise InvalidArgument(f"the registry sends to a token server without TLS: {realm[:200]}")
+        self._transport.check_downgrade(url, realm)
         service = challenge.parameters.get("service", "")
         wanted = list(dict.fromkeys([*scopes, *filter(None, [challenge.parameters.get("scope", "")])]))
         answer = self._post(realm, service, wanted) if self._auth.identitytoken else self._get(realm, service, wanted)

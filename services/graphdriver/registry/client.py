@@ -26,6 +26,7 @@ __all__ = ["Document", "Repository"]
 MAX_ERROR = 64 << 10  # bytes of an error's body that are looked at
 MAX_PAGES, MAX_TAGS = 1000, 100_000
 NEXT_PAGE = re.compile(r'<([^>]*)>\s*;.*\brel="?next"?', re.IGNORECASE)
+ARRIVED = re.compile(r"(?:bytes=)?0-([1-9][0-9]{0,18})")  # 0-0 is nothing (and one byte too)
 MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -144,8 +145,8 @@ class Repository:
     def uploaded(self, location: str) -> tuple[int, str]:
         """Ask how many bytes of an upload have arrived; returns where to go on too."""
         answer, _ = self._whole("GET", location)
-        last = answer.headers.get("Range", "").removeprefix("bytes=").rpartition("-")[2]
-        count = int(last) + 1 if last.isdecimal() and last != "0" else 0
+        found = ARRIVED.fullmatch(answer.headers.get("Range", ""))
+        count = int(found[1]) + 1 if found is not None else 0
         return count, self._location(answer, location)
 
     def finish_upload(self, location: str, digest: str) -> None:
@@ -159,7 +160,9 @@ class Repository:
         location = answer.headers.get("Location", default)
         if not location:
             raise InvalidArgument("the registry does not say where to upload to")
-        return urljoin(f"{self.url}/v2/", location)
+        location = urljoin(f"{self.url}/v2/", location)
+        self._transport.check_downgrade(self.url, location)
+        return location
 
     # -- requests
 

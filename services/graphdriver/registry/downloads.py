@@ -22,12 +22,12 @@ from services.graphdriver.registry.transport import TRANSPORT_ERRORS, Unreachabl
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, InvalidArgument, Unavailable, from_code
 
-__all__ = ["DONE", "DOWNLOADING", "RETRYING", "Downloads"]
+__all__ = ["DONE", "DOWNLOADING", "Downloads"]
 
 CHUNK = 1 << 16
 LOOK = 0.1  # seconds between two looks at a download by who waits for it
 MAX_DELAY = 8.0  # seconds before another attempt
-DOWNLOADING, RETRYING, DONE = "Downloading", "Retrying in a moment", "Download complete"
+DOWNLOADING, DONE = "Downloading", "Download complete"
 
 Open = Callable[[int], urllib3.BaseHTTPResponse]  # begins to fetch at an offset
 Told = Callable[[str, int], None]  # state, and bytes that are here
@@ -187,8 +187,9 @@ class _Download:
     def _pause(self, error: Exception, failed: int, size: int) -> None:
         why = str(error) if isinstance(error, DockyardError | Refused) else explain(error)
         log.info("transfer broke off digest=%s at=%d error=%s", self.descriptor.digest, size, why)
-        self._state = (RETRYING, size)
-        if self.given_up.wait(min(MAX_DELAY, 2.0 ** (failed - 2))):
+        delay = min(MAX_DELAY, 2.0 ** (failed - 2))
+        self._state = (f"Retrying in {delay:.0f} seconds" if delay > 1 else "Retrying in 1 second", size)
+        if self.given_up.wait(delay):
             raise Cancelled("nobody waits for the blob any more")
 
     def _lost(self, error: Exception) -> DockyardError:

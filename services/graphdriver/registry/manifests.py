@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from services.graphdriver.archive import MAX_JSON, MAX_LAYERS, MAX_NESTING
 from services.graphdriver.blobs import is_digest
 from services.graphdriver.registry.client import Document
@@ -14,7 +16,7 @@ from services.graphdriver.registry.platforms import Platform
 from services.graphdriver.unpack import MAX_UNPACKED
 from shared.protocol import Descriptor, InvalidArgument, NotFound
 
-__all__ = ["DOCKER_MANIFEST", "OCI_MANIFEST", "Index", "Manifest", "choose", "parse"]
+__all__ = ["DOCKER_MANIFEST", "OCI_MANIFEST", "Index", "Manifest", "as_docker", "as_oci", "choose", "parse"]
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -126,6 +128,19 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidArgument(f"invalid manifest: {name} is not an object")
     return value
+
+
+def as_oci(layer: Descriptor) -> Descriptor:
+    """Return a layer with the media type that the OCI image specification has for it."""
+    packed = layer.media_type.removeprefix(DOCKER_LAYER)
+    if packed == layer.media_type:
+        return layer
+    return msgspec.structs.replace(layer, media_type=OCI_LAYER + packed.replace(".", "+"))
+
+
+def as_docker(layer: Descriptor) -> Descriptor:
+    """Return a layer that is plain or packed with gzip with the media type that Docker has for it."""
+    return msgspec.structs.replace(layer, media_type=DOCKER_LAYER + (".gzip" if "gzip" in layer.media_type else ""))
 
 
 def choose(top: Manifest | Index, wanted: Platform, fetch: Callable[[str], Document]) -> Manifest:

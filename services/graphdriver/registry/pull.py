@@ -20,7 +20,7 @@ from services.graphdriver.progress import Watched, progress, tell
 from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads
-from services.graphdriver.registry.manifests import Manifest, choose, parse
+from services.graphdriver.registry.manifests import Manifest, as_oci, choose, parse
 from services.graphdriver.registry.platforms import Platform, host_platform, parse_platform
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
@@ -129,10 +129,10 @@ class Puller:
         chains = chain_ids(diff_ids)
         with self.blobs.hold(chains):
             sizes = self._layers(repository, manifest.layers, diff_ids, chains)
-            document = manifest.document
+            document, layers = manifest.document, [as_oci(layer) for layer in manifest.layers]
             self.blobs.add(io.BytesIO(data), manifest.config.digest)
             self.blobs.add(io.BytesIO(document.data), document.digest)
-            image = image_record(manifest.config.digest, config, len(data), manifest.layers, chains, sizes)
+            image = image_record(manifest.config.digest, config, len(data), layers, chains, sizes)
             kept = Descriptor(media_type=manifest.media_type, digest=document.digest, size=len(document.data))
             return msgspec.structs.replace(image, manifest=kept)
 

@@ -21,7 +21,7 @@ from services.graphdriver.contents.images import LayerFile
 from services.graphdriver.progress import Watched, progress, tell
 from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.client import Repository
-from services.graphdriver.registry.manifests import DOCKER_LAYER, DOCKER_MANIFEST, OCI_MANIFEST
+from services.graphdriver.registry.manifests import DOCKER_MANIFEST, OCI_MANIFEST, as_docker
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
 from services.graphdriver.registry.transport import Unreachable
@@ -102,7 +102,7 @@ class Pusher:
             return image.manifest.media_type, self.blobs.read(image.manifest.digest)
         media_type = OCI_MANIFEST if any("zstd" in layer.media_type for layer in layers) else DOCKER_MANIFEST
         config = Descriptor(media_type=CONFIG_TYPE[media_type], digest=image.id, size=image.config_size)
-        shown = layers if media_type == OCI_MANIFEST else [_as_docker(layer) for layer in layers]
+        shown = layers if media_type == OCI_MANIFEST else [as_docker(layer) for layer in layers]
         document = {
             "schemaVersion": 2,
             "mediaType": media_type,
@@ -255,12 +255,6 @@ class _Checked:
 
     def tell(self) -> int:
         return self._source.tell()
-
-
-def _as_docker(layer: Descriptor) -> Descriptor:
-    """Return a layer with the media type that it has in a manifest of Docker's."""
-    packed = ".gzip" if "gzip" in layer.media_type else ""
-    return Descriptor(media_type=DOCKER_LAYER + packed, digest=layer.digest, size=layer.size)
 
 
 def _show(descriptor: Descriptor) -> dict[str, Any]:

@@ -80,16 +80,17 @@ class Transport:
             following = urljoin(url, answer.headers["Location"])
             answer.drain_conn()
             answer.release_conn()
-            self._check_redirect(url, following)
+            self.check_downgrade(url, following)
             if origin(url) != origin(following):
                 sent.pop("Authorization", None)
             url = following
         raise InvalidArgument(f"the registry redirects more than {MAX_REDIRECTS} times: {url[:200]}")
 
-    def _check_redirect(self, url: str, following: str) -> None:
+    def check_downgrade(self, url: str, following: str) -> None:
+        """Refuse (InvalidArgument) to be led from TLS to a plain connection."""
         before, after = origin(url), origin(following)
         if before[0] == "https" and after[0] == "http" and not self._is_insecure(urlsplit(following).netloc):
-            raise InvalidArgument(f"the registry redirects from https to http: {following[:200]}")
+            raise InvalidArgument(f"the registry leads from https to http: {following[:200]}")
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> urllib3.BaseHTTPResponse:
         origin(url)
@@ -122,6 +123,7 @@ class Transport:
 
     def _tls(self, netloc: str) -> ssl.SSLContext:
         context = ssl.create_default_context()
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Python 3.13's default, which certificates of own CAs fail
         directory = self._certificates / netloc
         try:
             for path in sorted(directory.glob("*.crt")):
