@@ -1,5 +1,6 @@
 # make run   set up this machine, start the stack, run a first container
 # make test  set up this machine, check the code, run the whole test suite
+# make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
 
 SHELL := /bin/bash
 VENV := .venv
@@ -9,7 +10,7 @@ TEST_PACKAGES := runc docker-registry
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
-.PHONY: run test check golden bench stop setup root
+.PHONY: run test check golden outliving bench conformance stop setup root
 
 run: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
@@ -34,12 +35,19 @@ check: setup
 	$(BIN)/lint-imports
 
 golden: setup
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit tests/contract
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/contract
+
+outliving: setup
+	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest -s tests/outliving
 
 bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
 	@$(BIN)/dockyard busybox
 	$(BIN)/python -m tests.bench.start_path
+
+conformance: setup
+	@$(BIN)/python -m tests.conformance.dockerpy $(FILES)
 
 stop:
 	@$(BIN)/dockyard down

@@ -10,6 +10,7 @@ from flask import Flask
 from services.apiserver.errors import register_errors
 from services.apiserver.routes import (
     archive,
+    attach,
     build,
     containers,
     control,
@@ -18,6 +19,7 @@ from services.apiserver.routes import (
     exec,
     images,
     networks,
+    refused,
     system,
     volumes,
 )
@@ -40,6 +42,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
     app.url_map.merge_slashes = False
     app.extensions["dockyard.bus"] = bus
     app.extensions["dockyard.reader"] = reader
+    app.extensions["dockyard.origins"] = origins
     register_errors(app)
 
     @app.before_request
@@ -47,7 +50,8 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, build, containers, events, images, distribution, networks, control, exec, volumes, archive):
+    nouns = (system, build, attach, containers, events, images, distribution, networks, control, exec, volumes, archive)
+    for noun in (*nouns, refused):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

@@ -6,35 +6,41 @@ raw bytes if there is a terminal. What the client sends is stdin; its half-close
 
 from __future__ import annotations
 
+import enum
 import logging
 import re
 import select
 import socket
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.apiserver.stream import Client
 from shared.bus.tickets import receive_descriptor, redeem
 from shared.protocol import InvalidArgument, Ticket
 
-__all__ = ["STDOUT", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "send_all"]
+__all__ = ["STDOUT", "End", "Options", "await_monitor", "frame", "parse_detach_keys", "relay", "unframed"]
 
 log = logging.getLogger("dockyard.apiserver")
 
 STDOUT, STDERR = 2, 3  # as the monitor numbers them
 PACKET = 65536  # bytes, more than the monitor ever sends at once
 STDIN_CHUNK = 8192
+HEADER = struct.Struct(">BxxxL")  # of a frame: stream, length
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 
 @dataclass(frozen=True)
 class Options:
+    """``multiplexed``: without a terminal, in Docker's frames."""
+
     stdin: bool
     stdout: bool
     stderr: bool
     tty: bool
     detach_keys: bytes
+    multiplexed: bool = True
 
 
 def parse_detach_keys(text: str) -> bytes:
@@ -65,22 +71,37 @@ def await_monitor(ticket: Ticket, client: socket.socket) -> socket.socket | None
             return None
 
 
-def send_all(ticket: Ticket, client: socket.socket) -> None:
-    """Copy a ticket's bytes to a client."""
-    with redeem(ticket) as source:
-        while chunk := source.recv(PACKET):
-            client.sendall(chunk)
+def unframed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what is inside frames that come in any pieces."""
+    held, left = b"", 0
+    for piece in pieces:
+        held += piece
+        while held:
+            if not left:
+                if len(held) < HEADER.size:
+                    break
+                left, held = HEADER.unpack_from(held)[1], held[HEADER.size :]
+            yield held[:left]
+            held, left = held[left:], left - len(held[:left])
 
 
-def relay(client: Client, monitor: socket.socket, options: Options) -> bool:
-    """Copy both ways until the monitor closes (False) or the client detaches or goes (True).
+class End(enum.Enum):
+    """How an attachment ends."""
+
+    EXIT = "the monitor has closed"
+    DETACHED = "the client typed the keys"
+    GONE = "the client went away"
+
+
+def relay(client: Client, monitor: socket.socket, options: Options) -> End:
+    """Copy both ways until the monitor closes, or the client detaches or goes.
 
     Input that the monitor does not take yet is held, and no more is read meanwhile: output goes on, since the monitor
     may take input only when it has got rid of output.
     """
     stdin, taking = _Stdin(monitor, options), options.stdin
     if taking and stdin.feed(client.read_ahead):
-        return True
+        return End.DETACHED
     poller = select.poll()
     while True:
         poller.register(monitor, select.POLLIN | (select.POLLOUT if stdin.pending else 0))
@@ -90,12 +111,12 @@ def relay(client: Client, monitor: socket.socket, options: Options) -> bool:
                 if event & select.POLLOUT:
                     stdin.flush()
                 if event & ~select.POLLOUT and not _forward(monitor, client.socket, options):
-                    return False
+                    return End.EXIT
             elif not event & select.POLLIN:
-                return True
+                return End.GONE
             elif data := _receive(client.socket):
                 if stdin.feed(data):
-                    return True
+                    return End.DETACHED
             else:
                 stdin.end()
                 taking = False
@@ -118,13 +139,13 @@ def _forward(monitor: socket.socket, client: socket.socket, options: Options) ->
     stream, data = packet[0], packet[1:]
     if not (options.stdout if stream == STDOUT or options.tty else options.stderr):
         return True
-    client.sendall(data if options.tty else frame(stream, data))
+    client.sendall(frame(stream, data) if options.multiplexed and not options.tty else data)
     return True
 
 
 def frame(stream: int, data: bytes) -> bytes:
     """Return Docker's frame of a piece of output; ``stream`` as the monitor numbers it."""
-    return struct.pack(">BxxxL", stream - 1, len(data)) + data
+    return HEADER.pack(stream - 1, len(data)) + data
 
 
 class _Stdin:

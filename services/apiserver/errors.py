@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import msgspec
 from flask import Flask, Response
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
+from services.apiserver.versions import error_body
 from shared.protocol import DockyardError
 
 __all__ = ["STATUS", "error_response", "register_errors"]
@@ -35,8 +36,7 @@ def error_response(status: int, message: str) -> Response:
     """Exactly ``application/json``: the CLI compares the header with ==."""
     if status == 304:
         return Response(status=304)
-    body = msgspec.json.encode({"message": message}) + b"\n"
-    return Response(body, status=status, headers={"Content-Type": "application/json"})
+    return Response(error_body(message), status=status, headers={"Content-Type": "application/json"})
 
 
 def register_errors(app: Flask) -> None:
@@ -49,6 +49,12 @@ def register_errors(app: Flask) -> None:
         if error.code in (404, 405, 308):  # Docker knows no 405
             return error_response(404, "page not found")
         return error_response(error.code or 500, error.description or error.name)
+
+    @app.errorhandler(ParseException)
+    @app.errorhandler(NoMoreData)
+    def malformed_body(error: Exception) -> Response:
+        """Chunks that are none, or fewer than were announced; gunicorn closes the connection."""
+        return error_response(400, f"malformed request body: {error or 'it ends too early'}")
 
     @app.errorhandler(Exception)
     def bug(error: Exception) -> Response:

@@ -10,10 +10,11 @@ from flask import Response, current_app
 from shared.bus.bus import Bus, EngineSilent, OnStatus
 from shared.protocol import Job, JobNotFound, Unavailable
 
-__all__ = ["bus", "call", "read", "show"]
+__all__ = ["MEASURE_TIMEOUT", "bus", "call", "read", "show"]
 
 R = TypeVar("R")
 READ_TIMEOUT = 10.0  # seconds
+MEASURE_TIMEOUT = 3600.0  # seconds that it may take to look at all that is on disk
 READ_PATIENCE = 0.8  # seconds of silence
 
 

@@ -9,14 +9,31 @@ from typing import Any, TypeVar
 
 import msgspec
 from flask import request
+from werkzeug.exceptions import RequestTimeout
 
+from services.apiserver.spelling import respelled
 from shared.protocol import AuthConfig, InvalidArgument
 
-__all__ = ["boolean", "decode", "filters", "integer", "json_body", "nanoseconds", "registry_auth", "seconds", "text"]
+__all__ = [
+    "body",
+    "boolean",
+    "decode",
+    "filters",
+    "integer",
+    "json_body",
+    "nanoseconds",
+    "registry_auth",
+    "tail",
+    "text",
+]
 
 T = TypeVar("T")
 FALSE = ("", "0", "no", "false", "none")
 MAX_BODY = 16 << 20  # bytes of a JSON body
+BODY_TIME = 30.0  # seconds of silence in the midst of a JSON body
+SHOWN = 200  # characters of a wrong value that an error repeats
+INT64 = range(-(2**63), 2**63)
+NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def boolean(name: str, default: bool = False) -> bool:
@@ -33,31 +50,28 @@ def integer(name: str, default: int = 0) -> int:
     value = request.args.get(name, "")
     if value == "":
         return default
-    try:
-        return int(value)
-    except ValueError:
-        raise InvalidArgument(f"invalid value for {name}: {value!r} is not an integer") from None
+    if not NUMBER.fullmatch(value) or int(value) not in INT64:
+        raise InvalidArgument(f"invalid value for {name}: {_short(value)} is not an integer of 64 bits")
+    return int(value)
 
 
-def seconds(name: str) -> float:
-    """A time as ``seconds[.fraction]`` since the epoch; 0 where it is not given."""
-    value = request.args.get(name, "")
-    try:
-        moment = float(value or 0)
-    except ValueError:
-        raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp") from None
-    if not 0 <= moment < 1e11:
-        raise InvalidArgument(f"invalid value for {name}: {value!r} is out of range")
-    return moment
+def _short(value: str) -> str:
+    return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}…")
 
 
 def nanoseconds(name: str) -> int:
-    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given."""
+    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given, 1 for what was before it."""
     value = request.args.get(name, "") or "0"
     whole, _, fraction = value.partition(".")
-    if not re.fullmatch(r"\d{1,10}", whole) or not re.fullmatch(r"\d{0,9}", fraction):
-        raise InvalidArgument(f"invalid value for {name}: {value!r} is not a timestamp")
-    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    if not re.fullmatch(r"-?\d{1,11}", whole, re.ASCII) or not re.fullmatch(r"\d{0,9}", fraction, re.ASCII):
+        raise InvalidArgument(f"invalid value for {name}: {_short(value)} is not a timestamp")
+    return 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+
+
+def tail() -> int:
+    """So many lines from the end; -1, for all, if it is not a number."""
+    lines = text("tail")
+    return int(lines) if re.fullmatch(r"\d{1,18}", lines, re.ASCII) else -1
 
 
 def filters(name: str = "filters") -> dict[str, list[str]]:
@@ -67,9 +81,10 @@ def filters(name: str = "filters") -> dict[str, list[str]]:
         return {}
     try:
         given = json.loads(value)
+        _check_text(value, given)
         return {key: _values(entry) for key, entry in given.items()}
     except (ValueError, AttributeError, TypeError, RecursionError):
-        raise InvalidArgument(f"invalid filter: {value[:200]!r}") from None
+        raise InvalidArgument(f"invalid filter: {_short(value)}") from None
 
 
 def _values(entry: Any) -> list[str]:
@@ -79,27 +94,65 @@ def _values(entry: Any) -> list[str]:
     return values
 
 
+def body(limit: int, too_long: str = "request body too large") -> bytes:
+    """Return the request's body. Errors: InvalidArgument (longer than ``limit`` bytes, or not all came), 408."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(BODY_TIME)
+    try:
+        data: bytes = request.stream.read(limit + 1)
+    except TimeoutError:
+        raise RequestTimeout("the request body did not come in time") from None
+    finally:
+        if connection is not None:
+            connection.settimeout(None)
+    if len(data) > limit:
+        raise InvalidArgument(too_long)
+    if len(data) < (request.content_length or 0):
+        raise InvalidArgument("unexpected end of the request body")
+    return data
+
+
 def json_body() -> dict[str, Any]:
     """Return the body's object; an absent body is an empty one."""
-    data = request.stream.read(MAX_BODY + 1)
-    if len(data) > MAX_BODY:
-        raise InvalidArgument("request body too large")
+    data = body(MAX_BODY)
     if not data:
         return {}
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise InvalidArgument(f"unsupported Content-Type header ({kind}): must be 'application/json'")
+        raise InvalidArgument(f"unsupported Content-Type header ({kind[:SHOWN]}): must be 'application/json'")
     try:
-        value, end = json.JSONDecoder().raw_decode(data.decode().lstrip())
-        if data.decode().lstrip()[end:].strip():
-            raise InvalidArgument("unexpected content after JSON")
+        text = data.decode().lstrip()
+        value, end = JSON.raw_decode(text)
+        _check_text(text, value)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"invalid JSON: {error}") from None
+    if text[end:].strip():
+        raise InvalidArgument("unexpected content after JSON")
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise InvalidArgument("invalid JSON: an object is wanted")
     return value
+
+
+def _integer(digits: str) -> int:
+    if not NUMBER.fullmatch(digits) or int(digits) not in INT64:
+        raise ValueError(f"{digits[:SHOWN]} is out of range")
+    return int(digits)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+JSON = json.JSONDecoder(parse_int=_integer, parse_constant=_no_number)
+
+
+def _check_text(text: str, value: Any) -> None:
+    """Raise ValueError for halves of surrogate pairs: Python reads them, UTF-8 has none."""
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()
 
 
 def registry_auth() -> AuthConfig:
@@ -119,7 +172,8 @@ def drop_nulls(value: Any) -> Any:
 
 
 def decode(value: Any, kind: type[T]) -> T:
+    """Return a JSON value as a ``kind``, whatever the case of its names; members that it does not have are ignored."""
     try:
-        return msgspec.convert(drop_nulls(value), kind)
+        return msgspec.convert(respelled(drop_nulls(value), kind), kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InvalidArgument(f"invalid request: {error}") from None

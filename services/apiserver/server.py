@@ -16,17 +16,21 @@ from gunicorn.app.base import BaseApplication
 
 from services.apiserver.activation import Latch, jobs
 from services.apiserver.app import create_app
+from services.apiserver.connections import MAX_HEAD, Worker
 from services.apiserver.tls import TlsListener
 from services.apiserver.versions import SERVER
+from shared.bus import worker as bus
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint, reader_endpoint
-from shared.bus.worker import Worker, serve_in_thread
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.process import take_descriptors
 from shared.runtime.tls import server_context
 
 __all__ = ["serve"]
 
-THREADS = 512  # made as they are needed; one that waits costs 30 kB
+CONNECTIONS = 8192
+CONNECTIONS_OF_A_THREAD = 4  # most wait; threads are made as they are needed, and one that waits costs 30 kB
+DESCRIPTORS = 2  # that a connection needs on the average
 KEEPALIVE = 3600  # seconds; clients pool connections and break when the server closes first
 PR_SET_PDEATHSIG = 1
 log = logging.getLogger("dockyard.apiserver")
@@ -48,16 +52,19 @@ class _Server(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
+        connections = _connections()
         settings: dict[str, Any] = {
             "bind": [f"fd://{descriptor}" for descriptor in self.dockyard.listen_fds],
             "workers": 1,
-            "worker_class": "gthread",
-            "threads": THREADS,
-            "worker_connections": 4 * THREADS,
+            "worker_class": Worker,
+            "threads": connections // CONNECTIONS_OF_A_THREAD,
+            "worker_connections": connections,
             "keepalive": KEEPALIVE,
             "timeout": 0,  # a stream may be silent for ever
             "graceful_timeout": 2,
-            "limit_request_line": 8190,
+            "limit_request_line": 0,  # `Worker` limits the head as a whole
+            "limit_request_field_size": MAX_HEAD,
+            "limit_request_fields": 1000,
             "loglevel": "warning",
             "when_ready": _sockets_are_not_ours,
             "post_fork": _die_with_parent,
@@ -71,9 +78,14 @@ class _Server(BaseApplication):
         """Make the application, in the worker process, and register it with the engine."""
         endpoint = engine_endpoint(self.dockyard.run)
         latch = Latch()
-        serve_in_thread(Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
+        bus.serve_in_thread(bus.Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
         reader = Client(reader_endpoint(self.dockyard.run), "apiserver")
         return create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
+
+
+def _connections() -> int:
+    """Return how many this process may have at a time."""
+    return min(CONNECTIONS, take_descriptors() // DESCRIPTORS)
 
 
 def _sockets_are_not_ours(arbiter: Any) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,12 +17,22 @@ from flask import Response, request, stream_with_context
 
 from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 
-__all__ = ["MULTIPLEXED", "RAW", "Client", "content_type", "flushed", "taken_over"]
+__all__ = [
+    "MULTIPLEXED",
+    "RAW",
+    "Client",
+    "await_read",
+    "content_type",
+    "flushed",
+    "take_over",
+    "taken_over",
+]
 
 log = logging.getLogger("dockyard.apiserver")
 
 RAW = "application/vnd.docker.raw-stream"
 LINGER = 2.0  # seconds that a client may take to notice the end
+READ_TIMEOUT = 0.2  # seconds that a client may take to read the head
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
 
@@ -61,8 +74,8 @@ class Client:
                 return  # the other side was quicker
 
 
-def take_over(kind: str) -> Client:
-    """Answer 101 (200 if no upgrade was asked for), and take the connection; gunicorn's goes nowhere.
+def take_over(head: list[str]) -> Client:
+    """Answer with the lines of ``head``, and take the present request's connection; gunicorn's goes nowhere.
 
     gunicorn writes headers of its own and would strip ``Upgrade``: so the answer is written here, the connection
     duplicated, and a dead end put in its place, into which gunicorn's own answer falls.
@@ -74,16 +87,44 @@ def take_over(kind: str) -> Client:
     dead_end.close()
     other.close()
     connection.setblocking(True)
-    connection.sendall(_head(kind))
+    lines = [*head, *(f"{name}: {value}" for name, value in [("Server", SERVER), *COMMON_HEADERS])]
+    try:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        await_read(connection)
+    except (BrokenPipeError, ConnectionResetError):
+        log.debug("the client of a stream went away before it began")
     reader = getattr(request.environ["wsgi.input"], "reader", None)
     unreader = getattr(reader, "unreader", None)
     return Client(connection, unreader.take_buffered() if unreader is not None else b"")
 
 
+def await_read(connection: socket.socket, timeout: float = READ_TIMEOUT) -> bool:
+    """Wait until the other side has read all that was sent (unix sockets; elsewhere nobody can tell), and say so.
+
+    Clients read a head through a buffer; some (docker-py's) then go on with the bare socket, and what came together
+    with the head is lost to them.
+    """
+    pause, deadline = 0.0001, time.monotonic() + timeout
+    while connection.family == socket.AF_UNIX and _unread(connection):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.01)
+    return True
+
+
+def _unread(connection: socket.socket) -> int:
+    """Return the size of what the other side has not read, as the kernel accounts for it (TIOCOUTQ of unix(7))."""
+    return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, struct.pack("i", 0)))[0])
+
+
 @contextmanager
 def taken_over(kind: str) -> Iterator[Client]:
-    """Yield the client of a connection taken over; at the end it is closed. A client that goes away is no error."""
-    client = take_over(kind)
+    """Yield the client of a connection taken over; at the end it is closed. A client that goes away is no error.
+
+    The answer is 101, or 200 if no upgrade was asked for.
+    """
+    client = take_over(_head(kind))
     try:
         yield client
     except (BrokenPipeError, ConnectionResetError):
@@ -92,11 +133,8 @@ def taken_over(kind: str) -> Iterator[Client]:
         client.finish()
 
 
-def _head(kind: str) -> bytes:
+def _head(kind: str) -> list[str]:
     upgrade = "upgrade" in request.headers.get("Connection", "").lower() and request.headers.get("Upgrade")
     if upgrade:
-        lines = ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", f"Upgrade: {upgrade}"]
-    else:
-        lines = [f"HTTP/1.1 200 {HTTPStatus.OK.phrase}", f"Content-Type: {RAW}"]
-    lines += [f"{name}: {value}" for name, value in [("Server", SERVER), *COMMON_HEADERS]]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+        return ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", f"Upgrade: {upgrade}"]
+    return [f"HTTP/1.1 200 {HTTPStatus.OK.phrase}", f"Content-Type: {RAW}"]

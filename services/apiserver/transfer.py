@@ -9,8 +9,9 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
-from typing import IO, Any
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import IO, Any, TypeVar
 
 import msgspec
 from flask import Response, request
@@ -18,25 +19,53 @@ from flask import Response, request
 from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import bus
 from services.apiserver.stream import flushed
+from shared.bus.client import RETRY_PAUSE, RETRY_TIME
 from shared.bus.context import Context, current
 from shared.bus.tickets import deliver, redeem
 from shared.protocol import DockyardError, Header, Job, Output, Ticket, Unavailable, job_name
 
-__all__ = ["chunks_of", "progress_stream", "upload"]
+__all__ = ["archive", "progress_stream", "upload"]
 
+R = TypeVar("R")
 CHUNK = 1 << 18
 UPLOAD_TIMEOUT = 3600.0  # seconds
 log = logging.getLogger("dockyard.apiserver")
 
 
-def chunks_of(ticket: Ticket) -> Iterator[bytes]:
-    """Connect at once, and return the bytes to come. Errors: Unavailable; on the way ConnectionResetError."""
+def archive(make: Callable[[], R], ticket_of: Callable[[R], Ticket]) -> tuple[R, Iterator[bytes]]:
+    """Call ``make`` for a ticket, and return what it said with the bytes to come, the first of which are there.
+
+    Whoever makes an archive may die before it began: then ``make`` is called again, for `RETRY_TIME`. Errors: those
+    of ``make``, Unavailable; on the way ConnectionResetError.
+    """
+    deadline, pause = time.monotonic() + RETRY_TIME, RETRY_PAUSE
+    while True:
+        made = make()
+        try:
+            return made, _begun(ticket_of(made))
+        except (Unavailable, ConnectionResetError) as error:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the archive broke off before it began: {error}") from error
+            log.info("an archive is asked for again error=%s", error)
+        time.sleep(pause)
+        pause *= 2
+
+
+def _begun(ticket: Ticket) -> Iterator[bytes]:
+    """Wait for the first bytes: an error before them can still be told."""
     source = redeem(ticket)
+    try:
+        first = source.recv(CHUNK)
+    except BaseException:
+        source.close()
+        raise
 
     def chunks() -> Iterator[bytes]:
         with source:
-            while chunk := source.recv(CHUNK):
+            chunk = first
+            while chunk:
                 yield chunk
+                chunk = source.recv(CHUNK)
 
     return chunks()
 

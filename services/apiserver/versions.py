@@ -5,21 +5,22 @@ A WSGI layer around the application, so that one route table serves all versions
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable
 from importlib.metadata import version as distribution_version
 from typing import Any
 
+import msgspec
 from flask import request
 
 from services.apiserver.cors import cors_headers
 
-__all__ = ["MAX_VERSION", "MIN_VERSION", "Versions", "api_version"]
+__all__ = ["COMMON_HEADERS", "MAX_VERSION", "MIN_VERSION", "SERVER", "Versions", "api_version", "error_body"]
 
 MIN_VERSION, MAX_VERSION = (1, 24), (1, 51)
-PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/|$)")
+PREFIX = re.compile(r"/v([0-9.]+)(?=/|$)")
 KEY = "dockyard.api_version"
+LONGEST = 20  # digits and dots
 SERVER = f"Docker/{distribution_version('dockyard')} (linux)"
 
 StartResponse = Callable[..., Any]
@@ -33,6 +34,12 @@ def api_version() -> tuple[int, int]:
 
 def text(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
+
+
+def parse(given: str) -> tuple[int, int, int]:
+    """Return the numbers of a version; those that are not there are 0, and so are those that nobody can mean."""
+    numbers = [int(part or 0) for part in f"{given[:LONGEST]}..".split(".")]
+    return numbers[0], numbers[1], max(numbers[2:])
 
 
 class Versions:
@@ -52,17 +59,18 @@ class Versions:
 
         # gunicorn's Response, which can send the head of an answer before there is a body
         environ["dockyard.response"] = getattr(start_response, "__self__", None)
-        version = MAX_VERSION
+        given = text(MAX_VERSION)
         match = PREFIX.match(environ["PATH_INFO"])
         if match:
-            version = (int(match[1]), int(match[2]))
+            given = match[1]
             environ["PATH_INFO"] = environ["PATH_INFO"][match.end() :] or "/"
-        environ[KEY] = version
-        if version < MIN_VERSION:
-            why = f"client version {text(version)} is too old. Minimum supported API version is {text(MIN_VERSION)}, "
+        version = parse(given)
+        environ[KEY] = version[:2]
+        if version < (*MIN_VERSION, 0):
+            why = f"client version {given} is too old. Minimum supported API version is {text(MIN_VERSION)}, "
             return _refuse(start, why + "please upgrade your client to a newer version", as_text=True)
-        if version > MAX_VERSION:
-            why = f"client version {text(version)} is too new. Maximum supported API version is {text(MAX_VERSION)}"
+        if version > (*MAX_VERSION, 0):
+            why = f"client version {given} is too new. Maximum supported API version is {text(MAX_VERSION)}"
             return _refuse(start, why)
         return self._app(environ, start)
 
@@ -70,9 +78,14 @@ class Versions:
 COMMON_HEADERS = [("Api-Version", text(MAX_VERSION)), ("Docker-Experimental", "false"), ("Ostype", "linux")]
 
 
+def error_body(message: str) -> bytes:
+    """Return what clients read an error from (wire-details §2)."""
+    return msgspec.json.encode({"message": message}) + b"\n"
+
+
 def _refuse(start: StartResponse, why: str, *, as_text: bool = False) -> Iterable[bytes]:
     """Refuse a version; clients older than 1.24 expect plain text."""
-    body = f"{why}\n" if as_text else json.dumps({"message": why}) + "\n"
+    body = f"{why}\n".encode() if as_text else error_body(why)
     kind = "text/plain; charset=utf-8" if as_text else "application/json"
     start("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-    return [body.encode()]
+    return [body]

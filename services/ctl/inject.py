@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -19,11 +19,13 @@ from shared.bus.client import Client
 from shared.protocol import (
     ContainerCreated,
     ContainerExit,
+    ContainerLogs,
     DockyardError,
     ExecCreated,
     ExecStarted,
     InvalidArgument,
     Job,
+    LogStream,
     Output,
     Ping,
     Ticket,
@@ -31,6 +33,8 @@ from shared.protocol import (
     job_type,
     result_type,
 )
+from shared.runtime.logs.selection import Selection, selection_of
+from shared.runtime.logs.stream import stream_log
 
 __all__ = ["build_body", "build_job", "inject", "inject_foreign", "report"]
 
@@ -117,7 +121,14 @@ def inject(
             streams.refuse_terminal()
         return client.call(job, timeout=timeout, on_status=on_status)
 
-    return _run(client, call, kind, as_json=as_json, streams=streams)
+    return _run(client, call, kind, as_json=as_json, streams=streams, read_log=partial(_read_log, client, job))
+
+
+def _read_log(client: Bus, job: Job[Any], stream: LogStream) -> Iterator[bytes]:
+    """Read what `ContainerLogs` asked for, or all that there was before an attach."""
+    if isinstance(job, ContainerLogs):
+        return stream_log(client, stream, selection_of(job, stream), follow=job.follow)
+    return stream_log(client, stream, Selection(tty=stream.tty))
 
 
 def inject_foreign(client: Client, name: str, body: bytes, *, as_json: bool, timeout: float | None = None) -> int:
@@ -129,9 +140,21 @@ def inject_foreign(client: Client, name: str, body: bytes, *, as_json: bool, tim
     return _run(client, call, Any, as_json=as_json, streams=Streams())
 
 
-def _run(client: Bus, call: Callable[[OnStatus], Any], kind: Any, *, as_json: bool, streams: Streams) -> int:
+def _run(
+    client: Bus,
+    call: Callable[[OnStatus], Any],
+    kind: Any,
+    *,
+    as_json: bool,
+    streams: Streams,
+    read_log: Callable[[LogStream], Iterator[bytes]] = lambda stream: iter(()),
+) -> int:
     try:
-        _show_result(streams, call(partial(_show_status, streams, as_json)), kind, as_json=as_json)
+        result = call(partial(_show_status, streams, as_json))
+        if has_stream(result) and not as_json:
+            streams.receive(result, read_log)
+        else:
+            _show_result(streams, result, kind, as_json=as_json)
     except DockyardError as error:
         return report(error, as_json=as_json, streams=streams)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -169,8 +192,6 @@ def _show_status(streams: Streams, as_json: bool, output: Output) -> None:
 def _show_result(streams: Streams, result: Any, kind: Any, *, as_json: bool) -> None:
     if as_json:
         streams.out(msgspec.json.format(encode_body(result), indent=2) + b"\n")
-    elif has_stream(result):
-        streams.receive(result)
     elif isinstance(result, ContainerCreated):  # the id, as in 2014
         streams.err("".join(f"{warning}\n" for warning in result.warnings))
         streams.out(f"{result.id}\n")

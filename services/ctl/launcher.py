@@ -26,7 +26,7 @@ from tornado.ioloop import IOLoop
 
 from services.ctl.listeners import Listener
 from services.ctl.readiness import Readiness
-from services.ctl.watcher import RESTART_WINDOW, BoundedWatcher
+from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
 
 __all__ = ["Launcher", "control_endpoint"]
 
@@ -81,6 +81,7 @@ class Launcher:
         for watcher in watchers:
             if watcher.max_retry < 0:
                 raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
+            watcher.on_misconfigured = self._misconfigured
             if watcher.use_sockets:
                 watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
         arbiter = GatedArbiter(
@@ -123,10 +124,10 @@ class Launcher:
         log.info("signal received signal=%s", signal.Signals(number).name)
         self.loop.add_callback_from_signal(self.stop)
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, status: int = 1) -> None:
         log.error("%s", why)
         self.notifier.notify(f"STATUS={why}")
-        self.status = 1
+        self.status = status
         self.stop()
 
     # -- start: one after the other, each when the one before has said that it is ready
@@ -179,6 +180,9 @@ class Launcher:
             if await self._in_thread(self.readiness.is_alive):
                 self.notifier.notify("WATCHDOG=1")
             await asyncio.sleep(self.watchdog)
+
+    def _misconfigured(self, name: str) -> None:
+        self._fail(f"{name} ended with {EX_CONFIG}: its configuration is wrong", EX_CONFIG)
 
     # -- supervision: a part that fails too often, or that circus has given up, ends the whole stack, visibly
 

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -59,15 +59,15 @@ class Streams:
 
         threading.Thread(target=send, name="stdin", daemon=True).start()
 
-    def receive(self, result: Any) -> None:
-        """Write what a result leads to, to its end."""
+    def receive(self, result: Any, read_log: Callable[[LogStream], Iterator[bytes]]) -> None:
+        """Write what a result leads to, to its end; ``read_log`` reads a log in Docker's frames."""
         if isinstance(result, Ticket):
             self._copy(result)
         elif isinstance(result, LogStream):
-            self._show_log(result.ticket, tty=result.tty)
+            self._show_log(read_log(result), tty=result.tty)
         elif isinstance(result, Attachment):
             if result.logs is not None:
-                self._show_log(result.logs, tty=result.tty)
+                self._show_log(read_log(result.logs), tty=result.tty)
             if result.ticket is not None:
                 self._attach(result.ticket, stdin=result.open_stdin)
 
@@ -82,15 +82,18 @@ class Streams:
             while chunk := connection.recv(CHUNK):
                 self.out(chunk)
 
-    def _show_log(self, ticket: Ticket, *, tty: bool) -> None:
-        """Write Docker's frames, each to its stream; a terminal has none."""
-        if tty:
-            self._copy(ticket)
-            return
-        with redeem(ticket) as connection, connection.makefile("rb") as source:
-            while len(head := source.read(FRAME.size)) == FRAME.size:
-                stream, length = FRAME.unpack(head)
-                (self.err if stream == STDERR_FRAME else self.out)(source.read(length))
+    def _show_log(self, pieces: Iterator[bytes], *, tty: bool) -> None:
+        """Write Docker's frames, each to its stream; a terminal has none. A piece is whole frames."""
+        for piece in pieces:
+            if tty:
+                self.out(piece)
+                continue
+            at = 0
+            while at < len(piece):
+                stream, length = FRAME.unpack_from(piece, at)
+                at += FRAME.size
+                (self.err if stream == STDERR_FRAME else self.out)(piece[at : at + length])
+                at += length
 
     def begin_session(self, ticket: Ticket) -> None:
         """Be an exec's terminal, from a thread; `end_sessions` waits for it. Errors: Unavailable."""

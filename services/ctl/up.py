@@ -16,12 +16,12 @@ from pathlib import Path
 from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, make_listeners
 from services.ctl.startup import StartError, check, take_lock
+from services.ctl.watcher import EX_CONFIG
 from shared.runtime.config import PREFIX, Config, ConfigError, to_environ
 from shared.runtime.log import set_up_logging
 
 __all__ = ["EX_CONFIG", "fail", "find_ini", "run_stack", "take_lock", "up", "up_detached"]
 
-EX_CONFIG = 78
 DETACH_TIMEOUT = 90.0  # seconds
 # Who starts the arbiter again where there is no systemd: only if it was killed or crashed, not if it ended by itself.
 GUARD = 'while :; do "$@"; s=$?; case $s in 134|137|139) sleep 1 ;; *) exit $s ;; esac; done'

@@ -7,14 +7,16 @@ import os
 import signal
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 from circus.commands.base import Command
 from circus.watcher import Watcher
 
-__all__ = ["RESTART_WINDOW", "BoundedWatcher", "Restarts"]
+__all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Restarts"]
 
 RESTART_WINDOW = 60.0  # seconds
+EX_CONFIG = 78  # sysexits(3): a restart is no use
 
 
 class BoundedWatcher(Watcher):
@@ -26,6 +28,7 @@ class BoundedWatcher(Watcher):
         self._deaths: deque[float] = deque()
         self._deaths_of: Counter[int] = Counter()  # by circus's number of the process, which its successor takes over
         self._asked: set[int] = set()  # pids that scale, restart or stop ends
+        self.on_misconfigured: Callable[[str], object] = lambda name: None  # a process has ended with EX_CONFIG
 
     def spawn_process(self, recovery_wid: Any = None) -> Any:
         self.was_started = True
@@ -39,6 +42,8 @@ class BoundedWatcher(Watcher):
         super().notify_event(topic, msg)
         if topic == "spawn":
             self._asked.discard(msg["process_pid"])
+        elif topic == "reap" and msg["exit_code"] == EX_CONFIG:
+            self.on_misconfigured(self.name)
 
     def reap_process(self, pid: int, status: int | None = None) -> None:
         """Circus waits here, with its loop stopped, for a process that it believes to be ending: make it so."""

@@ -44,6 +44,7 @@ __all__ = ["begin"]
 log = logging.getLogger("dockyard.engine")
 
 DRIVERS = ("graphdriver", "netdriver", "execdriver")
+LOST = "its end was seen by nobody, and its exit status is lost"
 LOST_EXIT_CODE = 255  # of a container whose end nobody saw (a power cut), as dockerd has it
 
 
@@ -103,8 +104,15 @@ def _driver_ready(engine: Engine, driver: Driver) -> None:
 async def _set_right(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
     await _until_done(engine, step)
     for container in engine.containers:
-        if container.record.unsettled and not container.record.running:
+        if _is_to_be_settled(container):
             engine.router.spawn(settle(engine, container))
+
+
+def _is_to_be_settled(container: Container) -> bool:
+    """Say whether an end has not had all its consequences: something is held still, or it is to remove itself."""
+    record = container.record
+    removes_itself = record.host_config.auto_remove and record.status is Status.EXITED
+    return not record.running and (record.unsettled or removes_itself)
 
 
 async def _open_api(engine: Engine, driver: Driver) -> None:
@@ -116,8 +124,9 @@ async def _open_api(engine: Engine, driver: Driver) -> None:
 
 
 async def _init_network(engine: Engine) -> None:
-    held = {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
-    engine.bridge = await engine.call(InitNetworkDriver(containers=held))
+    held: dict[str, int | None] = dict.fromkeys(engine.quarantine)
+    held |= {c.id: c.record.generation for c in engine.containers if c.record.running or c.record.unsettled}
+    engine.bridge = await engine.call(InitNetworkDriver(containers=held, exact=not engine.booted.is_set()))
     engine.store.remember("bridge", engine.bridge)
 
 
@@ -134,14 +143,14 @@ async def _reconcile_runtime(engine: Engine) -> None:
     """Correct what the records say by what the runtime knows, and remove what no record wants."""
     known = await _runtime_list(engine)
     for container_id, entry in known.items():
-        if engine.containers.by_id(container_id) is None:
+        if engine.containers.by_id(container_id) is None and container_id not in engine.quarantine:
             await _remove_stray(engine, entry)
     for container in engine.containers:
         async with container.lock:
             if _differs(container, known.get(container.id)):
                 known = await _runtime_list(engine)  # older than this change, maybe; under the lock it is not
             await _reconcile(engine, container, known.get(container.id))
-        if container.record.unsettled and not container.record.running:
+        if _is_to_be_settled(container):
             engine.router.spawn(settle(engine, container))
     await reconcile_execs(engine)
 
@@ -180,9 +189,9 @@ async def _reconcile(engine: Engine, container: Container, entry: Running | None
     elif not record.running:
         return
     elif entry is None:
-        note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False)
+        note_exit(engine, container, LOST_EXIT_CODE, time.time(), oom_killed=False, error=LOST)
     elif entry.exit_code is not None:
-        note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed)
+        note_exit(engine, container, entry.exit_code, entry.exited_at, entry.oom_killed, entry.error)
     else:
         _correct(engine, container, entry)
 

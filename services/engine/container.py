@@ -37,8 +37,6 @@ class Container:
         self._exits: set[asyncio.Future[int]] = set()
         self._removals: set[asyncio.Future[int]] = set()
         self.restart: asyncio.Task[None] | None = None
-        self.restart_delay = 0.0  # seconds before the last automatic restart
-        self.stop_requested = False
 
     @property
     def id(self) -> str:

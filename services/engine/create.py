@@ -19,6 +19,8 @@ from services.engine.lifecycle.stop import parse_signal
 from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
 from services.engine.names import random_name
+from services.engine.patterns import is_word
+from services.engine.platform import check_platform
 from services.engine.record import ContainerRecord
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
@@ -37,7 +39,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["create", "merge_environment"]
+__all__ = ["check_no_nul", "create", "merge_environment"]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -49,10 +51,12 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     if (made := _made_before(engine)) is not None:
         return ContainerCreated(id=made, warnings=_warnings(engine, job))
     image = engine.images.find(job.config.image)
+    check_platform(job.config.image, image, job.platform)
     host_config, warnings = complete_host_config(engine, job.config, job.host_config)
     container_id = _new_id()
     config = _merge(job.config, image.config, container_id, host_config)
     args = _command_line(config)
+    check_no_nul(Cmd=args, Env=config.env, User=[config.user], WorkingDir=[config.working_dir])
     name = job.name.removeprefix("/") or random_name(engine.containers.name_taken)
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
@@ -155,9 +159,20 @@ def _check(config: ContainerConfig) -> None:
         config.working_dir = posixpath.normpath(config.working_dir)
     if config.stop_signal:
         parse_signal(config.stop_signal)
+    for field, name in (("Hostname", config.hostname), ("Domainname", config.domainname)):
+        if not is_word(name):
+            raise InvalidArgument(f"invalid {field}: {name!r}")
     for entry in config.env or []:
         if not entry.partition("=")[0]:
             raise InvalidArgument(f"invalid environment variable: {entry}")
+
+
+def check_no_nul(**words: list[str] | None) -> None:
+    """Check what is handed to a process: a NUL would end it early. Errors: InvalidArgument."""
+    for field, values in words.items():
+        for value in values or []:
+            if "\0" in value:
+                raise InvalidArgument(f"invalid {field}: {value!r} has a NUL in it")
 
 
 def _words(value: list[str] | str | None) -> list[str] | None:
@@ -165,9 +180,8 @@ def _words(value: list[str] | str | None) -> list[str] | None:
 
 
 def merge_environment(image: list[str], given: list[str]) -> list[str]:
-    """Merge by variable: the request's value wins; a name without ``=`` removes it."""
-    merged = {entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}
-    return [entry for entry in merged.values() if "=" in entry]
+    """Merge by variable: the request's entry wins, be it a name without ``=`` (the process then has none such)."""
+    return list({entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}.values())
 
 
 def _command_line(config: ContainerConfig) -> list[str]:
@@ -187,7 +201,7 @@ def _endpoint(job: CreateContainer, host_config: HostConfig) -> EndpointSettings
         raise InvalidArgument(
             "the container-wide MAC address must match the endpoint-specific MAC address, or be left empty"
         )
-    if endpoint is not None and ((endpoint.ipam_config or {}).get("IPv4Address") or endpoint.aliases):
+    if endpoint is not None and (any((endpoint.ipam_config or {}).values()) or endpoint.aliases):
         raise InvalidArgument(
             f"user specified IP address and aliases are supported on user defined networks only, "
             f"not on {host_config.network_mode}"

@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from services.engine.drivers import Driver, Drivers
 from services.engine.flights import Flight, Flights
 from services.engine.tasks import Tasks, outlives_caller
+from shared.bus.client import RETRY_PAUSE, RETRY_TIME, Patience
 from shared.bus.context import current, waiting_for
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -41,13 +44,17 @@ __all__ = ["HOLDER_TIMEOUT", "Dispatcher"]
 R = TypeVar("R")
 log = logging.getLogger("dockyard.engine")
 
+MAX_LOSSES = 3  # drivers that a job may be lost with before it is given up
 HOLDER_TIMEOUT = 10.0  # seconds a job waits for a process to come (back) that holds its name
 GRACE = 2.5  # seconds after its start for which an engine takes an unknown name for one whose driver will be back
 WAITING = frozenset({"wait", "events", "await_service"})
 
 
 class Dispatcher:
-    """``send(driver, frame)`` takes a frame to a driver, and says whether it could."""
+    """``send(driver, frame)`` takes a frame to a driver, and says whether it could.
+
+    ``outcome``: job id → the encoded result that is on record, of a job which was done before its answer was lost.
+    """
 
     def __init__(
         self,
@@ -56,8 +63,10 @@ class Dispatcher:
         tasks: Tasks,
         send: Callable[[Driver, Frame], bool],
         on_finish: Callable[[Flight], None],
+        outcome: Callable[[str], bytes | None],
     ) -> None:
         self._service, self._handlers, self._tasks, self._send = service, handlers, tasks, send
+        self._outcome = outcome
         self._names = set(catalogue())
         self._began = time.monotonic()
         self.closing = False
@@ -69,7 +78,34 @@ class Dispatcher:
         return any(flight.header.name not in WAITING for flight in self.flights)
 
     async def call(self, job: Job[R], *, timeout: float | None = 60.0, driver: Driver | None = None) -> R:
-        """Send a job as a child of the present one, within its deadline; ``driver``: to that process and no other."""
+        """Send a job as a child of the present one, within its deadline; ``driver``: to that process and no other.
+
+        One that is repeatable is asked again if it is lost with its driver, but not for ever: it may be what kills it.
+        """
+        header, body = _child_header(job_name(job), timeout), encode_body(job)
+        result: R = decode_body(await self._ask(header, body, driver, type(job).REPEATABLE), result_type(type(job)))
+        return result
+
+    async def _ask(self, header: Header, body: bytes, driver: Driver | None, repeatable: bool) -> bytes:
+        patience = Patience(RETRY_TIME)
+        losses = 0
+        while True:
+            patience.begin()
+            flight, future = self._begin_child(header, body, driver)
+            try:
+                return await future
+            except asyncio.CancelledError:
+                self.cancel(flight)
+                raise
+            except Unavailable:
+                losses += flight.lost
+                if not flight.lost or not repeatable or driver is not None or losses > MAX_LOSSES or patience.is_over():
+                    self._tell_cancel(flight)
+                    raise
+            await asyncio.sleep(RETRY_PAUSE)
+            header = msgspec.structs.replace(header, again=True)
+
+    def _begin_child(self, header: Header, body: bytes, driver: Driver | None) -> tuple[Flight, asyncio.Future[bytes]]:
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         context = current.get()
 
@@ -82,14 +118,7 @@ class Dispatcher:
             elif frame.kind is Kind.STATUS and context is not None:
                 context.send_status(decode_body(frame.body, Output))
 
-        flight = self.begin(_child_header(job_name(job), timeout), encode_body(job), answer, driver)
-        try:
-            body = await future
-        except asyncio.CancelledError:
-            self.cancel(flight)
-            raise
-        result: R = decode_body(body, result_type(type(job)))
-        return result
+        return self.begin(header, body, answer, driver), future
 
     def begin(
         self, header: Header, body: bytes, answer: Callable[[Frame], object], driver: Driver | None = None
@@ -112,6 +141,9 @@ class Dispatcher:
         header = flight.header
         flight.service = "engine"
         current.set(flight.context)
+        if header.again and (known := self._outcome(header.id)) is not None:
+            self.finish(flight, Frame(Kind.RESULT, Header(id=header.id, name=header.name), known))
+            return
         try:
             async with asyncio.timeout_at(header.deadline):
                 result = self._handlers[header.name](self._service, decode_job(header.name, flight.body))
@@ -190,6 +222,7 @@ class Dispatcher:
         for job_id in list(driver.jobs):
             flight = self.flights.get(job_id)
             if flight is not None:
+                flight.lost = True
                 self.fail(flight, Unavailable(f"{flight.header.name}: {driver.service} {why}"))
 
 

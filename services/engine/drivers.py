@@ -43,6 +43,7 @@ class Drivers:
         self._on_lost = on_lost
         self._drivers: dict[bytes, Driver] = {}
         self._changed = asyncio.Event()
+        self.on_back: Callable[[Driver], None] = lambda driver: None  # one that was silent answers again
 
     def __iter__(self) -> Iterator[Driver]:
         return iter(list(self._drivers.values()))
@@ -70,8 +71,8 @@ class Drivers:
                     raise Conflict(f"{other.service} catches all other jobs already")
         try:
             pidfd = os.pidfd_open(registration.pid)
-        except OSError as error:
-            raise InvalidArgument(f"no process {registration.pid}: {error.strerror}") from error
+        except (OSError, OverflowError) as error:
+            raise InvalidArgument(f"no process {registration.pid}: {error}") from error
         driver = Driver(peer, service, registration.pid, names, registration.pool, registration.catchall, pidfd)
         self._drivers[peer] = driver
         asyncio.get_running_loop().add_reader(pidfd, self.lose, driver, "died")
@@ -100,6 +101,7 @@ class Drivers:
             log.info("service answers again name=%s pid=%d", driver.service, driver.pid)
             driver.silent = False
             self.changed()
+            self.on_back(driver)
 
     def check_silence(self, limit: float) -> None:
         """Give up on drivers that have not been heard for ``limit`` seconds; they may come back."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import zmq
+import msgspec
 
 from services.engine import boot
 from services.engine.container import Container, Containers
+from services.engine.disk import Measuring
 from services.engine.events import Events
 from services.engine.execs import Execs
 from services.engine.graph import Graph
@@ -21,11 +23,14 @@ from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.prepared import Prepared
+from services.engine.quarantine import Quarantine
 from services.engine.router import Router
+from services.engine.stackid import StackId
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
-from shared.bus.sockets import engine_endpoint, events_endpoint
-from shared.protocol import Bridge, Job, MeasureLayer
+from shared.bus.context import current
+from shared.bus.sockets import engine_endpoint, events_endpoint, zmq_context
+from shared.protocol import Bridge, Job, encode_body, job_name
 from shared.runtime.config import Config, label_warnings
 
 __all__ = ["Engine", "serve"]
@@ -36,18 +41,23 @@ log = logging.getLogger("dockyard.engine")
 
 
 class Engine:
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, identity: StackId) -> None:
         self.config = config
+        self.identity, self._parent = identity, os.getppid()
+        self.stack_is_new = identity.is_new_after(store.recall("stack", StackId))
+        store.remember("stack", identity)
         self.store = store
         self.events = Events(store, config.event_retention)
         self.journal = Journal(store, config.job_retention)
-        self.router = Router(self, all_jobs(), self.journal.note)
+        self.router = Router(self, all_jobs(), self.journal.note, store.outcome)
         self.containers = Containers(store.containers())
         self.execs = Execs(store)
         self.images = Images(store)
+        self.quarantine = Quarantine(store)
         self.graph = Graph(self)
         self.networks: Networks = Networks(store)
-        self.volumes = Volumes(store, self.containers)
+        self.volumes = Volumes(store, self.containers, self.quarantine)
+        self.measuring = Measuring(self)
         self.prepared = Prepared(store)
         self.booted = asyncio.Event()
         self.booted_at = 0  # nanoseconds since the epoch; 0 until then
@@ -71,10 +81,9 @@ class Engine:
         present = {driver.service for driver in self.router.drivers if driver.usable}
         return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
 
-    async def sizes(self, container: Container) -> tuple[int, int]:
+    async def sizes(self, container_id: str) -> tuple[int, int]:
         """Return the bytes of a container's writable layer, and of its whole root filesystem."""
-        usage = await self.call(MeasureLayer(container=container.id))
-        return usage.rw, usage.root
+        return await self.measuring.container(container_id)
 
     def save(self, container: Container, action: str = "", **attributes: str) -> None:
         """Make a container's record durable, together with the event that tells of it."""
@@ -82,6 +91,19 @@ class Engine:
             self.store.put_container(container.record)
             if action:
                 self.tell(container, action, **attributes)
+
+    def done(self, kind: type[Job[R]], result: R) -> None:
+        """Note, in the transaction that makes its work durable, that the present job is done, if it is of that kind.
+
+        Asked again after its answer was lost, it is answered with this result.
+        """
+        if asker := self.asker(kind):
+            self.store.put_outcome(asker, encode_body(result))
+
+    def asker(self, kind: type[Job[Any]]) -> str:
+        """Return the id of the present job if it is of that kind, else an empty string."""
+        context = current.get()
+        return context.header.id if context is not None and context.header.name == job_name(kind) else ""
 
     def tell(self, container: Container, action: str, **attributes: str) -> None:
         """Journal and publish a container event: labels, image and name are among its attributes."""
@@ -105,10 +127,17 @@ class Engine:
         await asyncio.sleep(0)
         self.events.close()
         self.journal.flush()
+        if os.getppid() == self._parent:  # else the arbiter has crashed
+            self.store.remember("stack", msgspec.structs.replace(self.identity, ended=True))
         self.store.close()
 
 
-async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+async def serve(
+    config: Config,
+    stop: threading.Event,
+    on_stop: Callable[[Callable[[], None]], None],
+    identity: StackId | None = None,
+) -> None:
     """Run the engine until ``stop``: no new job, wait for those under way, then leave."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -123,8 +152,8 @@ async def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callab
     except StoreLocked as error:
         log.error("%s", error)
         sys.exit(1)
-    engine = Engine(config, store)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    engine = Engine(config, store, identity or StackId.present())
+    context = zmq_context()
     engine.events.bind(context, events_endpoint(config.run))
     engine.router.bind(context, engine_endpoint(config.run))
     engine.router.spawn(engine.journal.keep())

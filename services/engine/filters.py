@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.patterns import matches
 from services.engine.record import ContainerRecord
 from shared.protocol import InvalidArgument, NotFound
 
@@ -20,6 +21,9 @@ __all__ = ["check_keys", "container_filter", "match_labels", "parse_time", "prun
 Filters = dict[str, list[str]]
 Test = Callable[["Engine", ContainerRecord, str], bool]
 HEALTHS = ("none", "starting", "healthy", "unhealthy")
+PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
+TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+MAX_PORT = 65535
 STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -47,8 +51,13 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
         if health not in HEALTHS:
             raise InvalidArgument(f"unrecognised filter value for health: {health}")
     for code in filters.get("exited", []):
-        if not code.lstrip("-").isdigit():
+        if not re.fullmatch(r"-?[0-9]{1,9}", code):
             raise InvalidArgument(f"invalid filter 'exited={code}'")
+    for truth in filters.get("is-task", []):
+        if truth.lower() not in TRUTHS:
+            raise InvalidArgument(f"invalid filter 'is-task={truth}'")
+    for port in filters.get("publish", []) + filters.get("expose", []):
+        _ports(port)
     before = [engine.containers.find(ref).record.created for ref in filters.get("before", [])]
     since = [engine.containers.find(ref).record.created for ref in filters.get("since", [])]
 
@@ -69,10 +78,7 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
 
 
 def _name(_engine: Engine, record: ContainerRecord, value: str) -> bool:
-    try:
-        return bool(re.search(value, f"/{record.name}") or re.search(value, record.name))
-    except re.error as error:
-        raise InvalidArgument(f"invalid filter 'name={value}': {error}") from None
+    return matches(value, f"/{record.name}") or matches(value, record.name)
 
 
 def _ancestor(engine: Engine, record: ContainerRecord, value: str) -> bool:
@@ -82,14 +88,22 @@ def _ancestor(engine: Engine, record: ContainerRecord, value: str) -> bool:
         return value == record.requested_image
 
 
+def _ports(text: str) -> tuple[int, int, str]:
+    """Parse ``80``, ``80/udp`` or ``80-90/tcp``. Errors: InvalidArgument."""
+    found = PORTS.fullmatch(text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if found is None or not first <= last <= MAX_PORT:
+        raise InvalidArgument(f"invalid port: {text}")
+    return first, last, found[3] or "tcp"
+
+
 def _port(record: ContainerRecord, value: str, published: bool) -> bool:
-    number, _, protocol = value.partition("/")
-    first, _, last = number.partition("-")
-    if not first.isdigit() or not (last or first).isdigit():
-        raise InvalidArgument(f"invalid port: {value}")
-    wanted = {f"{port}/{protocol or 'tcp'}" for port in range(int(first), int(last or first) + 1)}
+    first, last, protocol = _ports(value)
     ports = record.host_config.port_bindings if published else record.config.exposed_ports
-    return bool(wanted & set(ports or {}))
+    return any(
+        first <= int(number) <= last and (kind or "tcp") == protocol
+        for number, _, kind in (port.partition("/") for port in ports or {})
+    )
 
 
 def _network(engine: Engine, record: ContainerRecord, value: str) -> bool:
@@ -111,7 +125,7 @@ TESTS: dict[str, Test] = {
     "expose": lambda _e, record, value: _port(record, value, published=False),
     "health": lambda _e, record, value: value == (record.health.status if record.health else "none"),
     "isolation": lambda _e, _record, value: value in ("", "default"),
-    "is-task": lambda _e, _record, value: value.lower() in ("false", "0"),
+    "is-task": lambda _e, _record, value: not TRUTHS[value.lower()],
 }
 
 

@@ -42,6 +42,7 @@ class Flight:
     ended: float | None = None
     status: int | None = None
     message: str = ""
+    lost: bool = False  # with the driver that had it
 
     def __post_init__(self) -> None:
         self.context = Context(self.header, self._send_status, NEVER)
@@ -109,7 +110,7 @@ class Flights:
             took = (time.monotonic() - flight.started_monotonic) * 1000
             outcome = {0: "OK", 127: "NOT FOUND"}.get(flight.status or 0, "ERR")
             name, job_id = flight.header.name, flight.header.id
-            why = f" error={flight.message!r}" if flight.status else ""
+            why = f" error={flight.message!r}" if flight.status else " asked again" if flight.header.again else ""
             log.log(
                 flight.log_level, "-job %s(%s) = %s (%d) %.0fms job=%s%s", name, flight.args, outcome, flight.status,
                 took, job_id, why,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from shared.protocol import GraphCollect, Image
+from shared.protocol import GraphCollect, Image, encode_body
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -25,9 +25,14 @@ class Graph:
         self.status: dict[str, str] = {}
 
     async def collect(self) -> int:
-        """Have everything removed that no record names; returns the bytes freed."""
+        """Have everything removed that no record names; returns the bytes freed.
+
+        Where an image's record cannot be read nothing is.
+        """
+        if self._engine.quarantine.has_images:
+            return 0  # nobody knows which layers those have
         async with self._lock:
-            containers = [container.id for container in self._engine.containers]
+            containers = [*(container.id for container in self._engine.containers), *self._engine.quarantine]
             job = GraphCollect(keep_images=list(self._engine.images), keep_containers=[*containers, *self._coming])
             return await self._engine.call(job, timeout=600)
 
@@ -48,7 +53,13 @@ class Graph:
             if image is not None:
                 self._engine.images.put(image, references)
 
-    async def record(self, image: Image, tags: list[str]) -> None:
-        """Record an image; its loader protects blobs and layers until this returns."""
+    async def record(self, image: Image, tags: list[str], order: str = "") -> None:
+        """Record an image; its loader protects blobs and layers until this returns.
+
+        ``order``: the id of the job that it was made for, which is done with that.
+        """
         async with self._lock:
-            self._engine.images.put(image, tags)
+            with self._engine.store.transaction():
+                self._engine.images.put(image, tags)
+                if order:
+                    self._engine.store.put_outcome(order, encode_body(image.id))

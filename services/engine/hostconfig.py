@@ -14,6 +14,8 @@ import msgspec
 
 from services.engine.isolation import check_isolation
 from services.engine.links import resolve_links
+from services.engine.logdrivers import complete_log_config
+from services.engine.patterns import is_word
 from services.engine.resources import check_resources
 from services.engine.sysinfo import SysInfo, sysinfo
 from services.engine.unsupported import refuse_unsupported
@@ -82,8 +84,7 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
         made.memory_swap = 2 * made.memory
     if made.pids_limit is not None and made.pids_limit <= 0:
         made.pids_limit = None
-    made.log_config.type = made.log_config.type or "json-file"
-    made.log_config.config = made.log_config.config or {}
+    made.log_config = complete_log_config(engine.config, made.log_config)
     made.restart_policy.name = made.restart_policy.name or "no"
     for field in ("network_mode", "ipc_mode", "pid_mode"):
         if ref := joined_container(getattr(made, field)):
@@ -167,7 +168,7 @@ def _check_names(made: HostConfig) -> None:
     """Check what becomes lines of hosts and resolv.conf."""
     for entry in made.extra_hosts or []:
         name, separator, address = entry.replace("=", ":", 1).partition(":")
-        if not separator or not name or any(char.isspace() for char in name):
+        if not separator or not name or not is_word(name):
             raise InvalidArgument(f'bad format for add-host: "{entry}"')
         if address != "host-gateway" and not _is_address(address.strip("[]")):
             raise InvalidArgument(f'invalid IP address in add-host: "{address}"')
@@ -176,11 +177,14 @@ def _check_names(made: HostConfig) -> None:
             raise InvalidArgument(f"bad nameserver address: {server}")
     for field in ("dns_search", "dns_options"):
         for word in getattr(made, field) or []:
-            if not word or any(char.isspace() for char in word):
+            if not word or not is_word(word):
                 raise InvalidArgument(f'invalid value in {field.replace("_", " ")}: "{word}"')
 
 
 def _is_address(text: str) -> bool:
+    """Say whether it is an address and no more: a zone (``fe80::1%eth0``) may be any text for `ipaddress`."""
+    if not is_word(text):
+        return False
     try:
         ipaddress.ip_address(text)
     except ValueError:

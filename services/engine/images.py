@@ -65,7 +65,7 @@ class Images:
         return {tag: self._images[image] for tag, image in sorted(found.items())}
 
     def find(self, ref: str) -> Image:
-        """Look up by tag, id or unambiguous id prefix. Errors: NotFound, InvalidArgument."""
+        """Look up by tag, id or unambiguous id prefix. Errors: NotFound, InvalidArgument (no reference, ambiguous)."""
         if not ref:
             raise InvalidArgument("no image was named")
         tag = self.tag_of(ref)
@@ -78,7 +78,8 @@ class Images:
                 raise InvalidArgument(f"image prefix is ambiguous: {ref}")
             if matches:
                 return matches[0]
-        raise NotFound(f"No such image: {_display(ref)}")
+            raise NotFound(f"No such image: {_display(ref)}")
+        raise NotFound(f"No such image: {familiar(normalize(ref))}")
 
     def put(self, image: Image, tags: list[str]) -> None:
         """Record an image and tag it; a tag moves from the image that had it."""

@@ -20,8 +20,8 @@ UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
 COLUMNS = ", ".join(FIELDS)
 TREE = (
-    "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id LIKE ?||'%' UNION SELECT jobs.id FROM jobs JOIN tree ON "
-    f"jobs.parent = tree.id) SELECT {COLUMNS} FROM jobs WHERE id IN tree"
+    "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
+    f"SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id AND jobs.parent != '') SELECT {COLUMNS} FROM jobs WHERE id IN tree"
 )
 
 
@@ -77,7 +77,7 @@ class Journal:
     def _trace(self, job_id: str, flights: Flights) -> list[PastJob]:
         """Return a job (an id or a prefix of it) and all its descendants."""
         self.flush()
-        found = self._select(TREE, (job_id,))
+        found = self._select(TREE, (job_id, job_id))
         known = {job.id for job in found}
         for job in reversed(_running(flights)):
             if job.id not in known and (job.id.startswith(job_id) or job.parent in known):
@@ -114,6 +114,13 @@ def _with_wait(flight: Flight, child: Flight | None) -> PastJob:
     return msgspec.structs.replace(entry(flight), waiting=what, waiting_since=since, deadline=flight.context.remaining)
 
 
+def _note(flight: Flight) -> str:
+    """Say of a job that was lost with a process, and asked again, that this is why it shows up once."""
+    if not flight.header.again:
+        return ""
+    return "asked again" if flight.status is None else "asked again, done"
+
+
 def entry(flight: Flight) -> PastJob:
     header = flight.header
     caller = f"{header.caller.service}[{header.caller.pid}]" if header.caller else ""
@@ -126,7 +133,7 @@ def entry(flight: Flight) -> PastJob:
         started=flight.started,
         ended=flight.ended,
         status=flight.status,
-        message=flight.message,
+        message=flight.message or _note(flight),
         args=flight.args,
         uid=header.caller.uid if header.caller else 0,
     )

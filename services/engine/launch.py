@@ -8,10 +8,12 @@ import msgspec
 
 from services.engine import links
 from services.engine.container import Container
+from services.engine.logdrivers import log_policy
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
     AllocateInterface,
     Conflict,
+    DockyardError,
     HostConfig,
     Interface,
     InvalidArgument,
@@ -24,7 +26,7 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["allocate_interface", "join", "runtime_start"]
+__all__ = ["allocate_interface", "environment", "join", "runtime_start"]
 
 JOINABLE = {"network_mode": "network", "pid_mode": "PID", "ipc_mode": "IPC"}
 
@@ -66,16 +68,20 @@ async def allocate_interface(engine: Engine, record: ContainerRecord) -> Interfa
     if mode not in ("bridge", "none"):
         raise NotFound(f"network {mode} not found")
     asked = record.endpoint.mac_address if record.endpoint else ""
-    return await engine.call(
-        AllocateInterface(
-            container=record.id,
-            generation=record.generation,
-            mode="none" if record.config.network_disabled else mode,
-            hostname=record.config.hostname,
-            mac_address=asked or record.config.mac_address,
-            ports=_bindings(record),
-        )
+    job = AllocateInterface(
+        container=record.id,
+        generation=record.generation,
+        mode="none" if record.config.network_disabled else mode,
+        hostname=record.config.hostname,
+        mac_address=asked or record.config.mac_address,
+        ports=_bindings(record),
     )
+    try:
+        return await engine.call(job)
+    except Conflict as error:  # in Docker's words, which tools look for; and 500, as there
+        place = f"{record.name} ({engine.networks.endpoint_id(record.id, record.generation)})"
+        why = f"driver failed programming external connectivity on endpoint {place}: {error.message}"
+        raise DockyardError(why) from error
 
 
 def _bindings(record: ContainerRecord) -> dict[str, list[PortBinding]]:
@@ -99,16 +105,22 @@ def runtime_start(
         rootfs=rootfs,
         directory=str(engine.config.root / "containers" / record.id),
         args=record.args,
-        config=msgspec.structs.replace(record.config, env=_environment(engine, record)),
+        config=msgspec.structs.replace(record.config, env=environment(engine, record)),
         host_config=msgspec.structs.replace(host_config, extra_hosts=_hosts(engine, record)),
         interface=interface,
+        log=log_policy(record),
     )
 
 
-def _environment(engine: Engine, record: ContainerRecord) -> list[str]:
+def environment(engine: Engine, record: ContainerRecord, *, links_run: bool = True) -> list[str]:
+    """Return a container's variables with those of its links, which win over none of its own. Errors: Conflict.
+
+    Without ``links_run`` it is no error that a container that is linked does not run.
+    """
     own = record.config.env or []
     given = {entry.partition("=")[0] for entry in own}
-    return [entry for entry in links.environment(engine, record) if entry.partition("=")[0] not in given] + own
+    linked = links.environment(engine, record, all_run=links_run)
+    return [entry for entry in linked if entry.partition("=")[0] not in given] + own
 
 
 def _hosts(engine: Engine, record: ContainerRecord) -> list[str]:

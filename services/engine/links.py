@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.patterns import is_word
 from services.engine.record import ContainerRecord
 from shared.protocol import (
     Conflict,
@@ -18,6 +19,7 @@ from shared.protocol import (
     InvalidArgument,
     NotFound,
     NotImplementedByUs,
+    RemoveContainer,
     RuntimeSetHost,
     joined_container,
 )
@@ -41,7 +43,7 @@ def resolve_links(engine: Engine, links: list[str]) -> list[str]:
 def _resolve(engine: Engine, link: str) -> str:
     name, _, alias = link.partition(":")
     alias = (alias or name).rpartition("/")[2]  # of /child:/parent/alias, as inspect shows it, too
-    if not name or not alias or ":" in alias:
+    if not name or not is_word(alias) or not alias or ":" in alias:
         raise InvalidArgument(f"bad format for links: {link}")
     ref = name
     try:
@@ -110,10 +112,15 @@ def _address(child: Container, link: str) -> str:
     return interface.address
 
 
-def environment(engine: Engine, record: ContainerRecord) -> list[str]:
-    """Return the variables that tell of the children (2014: ALIAS_PORT_80_TCP_ADDR …). Errors as `hosts`."""
+def environment(engine: Engine, record: ContainerRecord, *, all_run: bool = True) -> list[str]:
+    """Return the variables that tell of the children (2014: ALIAS_PORT_80_TCP_ADDR …). Errors as `hosts`.
+
+    Without ``all_run`` nothing is told of those that do not run, and that is no error.
+    """
     variables: list[str] = []
     for alias, child in _children(engine, record):
+        if not all_run and not (child.record.running and child.record.interface and child.record.interface.address):
+            continue
         link = f"/{record.name}/{alias}"
         prefix = alias.upper().replace("-", "_")
         variables.append(f"{prefix}_NAME={link}")
@@ -163,4 +170,6 @@ def unlink(engine: Engine, ref: str) -> None:
     if kept == links:
         raise NotFound(f"No such link: /{ref.strip('/')}")
     parent.record.host_config.links = kept
-    engine.save(parent)
+    with engine.store.transaction():
+        engine.save(parent)
+        engine.done(RemoveContainer, None)

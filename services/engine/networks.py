@@ -27,6 +27,9 @@ class Networks:
     def id_of(self, name: str) -> str:
         return self._ids.get(name, "")
 
+    def driver_of(self, name: str) -> str:
+        return DRIVERS[name]
+
     def endpoint_id(self, container_id: str, generation: int) -> str:
         """Return an id for a container's endpoint, the same as long as that start lasts."""
         return hashlib.sha256(f"{container_id}:{generation}".encode()).hexdigest()

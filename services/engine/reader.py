@@ -6,16 +6,13 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
-
-import zmq
 
 from services.engine.replica import Replica
 from shared.bus.handlers import Handlers
-from shared.bus.sockets import engine_endpoint, reader_endpoint
+from shared.bus.sockets import engine_endpoint, reader_endpoint, zmq_context
 from shared.bus.worker import Worker, serve_in_thread
 from shared.runtime.config import Config
-from shared.runtime.process import run
+from shared.runtime.process import run, take_descriptors
 
 
 async def serve(config: Config, on_stop: Callable[[Callable[[], None]], None]) -> None:
@@ -28,8 +25,7 @@ async def serve(config: Config, on_stop: Callable[[Callable[[], None]], None]) -
 
     on_stop(wake)
     replica = Replica(config)
-    context: zmq.Context[Any] = zmq.Context.instance()
-    replica.router.bind(context, reader_endpoint(config.run))
+    replica.router.bind(zmq_context(), reader_endpoint(config.run))
     registered = threading.Event()
     end = serve_in_thread(Worker(engine_endpoint(config.run), "reader", None, Handlers()), registered)
     await stopped.wait()
@@ -39,6 +35,7 @@ async def serve(config: Config, on_stop: Callable[[Callable[[], None]], None]) -
 
 
 def start(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    take_descriptors()
     asyncio.run(serve(config, on_stop))
 
 

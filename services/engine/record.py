@@ -83,9 +83,12 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     pid: int = 0
     created_by: str = ""  # the id of the job that created it
     attempt: str = ""  # the id of the job that began the last start
+    pausing: str = ""  # the id of the job that began to pause it last, or to let it run on
+    removed_by: str = ""  # the id of the job that is to be answered when it is gone
     started: int = 0
     finished: int = 0
-    restart_count: int = 0
+    restart_count: int = 0  # automatic ones since the last start by hand
+    restart_delay: float = 0.0  # seconds before the last automatic restart
     stopped_by_user: bool = False
     held_still: bool = False  # paused by us for a while, not by the user
     unsettled: bool = False  # what the last start took has not all been given back
@@ -93,6 +96,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     health: Health | None = None  # of the last start; None without a health check
     mounts: list[MountPoint] = []
     volumes_mounted: bool = False  # so said the events
+    connected: bool = False  # to its network: so said the events
     remove_volumes: bool = False  # its removal takes the anonymous ones with it
 
     @property

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from services.engine.container import Container, Containers
+from services.engine.container import Containers
 from services.engine.events import Events
 from services.engine.execs import Execs
 from services.engine.handlers import containers, exec, images, networks, system, volumes
@@ -18,12 +18,14 @@ from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.prepared import Prepared
+from services.engine.quarantine import Quarantine
 from services.engine.router import Router
 from services.engine.store import Store
 from services.engine.volumes import Volumes
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     Bridge,
+    ContainerLogs,
     ImageHistory,
     InspectContainer,
     InspectExec,
@@ -47,8 +49,8 @@ from shared.runtime.config import Config
 __all__ = ["Replica", "reading_jobs"]
 
 JOBS: tuple[type[Job[Any]], ...] = (
-    ListContainers, InspectContainer, InspectExec, ListImages, InspectImage, ImageHistory, ListNetworks, InspectNetwork,
-    ListVolumes, InspectVolume, ListJobs, SystemInfo, SystemVersion, Ping,
+    ListContainers, InspectContainer, ContainerLogs, InspectExec, ListImages, InspectImage, ImageHistory, ListNetworks,
+    InspectNetwork, ListVolumes, InspectVolume, ListJobs, SystemInfo, SystemVersion, Ping,
 )  # fmt: skip
 WARNING = "WARNING: the engine does not answer; this is what its records say"
 
@@ -75,7 +77,8 @@ class Replica:
         self.journal = Journal(self.store, self.config.job_retention)
         self.containers = Containers(self.store.containers())
         self.execs = Execs(self.store)
-        self.volumes = Volumes(self.store, self.containers)
+        self.quarantine = Quarantine(self.store)
+        self.volumes = Volumes(self.store, self.containers, self.quarantine)
         self.images = Images(self.store)
         self.networks = Networks(self.store)
         self.graph = _Graph(self.store.recall("graph_status", dict[str, str]) or {})
@@ -84,7 +87,7 @@ class Replica:
     def warnings_now(self) -> list[str]:
         return [WARNING]
 
-    async def sizes(self, container: Container) -> tuple[int, int]:
+    async def sizes(self, container_id: str) -> tuple[int, int]:
         raise Unavailable("sizes are measured by the graphdriver, and the engine does not answer")
 
 

@@ -49,15 +49,26 @@ SILENCE_LIMIT = 5.0  # seconds without a heartbeat after which a driver's jobs f
 
 
 class Router:
-    def __init__(self, service: Any, handlers: Handlers[Any], on_finish: Callable[[Flight], None]) -> None:
+    def __init__(
+        self,
+        service: Any,
+        handlers: Handlers[Any],
+        on_finish: Callable[[Flight], None],
+        outcome: Callable[[str], bytes | None] = lambda job_id: None,
+    ) -> None:
         self.handlers = handlers
         self.on_ready: Callable[[Driver], None] = lambda driver: None
         self._tasks = Tasks()
         self._peers = Peers(self._receive)
-        self._dispatcher = Dispatcher(service, handlers, self._tasks, self._send, on_finish)
+        self._dispatcher = Dispatcher(service, handlers, self._tasks, self._send, on_finish, outcome)
+        self._dispatcher.drivers.on_back = self._on_back
         self.drivers, self.flights = self._dispatcher.drivers, self._dispatcher.flights
         self.call, self.busy = self._dispatcher.call, self._dispatcher.busy
         self.spawn, self.uninterrupted = self._tasks.spawn, self._tasks.uninterrupted
+
+    def _on_back(self, driver: Driver) -> None:
+        """A driver that was silent may have missed as much as a new one."""
+        self.on_ready(driver)
 
     def bind(self, context: zmq.Context[Any], endpoint: str) -> None:
         self._peers.bind(context, endpoint)
@@ -88,6 +99,9 @@ class Router:
         except DockyardError as error:
             log.warning("frame refused kind=%s error=%s", frame.kind, error)
             self._peers.send(peer, Frame.failure(frame.header, error))
+        except Exception:  # a bug; one frame must not keep those behind it from being read
+            log.exception("frame failed kind=%s", frame.kind)
+            self._peers.send(peer, Frame.failure(frame.header, DockyardError("internal error, see the log")))
 
     def _on_other(self, peer: bytes, frame: Frame) -> None:
         raise InvalidArgument(f"the engine takes no {frame.kind} frames")
@@ -150,8 +164,15 @@ class Router:
 
     def _on_result(self, peer: bytes, frame: Frame) -> None:
         flight = self.flights.get(frame.header.id)
-        if flight is not None and flight.driver is self.drivers.by_peer(peer):
-            self._dispatcher.finish(flight, frame)
+        if flight is None or flight.driver is not self.drivers.by_peer(peer):
+            return
+        try:
+            if frame.header.status:
+                frame.error()
+        except DockyardError as error:
+            why = f"{flight.header.name}: the answer of {flight.service} cannot be read: {error.message}"
+            frame = Frame.failure(flight.header, DockyardError(why))
+        self._dispatcher.finish(flight, frame)
 
     def _on_cancel(self, peer: bytes, frame: Frame) -> None:
         flight = self.flights.get(frame.header.id)

@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,12 @@ __all__ = ["Store", "StoreLocked"]
 T = TypeVar("T")
 log = logging.getLogger("dockyard.engine")
 
-MIGRATIONS = ("DROP TABLE IF EXISTS jobs",)  # to version 1: the job journal tells arguments and uid
+MIGRATIONS = (
+    "DROP TABLE IF EXISTS jobs",  # to version 1: the job journal tells arguments and uid
+    "DROP INDEX IF EXISTS jobs_parent",  # to version 2: it has the jobs that have a parent, and no others
+)
+
+OUTCOME_KEPT = 600.0  # seconds; who asks again does so for some seconds after a process is back
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT UNIQUE NOT NULL, record BLOB NOT NULL);
@@ -39,8 +45,9 @@ CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT 
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, parent TEXT, name TEXT, service TEXT, caller TEXT,
     started REAL, ended REAL, status INTEGER, message TEXT, args TEXT, uid INTEGER);
-CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent);
+CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent) WHERE parent != '';
 CREATE INDEX IF NOT EXISTS jobs_started ON jobs (started);
+CREATE TABLE IF NOT EXISTS outcomes (job TEXT PRIMARY KEY, ended REAL NOT NULL, result BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS quarantine (kind TEXT, id TEXT, record BLOB, reason TEXT);
 """
 
@@ -183,9 +190,28 @@ class Store:
         except msgspec.DecodeError:
             return None
 
+    def put_outcome(self, job_id: str, result: bytes) -> None:
+        """Note that a job is done, and what it returns: as part of the transaction that makes its work durable."""
+        now = time.time()
+        self.db.execute("DELETE FROM outcomes WHERE ended < ?", (now - OUTCOME_KEPT,))
+        self.db.execute("INSERT OR REPLACE INTO outcomes VALUES (?,?,?)", (job_id, now, result))
+
+    def outcome(self, job_id: str) -> bytes | None:
+        """Return the result of a job that is known to be done."""
+        found = self.db.execute("SELECT result FROM outcomes WHERE job=?", (job_id,)).fetchone()
+        return bytes(found[0]) if found else None
+
     def quarantined(self) -> list[tuple[str, str, str]]:
         """Return (kind, id, reason) of each record that could not be read."""
         return list(self.db.execute("SELECT kind, id, reason FROM quarantine"))
+
+    def quarantined_records(self, kind: str) -> list[tuple[str, bytes]]:
+        """Return (id, record) of those of a table that could not be read."""
+        rows = self.db.execute("SELECT id, record FROM quarantine WHERE kind=?", (kind,))
+        return [(id_, blob.encode() if isinstance(blob, str) else blob) for id_, blob in rows]
+
+    def forget_quarantined(self, kind: str, record_id: str) -> None:
+        self.db.execute("DELETE FROM quarantine WHERE kind=? AND id=?", (kind, record_id))
 
     def _read(self, table: str, kind: type[T]) -> Iterator[T]:
         rows: list[tuple[str, Any]] = self.db.execute(f"SELECT id, record FROM {table}").fetchall()

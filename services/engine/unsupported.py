@@ -13,7 +13,6 @@ __all__ = ["refuse_unsupported"]
 # fields that must be at their default (or empty)
 CONFIG = ("on_build",)
 HOST_CONFIG = ("storage_opt", "cgroup")
-READABLE_LOG_DRIVERS = ("", "json-file")
 
 
 def refuse_unsupported(config: ContainerConfig, host_config: HostConfig) -> None:
@@ -22,8 +21,6 @@ def refuse_unsupported(config: ContainerConfig, host_config: HostConfig) -> None
         _refuse_if_set(config, name)
     for name in HOST_CONFIG:
         _refuse_if_set(host_config, name)
-    if host_config.log_config.type not in READABLE_LOG_DRIVERS:
-        raise NotImplementedByUs(f"log driver {host_config.log_config.type!r} is not implemented")
     if host_config.userns_mode not in ("", "host"):
         raise NotImplementedByUs(f"UsernsMode {host_config.userns_mode!r} is not implemented")
 

@@ -45,8 +45,9 @@ async def update(engine: Engine, container: Container, job: UpdateContainer) -> 
     warnings = check_resources(changes, sysinfo(), update=True)
     if job.restart_policy is not None:
         check_restart_policy(job.restart_policy, auto_remove=False)
-    await engine.router.uninterrupted(_update(engine, container, changes, job.restart_policy))
-    return ContainerUpdated(warnings=warnings)
+    updated = ContainerUpdated(warnings=warnings)
+    await engine.router.uninterrupted(_update(engine, container, changes, job.restart_policy, updated))
+    return updated
 
 
 def _refuse_what_stays(changes: HostConfig) -> None:
@@ -56,7 +57,13 @@ def _refuse_what_stays(changes: HostConfig) -> None:
             raise InvalidArgument(f"{field.encode_name} cannot be updated")
 
 
-async def _update(engine: Engine, container: Container, changes: HostConfig, policy: RestartPolicy | None) -> None:
+async def _update(
+    engine: Engine,
+    container: Container,
+    changes: HostConfig,
+    policy: RestartPolicy | None,
+    updated: ContainerUpdated,
+) -> None:
     record = container.record
     async with container.lock:
         try:
@@ -73,7 +80,9 @@ async def _update(engine: Engine, container: Container, changes: HostConfig, pol
         except DockyardError as error:
             raise type(error)(f"Cannot update container {record.id}: {error.message}") from None
         record.host_config = merged
-        engine.save(container, "update")
+        with engine.store.transaction():
+            engine.save(container, "update")
+            engine.done(UpdateContainer, updated)
 
 
 async def _apply(engine: Engine, container: Container, limits: HostConfig) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from services.engine import links
 from services.engine.container import Container
 from services.engine.health import health_text
+from services.engine.logdrivers import log_path
 from services.engine.mounts import shown
 from services.engine.record import ContainerRecord, Status
 from shared.protocol import (
@@ -22,9 +23,10 @@ from shared.protocol import (
     HostConfig,
     NetworkSettings,
     Port,
+    SummaryHostConfig,
+    SummaryNetworks,
     joined_container,
 )
-from shared.protocol.containers import SummaryHostConfig, SummaryNetworks
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -166,7 +168,7 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         resolv_conf_path=str(directory / "resolv.conf"),
         hostname_path=str(directory / "hostname"),
         hosts_path=str(directory / "hosts"),
-        log_path=str(directory / "container.log"),
+        log_path=_log_path(engine, record),
         name=f"/{record.name}",
         restart_count=record.restart_count,
         driver=engine.graph.status.get("Driver", ""),
@@ -181,6 +183,12 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         config=_shown_config(record),
         network_settings=network_settings(engine, record),
     )
+
+
+def _log_path(engine: Engine, record: ContainerRecord) -> str:
+    """Return the path, of the driver whose files others may read, from the first start on."""
+    named = record.host_config.log_config.type == "json-file" and record.generation
+    return str(log_path(engine.config, record)) if named else ""
 
 
 def _shown_host_config(engine: Engine, record: ContainerRecord) -> HostConfig:
@@ -204,13 +212,15 @@ def summary(engine: Engine, container: Container, further_names: list[str]) -> C
         names=[f"/{record.name}", *further_names],
         image=record.requested_image,
         image_id=record.image,
-        command=" ".join(record.args),
+        command=" ".join([record.args[0], *(f"'{arg}'" if " " in arg else arg for arg in record.args[1:])]),
         created=record.created // 1_000_000_000,
         ports=ports(record),
         labels=record.config.labels or {},
         state=record.status,
         status=status_text(record),
-        host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
+        host_config=SummaryHostConfig(
+            network_mode=record.host_config.network_mode, annotations=record.host_config.annotations or None
+        ),
         network_settings=SummaryNetworks(networks=_networks(engine, record)),
         mounts=[shown(point) for point in record.mounts],
     )

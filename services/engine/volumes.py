@@ -27,11 +27,14 @@ from services.engine.container import Container, Containers
 from shared.protocol import ANONYMOUS_LABEL, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
+    from services.engine.quarantine import Quarantine
     from services.engine.store import Store
 
 __all__ = ["VolumeRecord", "VolumeStatus", "Volumes", "check_name"]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+NAME_MAX = 255  # characters: it is the name of a directory
 
 
 class VolumeStatus(enum.StrEnum):
@@ -50,6 +53,8 @@ class VolumeRecord(msgspec.Struct, kw_only=True):
     labels: dict[str, str] | None = None
     mountpoint: str = ""  # where its data is on the host
     status: VolumeStatus = VolumeStatus.CREATING
+    created_by: str = ""  # the id of the job that created it
+    removed_by: str = ""  # the id of the job that is to be answered when it is gone
 
     @property
     def anonymous(self) -> bool:
@@ -62,6 +67,8 @@ def check_name(name: str) -> None:
         raise InvalidArgument(
             f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
         )
+    if len(name) > NAME_MAX:
+        raise InvalidArgument(f"create {name}: volume name is too long, names should be at most {NAME_MAX} characters")
     if not NAME.fullmatch(name):
         raise InvalidArgument(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '
@@ -70,8 +77,8 @@ def check_name(name: str) -> None:
 
 
 class Volumes:
-    def __init__(self, store: Store, containers: Containers) -> None:
-        self._store, self._containers = store, containers
+    def __init__(self, store: Store, containers: Containers, quarantine: Quarantine) -> None:
+        self._store, self._containers, self._quarantine = store, containers, quarantine
         self._records = {record.name: record for record in store.volumes()}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._expected: Counter[str] = Counter()  # by containers that have no record yet
@@ -116,7 +123,12 @@ class Volumes:
 
     def unwanted(self, name: str, *, besides: str = "") -> bool:
         """Say whether no container (but ``besides``) has the volume, or is about to."""
-        return not self._expected[name] and not any(c.id != besides for c in self.containers_of(name))
+        return not self._expected[name] and not any(id_ != besides for id_ in self.users(name))
+
+    def users(self, name: str) -> Iterator[str]:
+        """Return the ids of all containers that have a volume, or may have: those in quarantine keep theirs."""
+        yield from (container.id for container in self.containers_of(name))
+        yield from self._quarantine.users_of_volume(name)
 
     def containers_of(self, name: str) -> Iterator[Container]:
         return (c for c in self._containers if any(name == point.name for point in c.record.mounts))
@@ -127,4 +139,7 @@ class Volumes:
 
     def in_use(self, name: str, *, besides: str = "") -> bool:
         """Say whether a container that runs, or has not given all back, has the volume."""
-        return any(c.id != besides and (c.record.running or c.record.unsettled) for c in self.containers_of(name))
+        holders = (c for c in self.containers_of(name) if c.record.running or c.record.unsettled)
+        return any(c.id != besides for c in holders) or any(
+            id_ != besides for id_ in self._quarantine.users_of_volume(name)
+        )

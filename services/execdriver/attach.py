@@ -27,10 +27,13 @@ class Attachments:
         self._waiting: defaultdict[str, list[socket.socket]] = defaultdict(list)
 
     def serve(self, container: str, connection: socket.socket) -> None:
-        """Hand over a connection now or when the container starts; returns when the other side has closed."""
+        """Hand over a connection now or when the container starts; returns when the other side has closed,
+        or at once if there is nothing to connect to: the monitor was lost."""
         with self._lock:
             bundle = self._open.get(container)
             if bundle is None or not hand_over(bundle, connection):
+                if bundle is not None and not bundle.monitor_pid() and bundle.exit() is None:
+                    return  # it was killed: nobody will ever connect to this process
                 self._waiting[container].append(connection)
         _await_close(connection)
         with self._lock:

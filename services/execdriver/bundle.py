@@ -2,12 +2,15 @@
 
 | file          | written by | holds                                                       |
 |---------------|------------|-------------------------------------------------------------|
-| start.json    | us         | generation, cgroup and shm, before anything is made         |
+| start.json    | us         | generation, cgroup, shm and log, before anything is made    |
 | config.json   | us         | the OCI configuration                                       |
 | pidfile       | conmon     | pid of the container's init                                 |
 | monitor.pid   | conmon     | pid of conmon                                               |
 | attach, winsz | conmon     | its attach socket; a fifo for the terminal's size           |
+| ctl           | conmon     | a fifo for messages, as to reopen the log                   |
 | shm           | us         | a tmpfs, if others may join its IPC namespace               |
+| signals       | us         | which were sent, for which job (`services.execdriver.signals`) |
+| lost          | us         | nothing; the monitor died, and with it the exit status      |
 
 The exit status is RUN/exits/<id>, written by conmon.
 
@@ -25,7 +28,12 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Bundle", "ExecBundle", "Process", "Start"]
+from shared.protocol import LogPolicy
+
+__all__ = ["LOST_EXIT_CODE", "Bundle", "ExecBundle", "Process", "Start"]
+
+LOST_EXIT_CODE = 137  # of what ended with nobody there to see how, as containerd has it
+LOST = "the monitor was lost, and with it the exit status"
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -35,6 +43,8 @@ class Start(msgspec.Struct, frozen=True):
     cgroup: str
     shm: str = ""
     container: str = ""  # of an exec
+    directory: str = ""  # of the container, where its log is
+    log: LogPolicy = LogPolicy(driver="none")
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Process:
             return None
 
     def lives(self) -> bool:
+        """Say whether it has not ended; one that nobody has waited for yet has."""
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
         return not poller.poll(0)
@@ -106,7 +117,7 @@ class Bundle:
         if process is None or start is None:
             return None
         try:
-            if start.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text():
+            if process.lives() and start.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text():
                 return process
         except OSError:
             pass
@@ -135,6 +146,15 @@ class Bundle:
             return int(text), status.st_mtime
         except (FileNotFoundError, ValueError):
             return None
+
+    def lose_exit(self) -> None:
+        """Note an exit whose status nobody knows."""
+        (self.directory / "lost").touch()
+        self.exit_file.write_text(str(LOST_EXIT_CODE))
+
+    def exit_error(self) -> str:
+        """Say why the exit status is not the process's own; empty if it is."""
+        return LOST if (self.directory / "lost").exists() else ""
 
     def remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -8,7 +8,7 @@ import select
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,10 @@ from services.execdriver.files import write_files
 from services.execdriver.health import Checks
 from services.execdriver.joining import joined
 from services.execdriver.reports import Reports
+from services.execdriver.rotation import Rotation
+from services.execdriver.signals import once
 from services.execdriver.spec import build_spec
+from shared.bus.context import asked_again
 from shared.protocol import (
     Conflict,
     ContainerExited,
@@ -49,7 +52,8 @@ class Containers:
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
-        self._ended: dict[str, threading.Event] = {}
+        self._signalling = threading.Lock()
+        self._rotation = Rotation()
         self._exits = Exits(self._on_exit)
         for name in ("containers", "exits"):
             (config.run / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,10 +66,19 @@ class Containers:
         expect_moves()
         bundle = self._bundle(job.container)
         with self._locks[job.container]:
+            if asked_again() and self._has_run(bundle, job.generation):
+                return RuntimeStarted(pid=bundle.init_pid(), monitor_pid=bundle.monitor_pid())
             self._make_way(bundle, job.generation)
-            start = Start(job.generation, self._cgroup(job), shm.place(job.host_config, bundle, self._bundle))
+            start = Start(
+                job.generation,
+                self._cgroup(job),
+                shm.place(job.host_config, bundle, self._bundle),
+                directory=job.directory,
+                log=job.log,
+            )
             bundle.create(start)
             try:
+                self._rotation.prepare(Path(job.directory), job.log)
                 with joined(job.host_config, self._bundle) as namespaces:
                     self._write_bundle(bundle, job, start, namespaces)
                     pid = monitor.spawn(bundle, self._runtime, job)
@@ -76,9 +89,15 @@ class Containers:
             except BaseException:
                 self._remove(bundle)
                 raise
+            self._rotation.watch(bundle, Path(job.directory), job.log)
             self.checks.begin(bundle, job, self._inits[job.container])
             self._exits.watch(bundle)
         return RuntimeStarted(pid=pid, monitor_pid=bundle.monitor_pid())
+
+    def _has_run(self, bundle: Bundle, generation: int) -> bool:
+        """Say whether this start has worked already, for somebody who did not hear of it; it may have ended since."""
+        start = bundle.start()
+        return start is not None and start.generation == generation and bool(bundle.init_pid())
 
     def _make_way(self, bundle: Bundle, generation: int) -> None:
         before = bundle.start()
@@ -112,12 +131,20 @@ class Containers:
         if process is None:
             raise DockyardError(f"the process of {bundle.container} ended before it was started")
         self._inits[bundle.container] = process
-        self._ended[bundle.container] = threading.Event()
 
-    def kill(self, container: str, number: int) -> None:
+    def kill(self, container: str, number: int, job: str = "") -> None:
+        """Send a signal, for ``job`` once. Errors as `RuntimeKill`."""
         process = self._inits.get(container)
         if process is None:
             raise NotFound(f"No such container: {container}")
+        if not job:
+            self._send(process, container, number)
+            return
+        with self._signalling, once(self._bundle(container), job, number) as is_due:
+            if is_due:
+                self._send(process, container, number)
+
+    def _send(self, process: Process, container: str, number: int) -> None:
         try:
             signal.pidfd_send_signal(process.pidfd, number)
         except ProcessLookupError:
@@ -160,11 +187,6 @@ class Containers:
                 found.append(entry)
         return found
 
-    def ended(self, container: str) -> Callable[[], bool]:
-        """Return a function that says whether the container's present process has ended."""
-        event = self._ended.get(container)
-        return event.is_set if event is not None else lambda: True
-
     # -- the ends of things
 
     def _remove(self, bundle: Bundle) -> None:
@@ -181,7 +203,7 @@ class Containers:
         process = self._inits.pop(bundle.container, None)
         if process is not None:
             process.close()
-        self._ended.pop(bundle.container, threading.Event()).set()
+        self._rotation.forget(bundle.container)
         shm.unmount(bundle)
         bundle.remove()
 
@@ -204,8 +226,6 @@ class Containers:
         start = bundle.start()
         self.attachments.end(bundle.container)
         self.checks.end(bundle.container)
-        if event := self._ended.get(bundle.container):
-            event.set()
         if start is None:  # deleted meanwhile
             return
         report = ContainerExited(
@@ -214,6 +234,7 @@ class Containers:
             exit_code=code,
             exited_at=when,
             oom_killed=Cgroup(start.cgroup).oom_killed(),
+            error=bundle.exit_error(),
         )
         self._reports.submit(report)
 
@@ -229,10 +250,14 @@ class Containers:
             process = bundle.init() if bundle.exit() is None else None
             if process is not None:
                 self._inits[bundle.container] = process
-                self._ended[bundle.container] = threading.Event()
                 self.attachments.release(bundle)
                 self.checks.resume(bundle, process)
+                self._watch_log(bundle)
             self._exits.watch(bundle)
+
+    def _watch_log(self, bundle: Bundle) -> None:
+        if (start := bundle.start()) is not None:
+            self._rotation.watch(bundle, Path(start.directory), start.log)
 
     def _running(self, bundle: Bundle) -> Running | None:
         start = bundle.start()
@@ -248,6 +273,7 @@ class Containers:
             exit_code=code,
             exited_at=when,
             oom_killed=exited is not None and Cgroup(start.cgroup).oom_killed(),
+            error=bundle.exit_error() if exited is not None else "",
             paused=exited is None and Cgroup(start.cgroup).frozen(),
             health=self.checks.health(bundle.container),
         )

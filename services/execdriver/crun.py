@@ -96,14 +96,22 @@ def _error(text: str, command: str, who: str, what: str) -> DockyardError:
         _is_about_exec(text, why) for why in ("Permission denied", "Is a directory", "Operation not permitted")
     )
     if refused or "is not a regular file" in text:
-        # crun says EPERM or "not a regular file" of a directory, EACCES of a file without x
-        reason = "permission denied" if "Permission" in text else "is a directory: permission denied"
+        # crun says EPERM or "not a regular file" of a directory; of a file without x EACCES, or that it exists
+        plain = "Permission" in text or "exists but it is not executable" in text
+        reason = "permission denied" if plain else "is a directory: permission denied"
         return CommandNotExecutable(f'{who}{what}exec: "{command}": {reason}: unknown')
     if _is_about_exec(text, "Exec format error"):
         return InvalidArgument(f"{who}{what}exec {command}: exec format error: unknown")
+    text = re.sub(r"(?<=: )[A-Z](?=[a-z ]+$)", lambda first: first[0].lower(), text)  # clients look for Go's spelling
+    if re.match(r"mount .* to .*: not a directory$", text):
+        return DockyardError(f"{who}{text}: unknown{FILE_ONTO_DIRECTORY}")
     return DockyardError(f"{who}{text}: unknown")
 
 
+FILE_ONTO_DIRECTORY = (
+    ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is "
+    "the expected type"
+)
 NOT_IN_PATH = "executable file not found in $PATH"
 
 

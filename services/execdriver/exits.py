@@ -1,7 +1,7 @@
 """Exits: who waits for the monitors, and what becomes of a container when one ends.
 
 A monitor that ends has written the exit status. One that was killed has not: then the container's init is watched
-itself, and its status is unknown (255).
+itself, and nobody knows how it ended: that is told as 137, with an error that says so.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from services.execdriver.bundle import Bundle, Process
+from services.execdriver.bundle import LOST_EXIT_CODE, Bundle, Process
 
 __all__ = ["Exits"]
 
-UNKNOWN_EXIT_CODE = 255
 log = logging.getLogger("dockyard.execdriver")
 
 B = TypeVar("B", bound=Bundle)
@@ -72,5 +71,5 @@ class Exits(Generic[B]):
         if not bundle.directory.exists():
             return  # deleted meanwhile: nobody asks
         log.warning("exit status lost id=%s", bundle.id)
-        bundle.exit_file.write_text(str(UNKNOWN_EXIT_CODE))
-        self._on_exit(bundle, UNKNOWN_EXIT_CODE, time.time())
+        bundle.lose_exit()
+        self._on_exit(bundle, LOST_EXIT_CODE, time.time())

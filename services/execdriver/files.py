@@ -11,6 +11,8 @@ __all__ = ["set_address", "write_files"]
 
 NAMES = ("hostname", "hosts", "resolv.conf")
 
+MAX_HOSTS = 1 << 20  # bytes of a file that is changed
+
 LOCAL_HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
 fe00::\tip6-localnet
@@ -41,7 +43,7 @@ def write_files(job: RuntimeStart, dns: tuple[str, ...], dns_search: tuple[str, 
 
 def _write(path: Path, text: str) -> None:
     """Write into the file that is there, so that whoever has bound it sees the change."""
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     path.chmod(0o644)
 
 
@@ -55,9 +57,9 @@ def _share(source: Path, target: Path) -> None:
 def set_address(directory: Path, name: str, address: str) -> None:
     """Give ``address`` to the lines of a container's hosts that name ``name``. Idempotent; no file, no error."""
     path = directory / "hosts"
-    if not path.exists():
+    if not path.exists() or path.stat().st_size > MAX_HOSTS:  # the container can write it
         return
-    lines = path.read_text().splitlines()
+    lines = path.read_text(errors="surrogateescape").removesuffix("\n").split("\n")
     for number, line in enumerate(lines):
         names = line.split()[1:]
         if name in names:

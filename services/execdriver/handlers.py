@@ -10,7 +10,6 @@ from services.execdriver import resources
 from services.execdriver.containers import Containers
 from services.execdriver.exec import Execs
 from services.execdriver.files import set_address
-from services.execdriver.logs import stream_logs
 from services.execdriver.stats import sample
 from services.execdriver.top import list_processes
 from shared.bus.handlers import Handlers
@@ -28,7 +27,6 @@ from shared.protocol import (
     RuntimeExecStarted,
     RuntimeKill,
     RuntimeList,
-    RuntimeLogs,
     RuntimePause,
     RuntimeResize,
     RuntimeSetHost,
@@ -61,7 +59,7 @@ def start(driver: ExecDriver, job: RuntimeStart) -> RuntimeStarted:
 
 @jobs.handles(RuntimeKill)
 def kill(driver: ExecDriver, job: RuntimeKill) -> None:
-    driver.containers.kill(job.container, job.signal)
+    driver.containers.kill(job.container, job.signal, job.once)
 
 
 @jobs.handles(RuntimePause)
@@ -117,12 +115,6 @@ def list_running(driver: ExecDriver, job: RuntimeList) -> list[Running]:
 @jobs.handles(RuntimeAttach)
 def attach(driver: ExecDriver, job: RuntimeAttach) -> Ticket:
     return driver.tickets.issue(partial(driver.containers.attachments.serve, job.container))
-
-
-@jobs.handles(RuntimeLogs)
-def logs(driver: ExecDriver, job: RuntimeLogs) -> Ticket:
-    ended = driver.containers.ended(job.container)
-    return driver.tickets.issue(lambda connection: stream_logs(job, connection, ended))
 
 
 @jobs.handles(RuntimeExec)

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from services.execdriver.cgroups import Cgroup
 from services.execdriver.crun import EXEC_INIT_PHRASE, EXEC_PHRASE
 from services.execdriver.probe import build_probe
 from services.execdriver.prober import MAX_OUTPUT
+from services.execdriver.sealed import sealed_copy
 from shared.bus.bus import Bus
 from shared.protocol import (
     ContainerHealth,
@@ -222,9 +224,13 @@ class Checks:
     def _connection(self) -> socket.socket:
         if self._prober is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+            with theirs, sealed_copy(Path(sys.executable)) as python:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", prober.__file__], stdin=theirs.fileno(), cwd="/"
+                    [sys.executable, "-I", "-S", prober.__file__],
+                    executable=f"/proc/self/fd/{python}",
+                    pass_fds=[python],
+                    stdin=theirs.fileno(),
+                    cwd="/",
                 )
             self._prober = process, ours
         return self._prober[1]

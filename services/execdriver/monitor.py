@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from services.execdriver.bundle import Bundle, ExecBundle
 from services.execdriver.driver import Runtime
 from shared.protocol import DockyardError, NotFound, RuntimeExec, RuntimeStart
+from shared.runtime.logs.files import LogFiles
 
 __all__ = ["await_sockets", "connect", "count_sockets", "prepared", "resize", "spawn"]
 
@@ -92,7 +93,11 @@ def _launch(bundle: Bundle, command: list[str], **descriptors: int) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"PATH": os.environ.get("PATH", ""), **{name: str(number) for name, number in descriptors.items()}},
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "TZ": "UTC0",
+                **{name: str(number) for name, number in descriptors.items()},
+            },
             pass_fds=list(descriptors.values()),
             start_new_session=True,
         )
@@ -118,7 +123,7 @@ def _common(bundle: Bundle, runtime: Runtime, name: str, *runtime_arguments: str
 
 def _command(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> list[str]:
     command = _common(bundle, runtime, job.name)
-    command += ["--exit-dir", str(bundle.exit_file.parent), "--log-path", f"k8s-file:{job.directory}/container.log"]
+    command += ["--exit-dir", str(bundle.exit_file.parent), *_log_arguments(job)]
     if job.config.tty:
         command.append("--terminal")
     if job.config.open_stdin:
@@ -126,6 +131,14 @@ def _command(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> list[str]:
         if not job.config.stdin_once:
             command.append("--leave-stdin-open")
     return command
+
+
+def _log_arguments(job: RuntimeStart) -> list[str]:
+    if job.log.driver == "none":
+        return ["--log-path", "none"]
+    if job.log.driver == "journald":
+        return ["--log-path", "journald", "--log-tag", job.log.tag]
+    return ["--log-path", f"k8s-file:{LogFiles(Path(job.directory)).current}"]
 
 
 def _exec_command(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> list[str]:

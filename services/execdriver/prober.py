@@ -8,6 +8,9 @@ inside a container. It speaks to the execdriver over a SOCK_SEQPACKET pair, its 
 | request   | JSON `Probe`, with a descriptor: a pidfd of the container's init                               |
 | answer    | JSON: id, exit_code (-1: it was not run, or took too long), output, error, start, end (epoch s) |
 
+It is executed from a sealed copy of the interpreter (`services.execdriver.sealed`), since a probe can be made to
+execute /proc/self/exe, which then is open to the container.
+
 When the socket closes, all probes are killed, and it ends.
 """
 
@@ -169,8 +172,9 @@ def enter(probe: Probe, pidfd: int, writer: int) -> None:
     os.umask(0o022)
     for kind, soft, hard in probe["rlimits"]:
         resource.setrlimit(kind, (soft, hard))
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    for number in OWN_IGNORED:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     drop_privileges(probe, seccomp)
 
 
@@ -278,6 +282,8 @@ class Prober:
 
 if __name__ == "__main__":
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.closerange(3, 1024)  # the program that we were executed from
     OWN_PID_NAMESPACE = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    OWN_IGNORED = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
     OWN_NULL = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     Prober(socket.socket(fileno=os.dup(0))).serve()

@@ -103,9 +103,13 @@ def identity(user: User, granted: list[str]) -> dict[str, Any]:
 
 
 def environment(given: list[str], hostname: str, user: User, *, tty: bool) -> list[str]:
-    """Add what Docker adds where it is not given: HOSTNAME, TERM with a terminal, HOME."""
+    """Add what Docker adds where it is not given: HOSTNAME, TERM with a terminal, HOME.
+
+    A name without ``=`` is given too: the process has no such variable.
+    """
     names = {entry.partition("=")[0] for entry in given}
     added = {"HOSTNAME": hostname, "TERM": "xterm" if tty else "", "HOME": user.home}
+    given = [entry for entry in given if "=" in entry]
     return given + [f"{name}={value}" for name, value in added.items() if value and name not in names]
 
 

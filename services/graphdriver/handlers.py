@@ -11,6 +11,7 @@ from types import MappingProxyType
 from services.graphdriver import syscalls
 from services.graphdriver.blobs import Blobs
 from services.graphdriver.contents import handlers as contents
+from services.graphdriver.contents.sizes import usage
 from services.graphdriver.export import export_images
 from services.graphdriver.intake import incoming
 from services.graphdriver.layers import Layers, choose_driver
@@ -103,7 +104,7 @@ def remove(driver: GraphDriver, job: RemoveLayer) -> None:
 @jobs.handles(MeasureLayer)
 def measure(driver: GraphDriver, job: MeasureLayer) -> LayerUsage:
     try:
-        return driver.layers.usage(job.container)
+        return usage(driver.layers, job.container)
     except OSError as error:
         raise DockyardError(f"layer of {job.container} not measured: {error}") from error
 

@@ -30,7 +30,7 @@ from services.graphdriver.trees import tree_size
 from services.graphdriver.unpack import MAX_UNPACKED
 from services.graphdriver.vfs import Vfs
 from shared.bus.context import check_cancelled
-from shared.protocol import DockyardError, InvalidArgument, LayerUsage, NotFound
+from shared.protocol import DockyardError, InvalidArgument, NotFound
 
 __all__ = ["Layers", "choose_driver"]
 
@@ -210,10 +210,9 @@ class Layers:
                 shutil.rmtree(doomed, ignore_errors=bool(self._borrowers[container]))  # who still writes into it
         self._locks.pop(container, None)
 
-    def usage(self, container: str) -> LayerUsage:
-        own = tree_size(self.driver.writable_path(self._container(container)))
-        below = sum(self.size(chain_id) or 0 for chain_id in self._chain(container))
-        return LayerUsage(rw=own, root=own + below) if self.driver.name == "overlay" else LayerUsage(rw=own, root=own)
+    def below_size(self, container: str) -> int:
+        """Return the bytes of the layers that a container began with."""
+        return sum(self.size(chain_id) or 0 for chain_id in self._chain(container))
 
     def _chain(self, container: str) -> list[str]:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import threading
 from collections.abc import Callable
@@ -13,12 +12,11 @@ from services.netdriver.netdriver import NetDriver
 from shared.bus.sockets import engine_endpoint
 from shared.bus.worker import Worker
 from shared.runtime.config import Config
-from shared.runtime.process import run
+from shared.runtime.process import run, take_descriptors
 
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a descriptor for each published port
+    take_descriptors()  # one for each published port
     firewall = None
     if config.bridge != "none":
         firewall = Firewall.of(config)

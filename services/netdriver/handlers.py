@@ -36,7 +36,7 @@ def drivers(config: Config, firewall: Firewall | None) -> dict[str, Driver]:
 
 @jobs.handles(InitNetworkDriver)
 def init(netdriver: NetDriver, job: InitNetworkDriver) -> Bridge:
-    return netdriver.init(job.containers)
+    return netdriver.init(job.containers, exact=job.exact)
 
 
 @jobs.handles(AllocateInterface)

@@ -53,13 +53,16 @@ class NetDriver:
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._init_lock = threading.Lock()
         self._initialised = False
+        self._ours: set[str] = set()  # containers whose lease this process has made
 
-    def init(self, containers: Mapping[str, int]) -> Bridge:
+    def init(self, containers: Mapping[str, int | None], *, exact: bool = True) -> Bridge:
         """Carry out `InitNetworkDriver`. What cannot be put right for one container is logged, and stops nothing."""
         with _errors("init_networkdriver"):
             bridge = self._init_drivers()
             for lease in self._leases.all():
-                self._reconcile(lease, wanted=containers.get(lease.container) == lease.generation)
+                newer = not exact and lease.container in self._ours
+                wanted = newer or containers.get(lease.container, 0) in (lease.generation, None)
+                self._reconcile(lease, wanted=wanted)
             for path in self._namespaces.iterdir():
                 with self._locks[hash(path.name) % LOCKS]:
                     if self._leases.get(path.name) is None:
@@ -112,6 +115,7 @@ class NetDriver:
         interface = msgspec.structs.replace(driver.reserve(job), netns=str(self._path(job.container)))
         lease = Lease(container=job.container, generation=job.generation, interface=interface)
         try:
+            self._ours.add(lease.container)
             self._leases.put(lease)
             self._connect(lease)
         except Exception:
@@ -139,6 +143,7 @@ class NetDriver:
         self._driver(lease).disconnect(lease)
         remove(self._path(lease.container))
         self._leases.drop(lease.container)
+        self._ours.discard(lease.container)
 
     def publish(self, job: AllocatePort) -> AllocatedPort:
         """Carry out `AllocatePort`; a port that the container has already is returned again."""

@@ -12,7 +12,7 @@ import zmq
 
 from shared.bus.bus import PATIENCE, EngineSilent, OnStatus
 from shared.bus.context import current
-from shared.bus.sockets import dealer
+from shared.bus.sockets import dealer, zmq_context
 from shared.protocol import (
     Caller,
     Cancelled,
@@ -31,11 +31,11 @@ from shared.protocol import (
     result_type,
 )
 
-__all__ = ["Client"]
+__all__ = ["RETRY_PAUSE", "RETRY_TIME", "Client", "Patience"]
 
 R = TypeVar("R")
 HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
-RETRY_TIME = 10.0  # seconds for which a repeatable job is asked again when a process that had it is gone
+RETRY_TIME = 10.0  # seconds for which a repeatable job is asked again after a process that had it is gone
 RETRY_PAUSE = 0.05  # seconds
 CANCEL_INTERVAL = 0.05  # seconds between two looks whether a cancelled job has ended
 
@@ -46,7 +46,7 @@ class Client:
     def __init__(self, endpoint: str, service: str) -> None:
         self.endpoint = endpoint
         self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._context = zmq_context()
         self._sockets: dict[int, zmq.Socket[bytes]] = {}  # by thread
         self._lock = threading.Lock()
 
@@ -92,15 +92,16 @@ class Client:
     ) -> bytes:
         """Send a job as encoded JSON and return its result as encoded JSON; else as `call`."""
         header = self._header(name, timeout)
-        until = time.monotonic() + RETRY_TIME if _is_repeatable(name) else 0.0
+        patient = Patience(RETRY_TIME)
         try:
             while True:
+                patient.begin()
                 try:
                     return self._ask(header, body, on_status, patience)
                 except EngineSilent:
                     raise
                 except Unavailable:
-                    if time.monotonic() > until or _is_late(header):
+                    if not _is_repeatable(name) or patient.is_over() or _is_late(header):
                         raise
                 time.sleep(RETRY_PAUSE)
                 header = msgspec.structs.replace(header, again=True)
@@ -175,6 +176,24 @@ class Client:
                 on_status(decode_body(frame.body, Output))
             elif frame.kind is Kind.HEARTBEAT and frame.header.status:
                 raise Unavailable(f"{header.name}: the engine was restarted and does not know this job")
+
+
+class Patience:
+    """How long a job is asked again and again: ``seconds`` after it was lost, were it lost after a long time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._begun = self._until = 0.0
+
+    def begin(self) -> None:
+        self._begun = time.monotonic()
+
+    def is_over(self) -> bool:
+        """Note a loss, and say whether it is the last; one after work of that length begins to count anew."""
+        now = time.monotonic()
+        if not self._until or now - self._begun > self._seconds:
+            self._until = now + self._seconds
+        return now >= self._until
 
 
 def _is_repeatable(name: str) -> bool:

@@ -10,7 +10,17 @@ import zmq
 
 from shared.protocol import MAX_MESSAGE_SIZE
 
-__all__ = ["bind", "dealer", "engine_endpoint", "events_endpoint", "reader_endpoint"]
+__all__ = ["bind", "dealer", "engine_endpoint", "events_endpoint", "reader_endpoint", "zmq_context"]
+
+
+MAX_SOCKETS = 16384  # of a process; each of its threads that calls jobs has one
+
+
+def zmq_context() -> zmq.Context[Any]:
+    """Return the process's one context."""
+    made: zmq.Context[Any] = zmq.Context.instance()
+    made.set(zmq.MAX_SOCKETS, MAX_SOCKETS)  # counts if it comes before the first socket
+    return made
 
 
 def engine_endpoint(run: Path) -> str:

@@ -1,5 +1,7 @@
 """Worker: the driver's side of the bus. It registers a service's handlers and runs each job in a thread.
 
+A job that is asked again (its asker took us for dead) is not done twice: it is under way still, or its result is known.
+
 One loop thread owns the ZeroMQ socket; results reach it through a queue and an eventfd.
 """
 
@@ -9,16 +11,16 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import zmq
 
-from shared.bus.context import Context, current
+from shared.bus.context import Context, check_cancelled, current
 from shared.bus.handlers import Handlers
-from shared.bus.sockets import prepare
+from shared.bus.sockets import prepare, zmq_context
 from shared.protocol import (
     DockyardError,
     Frame,
@@ -33,6 +35,7 @@ from shared.protocol import (
 __all__ = ["HEARTBEAT_INTERVAL", "Worker", "serve_in_thread"]
 
 HEARTBEAT_INTERVAL = 1.0  # seconds
+REMEMBERED = 256  # results that are kept for who asks again
 log = logging.getLogger("dockyard.bus")
 
 
@@ -50,11 +53,11 @@ class Worker:
         self._outbox: deque[list[bytes]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._running: dict[str, Context] = {}
+        self._results: OrderedDict[str, Frame] = OrderedDict()  # of jobs that ended well
 
     def serve(self, stop: threading.Event, *, shutdown_timeout: float = 5.0) -> None:
         """Run until ``stop`` is set and `notice` was called; then wait for the jobs under way."""
-        context: zmq.Context[Any] = zmq.Context.instance()
-        socket = context.socket(zmq.DEALER)
+        socket = zmq_context().socket(zmq.DEALER)
         prepare(socket)
         monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         socket.connect(self.endpoint)
@@ -108,6 +111,11 @@ class Worker:
 
     def _start(self, frame: Frame) -> None:
         header = frame.header
+        if header.again and header.id in self._running:
+            return
+        if header.again and (known := self._results.get(header.id)) is not None:
+            self._send(known)
+            return
 
         def send_status(output: Output) -> None:
             self._send(Frame(Kind.STATUS, Header(id=header.id, name=header.name), encode_body(output)))
@@ -120,6 +128,7 @@ class Worker:
         header = context.header
         token = current.set(context)
         try:
+            check_cancelled()  # it may have waited for a thread until nobody wanted it any more
             job = decode_job(header.name, body)
             answer = Frame.result(header, self.handlers[header.name](self.service, job))
         except DockyardError as error:
@@ -131,8 +140,15 @@ class Worker:
             )
         finally:
             current.reset(token)
-            self._running.pop(header.id, None)
+        if not answer.header.status:
+            self._remember(answer)
+        self._running.pop(header.id, None)
         self._send(answer)
+
+    def _remember(self, answer: Frame) -> None:
+        self._results[answer.header.id] = answer
+        while len(self._results) > REMEMBERED:
+            self._results.popitem(last=False)
 
     def _send(self, frame: Frame) -> None:
         self._outbox.append(frame.parts())

@@ -5,8 +5,10 @@ from __future__ import annotations
 from shared.protocol.archive import *
 from shared.protocol.build import *
 from shared.protocol.config import *
+from shared.protocol.container_views import *
 from shared.protocol.containers import *
 from shared.protocol.control import *
+from shared.protocol.disk import *
 from shared.protocol.errors import *
 from shared.protocol.exec import *
 from shared.protocol.health import *

@@ -74,6 +74,7 @@ class ContainerChanges(Job[list[FilesystemChange]], frozen=True, tag="container_
     """Say in which files a container differs from its image. A directory counts if something in it does."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
@@ -81,6 +82,7 @@ class StatContainerPath(Job[PathStat], frozen=True, tag="container_archive_stat"
     """Errors: NotFound (the container, or the file)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "path")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     path: str
 
@@ -92,6 +94,7 @@ class CopyFromContainer(Job[PathArchive], frozen=True, tag="container_copy"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "path")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     path: str
 
@@ -102,6 +105,8 @@ class CopyToContainer(Job[None], frozen=True, tag="container_extract"):
     ``no_overwrite_dir_non_dir``: a directory is not replaced by something else, nor the other way round.
     ``copy_uid_gid``: all belongs to the user that the container runs as, if its configuration names one.
     What was unpacked before an error stays. Errors: NotFound, InvalidArgument (no directory, read-only, a bad archive).
+
+    Not repeatable: the tar comes once, and what had come is lost with the process that read it.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "path")
@@ -115,6 +120,7 @@ class ExportContainer(Job[Ticket], frozen=True, tag="export"):
     """Stream a container's whole root filesystem, without what is mounted into it."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
@@ -127,6 +133,7 @@ class CommitContainer(Job[str], frozen=True, tag="commit"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "repo", "tag")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     repo: str = ""
     tag: str = ""
@@ -142,6 +149,8 @@ class ImportImage(Job[str], frozen=True, tag="import"):
 
     ``src`` is ``-`` for the tar from the ticket of a STATUS (stream ``ticket``), or an http(s) URL; STATUS stream
     ``progress`` tells of its download. ``platform`` is ``os[/architecture[/variant]]``. Errors: InvalidArgument.
+
+    Not repeatable: the tar comes once; of one from an URL the progress would be told twice.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("src", "repo", "tag")
@@ -179,21 +188,27 @@ class ContainerTree(Data, frozen=True):
 
 
 class LayerChanges(Job[list[FilesystemChange]], frozen=True, tag="layer_changes"):
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class StatPath(Job[PathStat], frozen=True, tag="layer_stat"):
+    REPEATABLE: ClassVar[bool] = True
     tree: ContainerTree
     path: str
 
 
 class ReadPath(Job[PathArchive], frozen=True, tag="layer_read"):
+    REPEATABLE: ClassVar[bool] = True
     tree: ContainerTree
     path: str
 
 
 class WritePath(Job[None], frozen=True, tag="layer_write"):
-    """As `CopyToContainer`; ``user`` owns all that is made, if one is named."""
+    """As `CopyToContainer`; ``user`` owns all that is made, if one is named.
+
+    Not repeatable: as `CopyToContainer`.
+    """
 
     tree: ContainerTree
     path: str
@@ -202,13 +217,15 @@ class WritePath(Job[None], frozen=True, tag="layer_write"):
 
 
 class ExportLayer(Job[Ticket], frozen=True, tag="layer_export"):
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class NewImage(Data, frozen=True, kw_only=True):
     """What an image that is made here will say of itself. ``parent`` is what its layer goes on top of.
 
-    ``created`` is RFC 3339; ``tags`` are complete references; ``action`` the event that tells of it.
+    ``created`` is RFC 3339; ``tags`` are complete references; ``action`` the event that tells of it. ``order``: the id
+    of the job that it is made for, if that is done when the image is on record.
     """
 
     config: ContainerConfig
@@ -222,6 +239,7 @@ class NewImage(Data, frozen=True, kw_only=True):
     parent: Image | None = None
     tags: list[str] = field(default_factory=list)
     action: str
+    order: str = ""
 
 
 class CommitLayer(Job[str], frozen=True, tag="layer_commit"):
@@ -230,12 +248,16 @@ class CommitLayer(Job[str], frozen=True, tag="layer_commit"):
     Killed at any point it leaves nothing that `GraphCollect` does not remove.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     image: NewImage
 
 
 class ImportLayer(Job[str], frozen=True, tag="graph_import"):
-    """As `CommitLayer`, with the layer from ``src`` (as in `ImportImage`)."""
+    """As `CommitLayer`, with the layer from ``src`` (as in `ImportImage`).
+
+    Not repeatable: as `ImportImage`.
+    """
 
     src: str
     image: NewImage

@@ -17,6 +17,8 @@ class BuildImage(Job[None], frozen=True, tag="build"):
 
     STATUS stream ``progress`` carries Docker's JSON messages. Sizes in bytes, ``cpuperiod`` and ``cpuquota`` in
     microseconds. ``registries``: registry host → credentials. Fields as API 1.51 `POST /build`.
+
+    Not repeatable: the context comes once, and what had come is lost with the process that read it.
     """
 
     dockerfile: str = "Dockerfile"

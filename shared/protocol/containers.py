@@ -5,12 +5,12 @@ A field ``container`` is a reference: an id, an unambiguous id prefix, or a name
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import field
 
-from shared.protocol.config import ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
-from shared.protocol.health import Health
+from shared.protocol.config import ContainerConfig, HostConfig, NetworkingConfig
+from shared.protocol.container_views import ContainerInspect, ContainerSummary
 from shared.protocol.job import Data, Job, Record
 from shared.protocol.streams import Ticket
 
@@ -19,17 +19,13 @@ __all__ = [
     "Attachment",
     "ContainerCreated",
     "ContainerExit",
-    "ContainerInspect",
     "ContainerLogs",
-    "ContainerState",
-    "ContainerSummary",
     "CreateContainer",
     "InspectContainer",
     "KillContainer",
     "ListContainers",
     "LogStream",
-    "NetworkSettings",
-    "Port",
+    "NoteDetach",
     "PruneContainers",
     "Pruned",
     "RemoveContainer",
@@ -97,6 +93,7 @@ class KillContainer(Job[None], frozen=True, tag="kill"):
     """Send a signal to a container's init process. Errors: Conflict (not running), InvalidArgument (the signal)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "signal")
+    REPEATABLE: ClassVar[bool] = True
     container: str
     signal: str = "SIGKILL"
 
@@ -145,12 +142,31 @@ class WaitContainer(Job[ContainerExit], frozen=True, tag="wait"):
 
     The first STATUS (stream ``ready``, text "ID GENERATION") says that the wait is in force. A wait that was lost with
     the engine is taken up again with that id and ``generation``: an exit in between is not missed.
+
+    Not repeatable: it is taken up again with the generation that it waits for.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     container: str
     condition: str = "not-running"
     generation: int | None = None
+
+
+class LogStream(Data, frozen=True):
+    """Where a container's output is to be read, by whoever asked and with nobody in between (docs/decisions/0006).
+
+    ``driver`` json-file or local: ``path`` is the file that is written to now, in the Kubernetes CRI log format, with
+    the earlier ones beside it; journald: the journal's entries of that container. ``attributes``: what ``details``
+    shows. One that is ``running`` can be followed, until the exit of its ``generation``.
+    """
+
+    container: str
+    tty: bool
+    driver: str
+    path: str
+    generation: int
+    running: bool
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 class Attachment(Data, frozen=True):
@@ -161,7 +177,7 @@ class Attachment(Data, frozen=True):
     tty: bool
     open_stdin: bool
     ticket: Ticket | None = None
-    logs: Ticket | None = None
+    logs: LogStream | None = None
 
 
 class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
@@ -176,15 +192,18 @@ class AttachContainer(Job[Attachment], frozen=True, tag="attach"):
     stderr: bool = True
 
 
-class LogStream(Data, frozen=True):
-    """``ticket`` delivers frames as Docker multiplexes them (8-byte header), or raw bytes if ``tty``."""
+class NoteDetach(Job[None], frozen=True, tag="detach"):
+    """Tell that a client has detached by its keys: the event ``detach``.
 
-    tty: bool
-    ticket: Ticket
+    Not repeatable: an event that comes twice says what did not happen.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    container: str
 
 
 class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
-    """Read a container's output. ``since``/``until``: seconds since the epoch, 0 for none; ``tail`` -1 for all.
+    """Read a container's output. ``since``/``until``: nanoseconds since the epoch, 0 for none; ``tail`` -1 for all.
 
     Errors: InvalidArgument (neither stream), NotImplementedByUs (log driver cannot be read).
     """
@@ -198,76 +217,8 @@ class ContainerLogs(Job[LogStream], frozen=True, tag="logs"):
     timestamps: bool = False
     details: bool = False
     tail: int = -1
-    since: float = 0.0
-    until: float = 0.0
-
-
-class ContainerState(Record):
-    """API 1.51 ContainerState; times are RFC 3339 with nine digits, or ``0001-01-01T00:00:00Z``."""
-
-    status: str = "created"
-    running: bool = False
-    paused: bool = False
-    restarting: bool = False
-    oom_killed: bool = field(default=False, name="OOMKilled")
-    dead: bool = False
-    pid: int = 0
-    exit_code: int = 0
-    error: str = ""
-    started_at: str = "0001-01-01T00:00:00Z"
-    finished_at: str = "0001-01-01T00:00:00Z"
-    health: Health | UnsetType = UNSET  # absent without a health check
-
-
-class NetworkSettings(Record):
-    bridge: str = ""
-    sandbox_id: str = field(default="", name="SandboxID")
-    sandbox_key: str = ""
-    ports: dict[str, list[Any] | None] = field(default_factory=dict)
-    hairpin_mode: bool = False
-    link_local_ipv6_address: str = field(default="", name="LinkLocalIPv6Address")
-    link_local_ipv6_prefix_len: int = field(default=0, name="LinkLocalIPv6PrefixLen")
-    secondary_ip_addresses: list[Any] | None = field(default=None, name="SecondaryIPAddresses")
-    secondary_ipv6_addresses: list[Any] | None = field(default=None, name="SecondaryIPv6Addresses")
-    endpoint_id: str = field(default="", name="EndpointID")
-    gateway: str = ""
-    global_ipv6_address: str = field(default="", name="GlobalIPv6Address")
-    global_ipv6_prefix_len: int = field(default=0, name="GlobalIPv6PrefixLen")
-    ip_address: str = field(default="", name="IPAddress")
-    ip_prefix_len: int = field(default=0, name="IPPrefixLen")
-    ipv6_gateway: str = field(default="", name="IPv6Gateway")
-    mac_address: str = ""
-    networks: dict[str, EndpointSettings] = field(default_factory=dict)
-
-
-class ContainerInspect(Record):
-    """API 1.51 ContainerInspectResponse."""
-
-    id: str
-    created: str
-    path: str
-    args: list[str]
-    state: ContainerState
-    image: str
-    resolv_conf_path: str
-    hostname_path: str
-    hosts_path: str
-    log_path: str
-    name: str
-    restart_count: int
-    driver: str
-    platform: str
-    mount_label: str
-    process_label: str
-    app_armor_profile: str
-    exec_ids: list[str] | None = field(name="ExecIDs")
-    host_config: HostConfig
-    graph_driver: dict[str, Any]
-    mounts: list[dict[str, Any]]
-    config: ContainerConfig
-    network_settings: NetworkSettings
-    size_rw: int | None = None
-    size_root_fs: int | None = None
+    since: int = 0
+    until: int = 0
 
 
 class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspect"):
@@ -279,41 +230,11 @@ class InspectContainer(Job[ContainerInspect], frozen=True, tag="container_inspec
     size: bool = False
 
 
-class Port(Record, kw_only=True):
-    ip: str | None = field(default=None, name="IP")
-    private_port: int
-    public_port: int | None = None
-    type: str
-
-
-class SummaryHostConfig(Record):
-    network_mode: str
-
-
-class SummaryNetworks(Record):
-    networks: dict[str, EndpointSettings]
-
-
-class ContainerSummary(Record):
-    """API 1.51 ContainerSummary; ``created`` in seconds since the epoch."""
-
-    id: str
-    names: list[str]
-    image: str
-    image_id: str = field(name="ImageID")
-    command: str
-    created: int
-    ports: list[Port]
-    labels: dict[str, str]
-    state: str
-    status: str
-    host_config: SummaryHostConfig
-    network_settings: SummaryNetworks
-    mounts: list[dict[str, Any]]
-
-
 class ListContainers(Job[list[ContainerSummary]], frozen=True, tag="containers"):
-    """List containers, newest first; only the running ones unless ``all``. ``limit`` 0 for no limit."""
+    """List containers, newest first; only the running ones unless ``all``. ``limit`` 0 for no limit.
+
+    ``size``: measure their layers too, which takes a while.
+    """
 
     REPEATABLE: ClassVar[bool] = True
     all: bool = False
@@ -328,6 +249,9 @@ class Pruned(Record):
 
 
 class PruneContainers(Job[Pruned], frozen=True, tag="containers_prune"):
-    """Remove the containers that do not run, and are chosen by the filters."""
+    """Remove the containers that do not run, and are chosen by the filters.
+
+    Not repeatable: what the first asking removed, a second one could not tell of.
+    """
 
     filters: Filters = field(default_factory=dict)

@@ -32,6 +32,7 @@ class PauseContainer(Job[None], frozen=True, tag="pause"):
     """Freeze all processes of a container. Errors: Conflict (it does not run, or is paused)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
@@ -39,6 +40,7 @@ class UnpauseContainer(Job[None], frozen=True, tag="unpause"):
     """Let the processes of a paused container run on. Errors: Conflict (it is not paused)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
@@ -75,6 +77,7 @@ class UpdateContainer(Job[ContainerUpdated], frozen=True, tag="container_update"
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
     container: str
     host_config: HostConfig = field(default_factory=HostConfig)
     restart_policy: RestartPolicy | None = None
@@ -86,12 +89,14 @@ class RuntimePause(Job[None], frozen=True, tag="runtime_pause"):
     Errors: NotFound (it does not run), DockyardError (the kernel did not freeze it; then it is thawed again).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class RuntimeUnpause(Job[None], frozen=True, tag="runtime_unpause"):
     """Thaw a container's cgroup. Idempotent. Errors: NotFound (it does not run)."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "ExecProcess",
     "ExecStarted",
     "InspectExec",
+    "NoteExecDetach",
     "ResizeExec",
     "RunningExec",
     "RuntimeExec",
@@ -58,6 +59,7 @@ class CreateExec(Job[ExecCreated], frozen=True, tag="execCreate"):
     """Prepare a command. Errors: InvalidArgument (no command), Conflict (not running, paused, restarting)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     config: ExecConfig = field(default_factory=ExecConfig)
@@ -88,6 +90,16 @@ class StartExec(Job[ExecStarted], frozen=True, tag="execStart"):
     exec: str
     detach: bool = False
     console_size: ConsoleSize | None = None
+
+
+class NoteExecDetach(Job[None], frozen=True, tag="execDetach"):
+    """Tell that a client has detached from an exec by its keys: the event ``exec_detach``.
+
+    Not repeatable: as `NoteDetach`.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("exec",)
+    exec: str
 
 
 class ResizeExec(Job[None], frozen=True, tag="execResize"):
@@ -157,6 +169,7 @@ class RuntimeExec(Job[RuntimeExecStarted], frozen=True, tag="runtime_exec"):
     (nobody redeemed the ticket).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     exec: str
     container: str
     generation: int
@@ -174,6 +187,7 @@ class RuntimeExec(Job[RuntimeExecStarted], frozen=True, tag="runtime_exec"):
 
 
 class RuntimeExecResize(Job[None], frozen=True, tag="runtime_exec_resize"):
+    REPEATABLE: ClassVar[bool] = True
     exec: str
     height: int
     width: int
@@ -188,10 +202,13 @@ class RunningExec(Data, frozen=True):
 class RuntimeExecList(Job[list[RunningExec]], frozen=True, tag="runtime_exec_list"):
     """List the execs that run, or whose end has not been acknowledged."""
 
+    REPEATABLE: ClassVar[bool] = True
+
 
 class ExecExited(Job[None], frozen=True, tag="exec_exited"):
     """execdriver → engine: an exec's process ended. Sent until acknowledged. ``exit_code`` is 128+n for signal n."""
 
+    REPEATABLE: ClassVar[bool] = True
     exec: str
     container: str
     exit_code: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import field
 
 from shared.protocol.config import ContainerConfig
@@ -39,6 +41,7 @@ class ContainerHealth(Job[None], frozen=True, tag="container_health"):
     """execdriver → engine: the health of containers, as it is now. Sent at once where a status has changed, else in
     batches, at most one a second; again until acknowledged, by what is true then."""
 
+    REPEATABLE: ClassVar[bool] = True
     reports: list[HealthReport]
 
 

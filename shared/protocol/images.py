@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from shared.protocol.config import ContainerConfig
 from shared.protocol.job import Data, Job, Record
@@ -23,10 +23,12 @@ __all__ = [
     "ImageHistory",
     "ImageInspect",
     "ImageSummary",
+    "ImagesPruned",
     "InspectImage",
     "ListImages",
     "LoadImages",
     "NameImage",
+    "PruneImages",
     "ReadImageLayer",
     "SaveImages",
     "SavedImage",
@@ -77,12 +79,16 @@ class SetImage(Job[None], frozen=True, tag="image_set"):
     """graphdriver → engine: record an image whose blobs and layers are on disk, and tag it.
 
     ``tags`` are complete references, as ``docker.io/library/busybox:latest``, or with a digest of a registry's.
-    ``action`` is the event that tells of it; after a ``push`` an image that was deleted meanwhile stays so.
+    ``action`` is the event that tells of it; after a ``push`` an image that was deleted meanwhile stays so. ``order``:
+    the id of the job that is done with that; an image for one that is done already is not recorded.
     """
+
+    REPEATABLE: ClassVar[bool] = True
 
     image: Image
     tags: list[str] = field(default_factory=list)
     action: str = "load"
+    order: str = ""
 
 
 class LoadImages(Job[None], frozen=True, tag="load"):
@@ -90,6 +96,8 @@ class LoadImages(Job[None], frozen=True, tag="load"):
 
     STATUS stream ``ticket`` names where to send the tar (shut down the writing side at its end); STATUS stream
     ``progress`` carries Docker's JSON messages. Errors: InvalidArgument (what is wrong with the archive).
+
+    Not repeatable: the archive comes once, and what had come is lost with the process that read it.
     """
 
     quiet: bool = True
@@ -111,6 +119,7 @@ class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
 class ExportImages(Job[Ticket], frozen=True, tag="graph_export"):
     """engine → graphdriver: stream these images as one archive."""
 
+    REPEATABLE: ClassVar[bool] = True
     images: list[SavedImage]
 
 
@@ -121,12 +130,16 @@ class GraphCollect(Job[int], frozen=True, tag="graph_gc"):
     that is under way has written is kept.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     keep_images: list[Image]
     keep_containers: list[str]
 
 
 class ImageSummary(Record):
-    """API 1.51 ImageSummary; ``created`` in seconds since the epoch, sizes in bytes."""
+    """API 1.51 ImageSummary; ``created`` in seconds since the epoch, sizes in bytes, -1 for what was not counted.
+
+    ``shared_size`` is that of the layers which other images have too; ``containers`` are those made from it.
+    """
 
     id: str
     parent_id: str
@@ -137,14 +150,16 @@ class ImageSummary(Record):
     shared_size: int
     labels: dict[str, str] | None
     containers: int
+    virtual_size: int | UnsetType = UNSET  # for clients of API < 1.44
 
 
 class ListImages(Job[list[ImageSummary]], frozen=True, tag="images"):
-    """List images, newest first."""
+    """List images, newest first. ``shared_size``: say how much of each is in other images too."""
 
     REPEATABLE: ClassVar[bool] = True
     all: bool = False
     digests: bool = False
+    shared_size: bool = False
     filters: Filters = field(default_factory=dict)
 
 
@@ -208,6 +223,7 @@ class NameImage(Job[None], frozen=True, tag="image_tag"):
     """`TagImage` with the new name first, and the tag in it, as the 2014 daemon's own jobs had it."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("name", "image")
+    REPEATABLE: ClassVar[bool] = True
     name: str
     image: str
 
@@ -216,6 +232,7 @@ class GetImage(Job[dict[str, str]], frozen=True, tag="image_get"):
     """Return the facts Created, Author, Os, Architecture, DockerVersion, Id and Parent; nothing if there is none."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
 
 
@@ -226,6 +243,7 @@ class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image", "layer")
+    REPEATABLE: ClassVar[bool] = True
     image: str
     layer: int = -1
 
@@ -233,11 +251,14 @@ class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
 class ReadImageLayer(Job[Ticket], frozen=True, tag="graph_layer"):
     """engine → graphdriver: stream a layer's blob, unpacked."""
 
+    REPEATABLE: ClassVar[bool] = True
     digest: str
 
 
 class DrawImages(Job[str], frozen=True, tag="viz"):
     """Draw the layers of all images and their names, as a graph in the language of Graphviz."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class DeletedImage(Record, omit_defaults=True):
@@ -249,6 +270,25 @@ class DeleteImage(Job[list[DeletedImage]], frozen=True, tag="image_delete"):
     """Untag, and delete with the last tag. Errors: NotFound, Conflict (a container uses it; several tags)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
     force: bool = False
     noprune: bool = False
+
+
+class ImagesPruned(Record):
+    """API 1.51 ImagePruneResponse; bytes."""
+
+    images_deleted: list[DeletedImage] | None
+    space_reclaimed: int
+
+
+class PruneImages(Job[ImagesPruned], frozen=True, tag="images_prune"):
+    """Remove the images that have no name; with the filter ``dangling=false`` all that no container was made of.
+
+    What other images were made of stays. Filters: dangling, until, label, label!. Errors: InvalidArgument.
+
+    Not repeatable: what the first asking removed, a second one could not tell of.
+    """
+
+    filters: Filters = field(default_factory=dict)

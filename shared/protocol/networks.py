@@ -37,10 +37,14 @@ class Bridge(Data, frozen=True):
 class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
     """Make (or find again) the default bridge and the firewall table, from the configuration. Idempotent.
 
-    Then remove what no lease of ``containers`` (id → generation) wants: namespaces, links, rules, addresses.
+    Then remove what no lease of ``containers`` (id → generation, None: whichever it has) wants: namespaces, links,
+    rules, addresses. Unless the list is ``exact`` containers may be starting meanwhile: it is older than what this very
+    process has given.
     """
 
-    containers: dict[str, int]
+    REPEATABLE: ClassVar[bool] = True
+    containers: dict[str, int | None]
+    exact: bool = True
 
 
 class AllocatedPort(Data, frozen=True):
@@ -72,6 +76,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     Unavailable (no address left).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
     mode: str  # bridge or none; host needs no driver
@@ -83,6 +88,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
 class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
     """Give back all that `AllocateInterface` gave. Releasing what is not held is no error."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int | None = None  # None: whichever it has
 
@@ -90,9 +96,13 @@ class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
 class ListInterfaces(Job[dict[str, Interface]], frozen=True, tag="interfaces"):
     """List the leases: container id → interface."""
 
+    REPEATABLE: ClassVar[bool] = True
+
 
 class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
     """Publish one more port of a container that has an interface. Errors as `AllocateInterface`; NotFound."""
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     container_port: int
@@ -109,6 +119,7 @@ class LinkContainers(Job[None], frozen=True, tag="link"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("action",)
+    REPEATABLE: ClassVar[bool] = True
     action: str
     parent_ip: str
     child_ip: str

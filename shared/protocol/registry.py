@@ -46,8 +46,9 @@ class AuthStatus(Record):
 
 
 class Authenticate(Job[AuthStatus], frozen=True, tag="auth"):
-    """Check credentials with their registry. Errors: Unauthorized, Unavailable (the registry does not answer)."""
+    """Check credentials with their registry. Errors: Unauthorized, `DockyardError` (the registry does not answer)."""
 
+    REPEATABLE: ClassVar[bool] = True
     auth: AuthConfig = field(default_factory=AuthConfig)
 
 
@@ -64,10 +65,11 @@ class SearchResult(msgspec.Struct, kw_only=True):
 class SearchImages(Job[list[SearchResult]], frozen=True, tag="search"):
     """Search a registry's index for images, most stars first. ``term``: [host[:port]/]words. ``limit`` 0: 25.
 
-    Errors: InvalidArgument (limit, filters).
+    Errors: InvalidArgument (limit, filters), `DockyardError` (the index does not answer).
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("term",)
+    REPEATABLE: ClassVar[bool] = True
     term: str
     limit: int = 0
     filters: Filters = field(default_factory=dict)
@@ -78,6 +80,8 @@ class PullImage(Job[None], frozen=True, tag="pull"):
     """Pull an image. ``tag``: a tag or a digest; empty: all tags of the repository.
 
     Errors: NotFound, Unauthorized, InvalidArgument (reference, platform), Unavailable.
+
+    Not repeatable: its progress would be told twice. Pulled again, it fetches what is not there yet.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image", "tag")
@@ -88,7 +92,10 @@ class PullImage(Job[None], frozen=True, tag="pull"):
 
 
 class PushImage(Job[None], frozen=True, tag="push"):
-    """Push a repository's tag, or with an empty ``tag`` all of its tags. Errors: as `PullImage`."""
+    """Push a repository's tag, or with an empty ``tag`` all of its tags. Errors: as `PullImage`.
+
+    Not repeatable: its progress would be told twice. Pushed again, it sends what is not there yet.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     image: str
@@ -111,6 +118,7 @@ class ListPushable(Job[list[PushableImage]], frozen=True, tag="image_pushable"):
     ``domain`` and ``path`` are the parts of the complete name, as docker.io and library/busybox. Errors: NotFound.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     domain: str
     path: str
     tag: str = ""
@@ -124,15 +132,22 @@ class DistributionInspect(Record):
 
 
 class InspectDistribution(Job[DistributionInspect], frozen=True, tag="distribution_inspect"):
-    """Ask a registry what it has under a name. Errors: as `PullImage`."""
+    """Ask a registry what it has under a name.
+
+    Errors: NotFound, Unauthorized, InvalidArgument, `DockyardError` (the registry does not answer).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
     image: str
     auth: AuthConfig = field(default_factory=AuthConfig)
 
 
 class CheckTrustKey(Job[str], frozen=True, tag="trust_key_check"):
-    """2014's check of a key against a namespace. Errors: NotImplementedByUs, always."""
+    """2014's check of a key against a namespace. Errors: NotImplementedByUs, always.
+
+    Not repeatable: it never works.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("namespace",)
     namespace: str
@@ -141,4 +156,7 @@ class CheckTrustKey(Job[str], frozen=True, tag="trust_key_check"):
 
 
 class UpdateTrustBase(Job[None], frozen=True, tag="trust_update_base"):
-    """2014's refresh of the trust graph. Errors: NotImplementedByUs, always."""
+    """2014's refresh of the trust graph. Errors: NotImplementedByUs, always.
+
+    Not repeatable: it never works.
+    """

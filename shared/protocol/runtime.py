@@ -6,6 +6,8 @@ generation is left alone or cleaned up, never mistaken for the present one.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import field
 
 from shared.protocol.config import ContainerConfig, HostConfig
@@ -17,16 +19,27 @@ from shared.protocol.streams import Ticket
 
 __all__ = [
     "ContainerExited",
+    "LogPolicy",
     "Running",
     "RuntimeAttach",
     "RuntimeDelete",
     "RuntimeKill",
     "RuntimeList",
-    "RuntimeLogs",
     "RuntimeResize",
     "RuntimeStart",
     "RuntimeStarted",
 ]
+
+
+class LogPolicy(Data, frozen=True):
+    """How output is kept. json-file, local: files of ``max_size`` bytes, ``max_file`` of them, in the container's
+    directory as `LogStream` tells; journald: entries with CONTAINER_TAG ``tag``; none: not at all."""
+
+    driver: str = "json-file"
+    max_size: int = 20_000_000
+    max_file: int = 5
+    compress: bool = False
+    tag: str = ""
 
 
 class RuntimeStarted(Data, frozen=True):
@@ -44,6 +57,7 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     Errors: CommandNotFound, CommandNotExecutable, InvalidArgument, Conflict (that generation runs already).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
     name: str
@@ -54,22 +68,32 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     host_config: HostConfig
     interface: Interface
     mounts: list[MountPoint] = field(default_factory=list)
+    log: LogPolicy = LogPolicy()
 
 
 class RuntimeKill(Job[None], frozen=True, tag="runtime_kill"):
-    """Send signal number ``signal`` to init. Errors: NotFound (no such process any more)."""
+    """Send signal number ``signal`` to init. Errors: NotFound (no such process any more).
+
+    With ``once``, the id of the job that asks, this signal is sent to this process no second time for that job.
+    DockyardError: a driver died just when it was sending it, and nobody knows.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     signal: int
+    once: str = ""
 
 
 class RuntimeDelete(Job[None], frozen=True, tag="runtime_delete"):
     """Remove all that the runtime holds of a container that has exited: cgroup, state, monitor. Idempotent."""
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class RuntimeResize(Job[None], frozen=True, tag="runtime_resize"):
+    REPEATABLE: ClassVar[bool] = True
     container: str
     height: int
     width: int
@@ -84,22 +108,8 @@ class RuntimeAttach(Job[Ticket], frozen=True, tag="runtime_attach"):
     It is readable to its end even if the execdriver dies meanwhile.
     """
 
+    REPEATABLE: ClassVar[bool] = True
     container: str
-
-
-class RuntimeLogs(Job[Ticket], frozen=True, tag="runtime_logs"):
-    """Stream the log file at ``path``; fields as in `ContainerLogs`. With ``follow`` until the container exits."""
-
-    container: str
-    path: str
-    tty: bool
-    stdout: bool
-    stderr: bool
-    follow: bool
-    timestamps: bool
-    tail: int
-    since: float
-    until: float
 
 
 class Running(Data, frozen=True):
@@ -112,6 +122,7 @@ class Running(Data, frozen=True):
     exit_code: int | None = None
     exited_at: float = 0.0  # seconds since the epoch
     oom_killed: bool = False
+    error: str = ""  # why its exit code is not its own
     paused: bool = False
     health: Health | None = None  # None without a health check, and of one that has ended
 
@@ -119,13 +130,18 @@ class Running(Data, frozen=True):
 class RuntimeList(Job[list[Running]], frozen=True, tag="runtime_list"):
     """List what runs and what has exited but has not been deleted: the truth to reconcile with."""
 
+    REPEATABLE: ClassVar[bool] = True
+
 
 class ContainerExited(Job[None], frozen=True, tag="container_exited"):
     """execdriver → engine: a container's init ended. Sent until acknowledged; the exit file stays until
-    `RuntimeDelete`. ``exit_code`` is 128+n for signal n."""
+    `RuntimeDelete`. ``exit_code`` is 128+n for signal n; ``error`` says why it is not known, and 137 then."""
+
+    REPEATABLE: ClassVar[bool] = True
 
     container: str
     generation: int
     exit_code: int
     exited_at: float
     oom_killed: bool = False
+    error: str = ""

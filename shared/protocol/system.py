@@ -155,6 +155,7 @@ class LogEvent(Job[None], frozen=True, tag="log"):
     """Journal and publish an event about a container, as drivers of one's own may want to: 2014's ACTION ID FROM."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("action", "id", "origin")
+    REPEATABLE: ClassVar[bool] = True
     action: str
     id: str
     origin: str = ""  # the image
@@ -173,8 +174,11 @@ class CountSubscribers(Job[Subscribers], frozen=True, tag="subscribers_count"):
 class ServeApi(Job[None], frozen=True, tag="serveapi"):
     """engine → apiserver: serve on the sockets the arbiter gave."""
 
+    REPEATABLE: ClassVar[bool] = True
     hosts: list[str] = field(default_factory=list)
 
 
 class AcceptConnections(Job[None], frozen=True, tag="acceptconnections"):
     """engine → apiserver: the boot is complete; open the activation latch."""
+
+    REPEATABLE: ClassVar[bool] = True

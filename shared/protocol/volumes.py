@@ -65,6 +65,7 @@ class CreateVolume(Job[Volume], frozen=True, tag="volume_create"):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("name",)
+    REPEATABLE: ClassVar[bool] = True
     name: str = ""
     driver: str = ""
     driver_opts: Labels = None
@@ -76,6 +77,7 @@ class InspectVolume(Job[Volume], frozen=True, tag="volume_inspect"):
     """Errors: NotFound."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("volume",)
+    REPEATABLE: ClassVar[bool] = True
     volume: str
 
 
@@ -90,6 +92,7 @@ class ListVolumes(Job[VolumeList], frozen=True, tag="volumes"):
     Errors: InvalidArgument (filters).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     filters: dict[str, list[str]] = field(default_factory=dict)
     usage: bool = False
 
@@ -98,6 +101,7 @@ class DeleteVolume(Job[None], frozen=True, tag="volume_delete"):
     """Remove a volume with its data. Errors: Conflict (a container has it), NotFound (unless ``force``)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("volume",)
+    REPEATABLE: ClassVar[bool] = True
     volume: str
     force: bool = False
 
@@ -111,6 +115,8 @@ class PruneVolumes(Job[VolumesPruned], frozen=True, tag="volumes_prune"):
     """Remove the local volumes that no container has: the anonymous ones, or with the filter ``all`` every one.
 
     Those with options stay (their bytes are elsewhere). Filters: all, label, label!. Errors: InvalidArgument.
+
+    Not repeatable: what the first asking removed, a second one could not tell of.
     """
 
     filters: dict[str, list[str]] = field(default_factory=dict)
@@ -125,6 +131,7 @@ class MakeVolume(Job[str], frozen=True, tag="volumedriver_create"):
     Errors: NotFound (no such driver), InvalidArgument (options).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     name: str
     driver: str
     options: Labels = None
@@ -133,6 +140,7 @@ class MakeVolume(Job[str], frozen=True, tag="volumedriver_create"):
 class UnmakeVolume(Job[None], frozen=True, tag="volumedriver_remove"):
     """Remove a volume's data. Errors: Conflict (something else is mounted inside it)."""
 
+    REPEATABLE: ClassVar[bool] = True
     name: str
     driver: str
 
@@ -144,6 +152,7 @@ class MountVolume(Job[dict[str, str]], frozen=True, tag="volumedriver_mount"):
     out of the volume), DockyardError (it cannot be mounted).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     name: str
     driver: str
     container: str
@@ -154,6 +163,7 @@ class MountVolume(Job[dict[str, str]], frozen=True, tag="volumedriver_mount"):
 class UnmountVolume(Job[None], frozen=True, tag="volumedriver_unmount"):
     """Give back what `MountVolume` made for a container; ``last``: no other uses the volume, so unmount it too."""
 
+    REPEATABLE: ClassVar[bool] = True
     name: str
     driver: str
     container: str
@@ -166,6 +176,7 @@ class PopulateVolume(Job[None], frozen=True, tag="volumedriver_populate"):
     The volume is left mounted; the container must not be running. Errors: InvalidArgument (a file is there).
     """
 
+    REPEATABLE: ClassVar[bool] = True
     name: str
     driver: str
     container: str
@@ -176,6 +187,7 @@ class PopulateVolume(Job[None], frozen=True, tag="volumedriver_populate"):
 class MeasureVolume(Job[int], frozen=True, tag="volumedriver_usage"):
     """Return the bytes of a volume's data."""
 
+    REPEATABLE: ClassVar[bool] = True
     name: str
     driver: str
 
@@ -187,3 +199,5 @@ class HeldVolume(Data, frozen=True):
 
 class ListHeldVolumes(Job[list[HeldVolume]], frozen=True, tag="volumedriver_list"):
     """List the volumes that are mounted or have something made for a container: the truth to reconcile with."""
+
+    REPEATABLE: ClassVar[bool] = True

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.runtime import values
+from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
 __all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
@@ -101,6 +102,18 @@ class Config:
     selinux_enabled: bool = setting(False, "accepted: containers get no SELinux labels, and `info` warns")
     context: tuple[str, ...] = setting(
         (), "SELinux label options of all containers, as type:container_t; accepted likewise", check=values.is_label
+    )
+
+    log_driver: str = setting(
+        "json-file",
+        "where output is kept that no other driver was asked for: json-file, local, journald or none",
+        section="Logs",
+        check=values.is_log_driver,
+    )
+    log_opts: tuple[str, ...] = setting(
+        (),
+        "its options, as max-size=20m, max-file=5, compress=true, labels=NAME,NAME",
+        also=("log_opt",),
     )
 
     bridge: str = setting(
@@ -242,6 +255,10 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
     for contradicts, message in CONTRADICTIONS:
         if contradicts(config):
             raise ConfigError(message)
+    try:
+        check_options(config.log_driver, parse_options(config.log_opts))
+    except ValueError as error:
+        raise ConfigError(f"log-opts: {error}") from None
     return config
 
 

@@ -1,4 +1,7 @@
-"""Logging: one event a line on stderr, ``key=value``. What is said while a job is worked on carries its id."""
+"""Logging: one event a line on stderr, ``key=value``. What is said while a job is worked on carries its id.
+
+Whatever a client sent, it makes no line of its own: control characters are shown, and lines of a traceback indented.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,18 @@ class _Handler(logging.StreamHandler[TextIO]):
             self._shown = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
             self._second = second
         milliseconds = int((record.created - second) * 1000)
-        line = f"{self._shown},{milliseconds:03d} {record.levelname} {record.name} {record.getMessage()}"
+        line = f"{self._shown},{milliseconds:03d} {record.levelname} {record.name} {_plain(record.getMessage())}"
         context = current.get()
         if context is not None and context.header.id and " job=" not in line:
             line += f" job={context.header.id}"
         if record.exc_info:
-            line += f"\n{_PLAIN.formatException(record.exc_info)}"
+            trace = _PLAIN.formatException(record.exc_info)
+            line += "".join(f"\n  {_plain(row)}" for row in trace.split("\n"))
         return line
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def set_up_logging(*, debug: bool) -> None:

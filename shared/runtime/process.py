@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from shared.runtime.config import Config, ConfigError, load_config
 from shared.runtime.log import set_up_logging
 
-__all__ = ["Serve", "run"]
+__all__ = ["Serve", "run", "take_descriptors"]
 
 EX_CONFIG = 78  # sysexits(3): a restart is no use
 PR_SET_PDEATHSIG = 1
@@ -45,6 +46,16 @@ def run(name: str, serve: Serve) -> int:
     _trap(name, stop, callbacks, debug=config.debug)
     serve(config, stop, callbacks.append)
     return 0
+
+
+def take_descriptors() -> int:
+    """Allow this process as many descriptors as it may have; returns that number.
+
+    For those of whom clients can have many. Not for who starts programs of others: these would inherit it.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def _trap(name: str, stop: threading.Event, callbacks: list[Callable[[], None]], *, debug: bool) -> None:

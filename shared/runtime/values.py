@@ -14,6 +14,7 @@ __all__ = [
     "is_domain",
     "is_ipv4",
     "is_label",
+    "is_log_driver",
     "is_mirror",
     "is_mtu",
     "is_network",
@@ -23,6 +24,7 @@ __all__ = [
     "is_storage_option",
 ]
 
+LOG_DRIVERS = ("json-file", "local", "journald", "none")
 STORAGE_DRIVERS = ("overlay", "vfs")
 STORAGE_OPTIONS = {"overlay.index": ("on", "off")}
 LABELS = ("user", "role", "type", "level")  # the parts of an SELinux context
@@ -90,6 +92,11 @@ def is_origin(text: str) -> None:
 def is_storage_driver(text: str) -> None:
     if text not in STORAGE_DRIVERS:
         raise ValueError(f"{text!r} is none of {', '.join(STORAGE_DRIVERS)}")
+
+
+def is_log_driver(text: str) -> None:
+    if text not in LOG_DRIVERS:
+        raise ValueError(f"logger: no log driver named '{text}' is registered")
 
 
 def is_storage_option(text: str) -> None:

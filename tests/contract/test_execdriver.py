@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -45,7 +44,6 @@ from shared.protocol import (
     RuntimeExecList,
     RuntimeKill,
     RuntimeList,
-    RuntimeLogs,
     RuntimeResize,
     RuntimeStart,
     RuntimeStarted,
@@ -373,56 +371,6 @@ def test_an_asker_that_leaves_is_forgotten(bench: Bench) -> None:
     until(lambda: not bench.waiting("a" * 64))
 
 
-def read_logs(bench: Bench, job: RuntimeStart, **settings: Any) -> bytes:
-    wanted: dict[str, Any] = {
-        "tty": False, "stdout": True, "stderr": True, "follow": False, "timestamps": False, "tail": -1,
-        "since": 0.0, "until": 0.0, **settings,
-    }  # fmt: skip
-    path = f"{job.directory}/container.log"
-    with redeem(bench.do(RuntimeLogs(container=job.container, path=path, **wanted))) as connection:
-        data = b""
-        while chunk := connection.recv(65536):
-            data += chunk
-    return data
-
-
-def frames(data: bytes) -> list[tuple[int, bytes]]:
-    found = []
-    while data:
-        stream, size = struct.unpack(">BxxxL", data[:8])
-        found.append((stream, data[8 : 8 + size]))
-        data = data[8 + size :]
-    return found
-
-
-def test_logs_are_kept_framed_and_followed(bench: Bench) -> None:
-    script = "for i in 1 2 3; do echo line $i; done; echo problem >&2; read x; echo last"
-    job = bench.job("sh", "-c", script, open_stdin=True)
-    stream = bench.attach(job.container)
-    bench.do(job)
-    connection = next(stream)
-    lines = [(1, b"line 1\n"), (1, b"line 2\n"), (1, b"line 3\n"), (2, b"problem\n")]
-    until(lambda: frames(read_logs(bench, job)) == lines)
-    assert frames(read_logs(bench, job, stderr=False, tail=2)) == [(1, b"line 2\n"), (1, b"line 3\n")]
-    assert read_logs(bench, job, tty=True, stdout=False) == b"problem\n"
-    assert not read_logs(bench, job, tail=0)
-    assert read_logs(bench, job, timestamps=True, tty=True, tail=1).count(b"Z ") == 1
-    followed: list[bytes] = []
-    follower = threading.Thread(target=lambda: followed.append(read_logs(bench, job, follow=True)))
-    follower.start()
-    connection.send(b"\n")
-    follower.join(10)
-    connection.close()
-    assert frames(followed[0]) == [*lines, (1, b"last\n")]
-
-
-def test_long_lines_come_whole(bench: Bench) -> None:
-    job = bench.job("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo")
-    bench.do(job)
-    bench.exit_of(job.container)
-    assert b"".join(data for _, data in frames(read_logs(bench, job))) == b"x" * 100000 + b"\n"
-
-
 def test_a_new_driver_adopts_what_runs_and_reports_what_has_ended(bench: Bench) -> None:
     running, ended = bench.job("sleep", "60"), bench.job("sh", "-c", "sleep 0.2; exit 5")
     started: RuntimeStarted = bench.do(running)
@@ -445,7 +393,20 @@ def test_a_killed_monitor_is_noticed_and_the_end_too(bench: Bench) -> None:
     until(lambda: not Path(f"/proc/{started.monitor_pid}").exists())
     os.kill(started.pid, 0)  # the container lives on
     bench.do(RuntimeKill(container=job.container, signal=signal.SIGKILL))
-    assert bench.exit_of(job.container).exit_code == 255
+    exit_ = bench.exit_of(job.container)
+    assert (exit_.exit_code, exit_.error) == (137, "the monitor was lost, and with it the exit status")
+    (listed,) = bench.do(RuntimeList())
+    assert (listed.exit_code, listed.error) == (137, exit_.error)
+
+
+def test_who_attaches_to_what_has_lost_its_monitor_is_told_at_once(bench: Bench) -> None:
+    job = bench.job("sleep", "60")
+    started = bench.do(job)
+    os.kill(started.monitor_pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{started.monitor_pid}").exists())
+    with redeem(bench.do(RuntimeAttach(container=job.container))) as connection:
+        connection.settimeout(5)
+        assert connection.recv(1) == b""
 
 
 def test_a_half_done_start_is_undone_by_the_next_driver(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

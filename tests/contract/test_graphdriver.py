@@ -36,6 +36,7 @@ from shared.protocol import (
     Header,
     Image,
     InvalidArgument,
+    LayerUsage,
     LoadImages,
     MeasureLayer,
     MountLayer,
@@ -224,11 +225,28 @@ def test_a_container_layer_is_its_own_and_survives_an_unmount(graph: Graph) -> N
     rootfs = Path(graph.do(MountLayer(container=CONTAINER)))
     assert Path(graph.do(MountLayer(container=CONTAINER))) == rootfs
     assert (rootfs / "mine").read_text() == "abc"
-    assert graph.do(MeasureLayer(container=CONTAINER)).rw >= 3
     for _ in range(2):
         graph.do(RemoveLayer(container=CONTAINER))
     with pytest.raises(NotFound):
         graph.do(MountLayer(container=CONTAINER))
+
+
+def test_what_is_a_containers_own_is_measured(graph: Graph) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["busybox:1"]))
+    rootfs = graph.mounted(image)
+    below = sum(image.layer_sizes)
+    assert graph.do(MeasureLayer(container=CONTAINER)) == LayerUsage(rw=0, root=below)
+    (rootfs / "new/deep").mkdir(parents=True)
+    (rootfs / "new/deep/file").write_bytes(b"x" * 1000)
+    (rootfs / "new/again").hardlink_to(rootfs / "new/deep/file")
+    (rootfs / "etc/one").write_text("1, and more")
+    (rootfs / "new/link").symlink_to("deep")
+    (rootfs / "etc/two").unlink(missing_ok=True)
+    assert graph.do(MeasureLayer(container=CONTAINER)) == LayerUsage(rw=1015, root=below + 1015)
+    graph.do(UnmountLayer(container=CONTAINER))
+    assert graph.do(MeasureLayer(container=CONTAINER)).rw == 1015
+    with pytest.raises(NotFound):
+        graph.do(MeasureLayer(container="e" * 64))
 
 
 def test_a_new_driver_finds_what_was_there(graph: Graph) -> None:

@@ -135,6 +135,20 @@ def check_empty(driver: NetDriver, run: Path) -> None:
     until(lambda: "dyv" not in ip("-o link"))  # the kernel takes a namespace's links away in its own time
 
 
+def test_a_list_that_is_older_than_a_lease_takes_nothing_from_it(netdriver: NetDriver, run: Path) -> None:
+    """The driver is new, the engine tells it what there is, and meanwhile a container is started."""
+    netdriver.allocate(want(1))
+    netdriver.init({}, exact=False)
+    assert len(netdriver.interfaces()) == 1
+    check_consistent(netdriver, run)
+    later = make(run)
+    later.init({}, exact=False)
+    check_empty(later, run)
+    later.allocate(want(2))
+    later.init({}, exact=True)
+    check_empty(later, run)
+
+
 # --- the process ----------------------------------------------------------------------------------------------------
 
 

@@ -319,6 +319,9 @@ def test_nobody_there(graph: Graph) -> None:
     with pytest.raises(Unavailable) as caught:
         pull(graph, f"127.0.0.1:{port}")
     assert caught.value.message == f"Get {where}"
+    with pytest.raises(DockyardError) as caught:
+        do(graph, login(f"127.0.0.1:{port}"))
+    assert caught.value.code == "internal"  # a bus that asks again at once would not help
     with pytest.raises(Unavailable, match=r"dial tcp: lookup no-such-host\.invalid: no such host"):
         pull(graph, "no-such-host.invalid")
 

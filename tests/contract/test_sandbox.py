@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from services.execdriver.logs import parse_line
 from shared.protocol import DockyardError, HostConfig, InvalidArgument, RuntimeDelete, RuntimeList
+from shared.runtime.logs.reader import read_log
+from shared.runtime.logs.selection import Selection
 from tests.contract.test_execdriver import Bench, bench, make_rootfs, shared_rootfs, until
 
 __all__ = ["bench", "shared_rootfs"]
@@ -39,9 +40,9 @@ def attempt(bench: Bench, script: str, **settings: Any) -> str:
         assert not bench.do(RuntimeList())
         return ""
     bench.exit_of(job.container)
-    entries = map(parse_line, Path(job.directory, "container.log").read_bytes().splitlines())
     bench.do(RuntimeDelete(container=job.container))
-    return b"".join(entry.data for entry in entries if entry is not None).decode()
+    path = Path(job.directory, "container.log")
+    return b"".join(read_log(path, Selection(tty=True), follow=False, ended=lambda: True)).decode()
 
 
 # -- descriptors (CVE-2016-9962, CVE-2024-21626)

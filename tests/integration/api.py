@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any
 
-__all__ = ["Connection", "request", "run"]
+__all__ = ["Connection", "hijack", "request", "run"]
 
 
 class Connection(http.client.HTTPConnection):
@@ -32,6 +32,23 @@ def request(stack: Any, method: str, path: str, body: Any = None) -> tuple[int, 
         return answer.status, json.loads(data) if data else None
     finally:
         connection.close()
+
+
+def hijack(stack: Any, path: str, body: Any = None) -> socket.socket:
+    """Ask for a raw stream, as attach and exec give it; returns the connection when the head of the answer is read."""
+    data = json.dumps(body or {}).encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: docker", "Connection: Upgrade", "Upgrade: tcp"]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
+    connection = Connection(stack)
+    connection.connect()
+    connection.sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = connection.sock.recv(1)
+        assert byte, head
+        head += byte
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    return connection.sock
 
 
 def run(stack: Any, script: str, host_config: dict[str, Any], **config: Any) -> str:

@@ -53,6 +53,8 @@ class Stack:
             **environ,
         }
         self.arguments: list[str] = []  # of `dockyard up`
+        self.kept_images = {"busybox"}  # by `clean`
+        self.enter = ["unshare", "--net"]  # what brings it into its network namespace
         self.notifications: list[tuple[int, str]] = []  # (pid of the sender, text)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +76,7 @@ class Stack:
         script = 'ip link set lo up; exec "$@"'
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
+                [*self.enter, "sh", "-c", script, "sh", DOCKYARD, "up", *self.arguments],
                 env={**self.environ, "NOTIFY_SOCKET": str(path)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -127,6 +129,17 @@ class Stack:
         return [pid for pid in descendants(self.process.pid) if module in command_line(pid).split()]
 
     # -- the end
+
+    def clean(self) -> None:
+        """Remove all that a test may have made, but `kept_images`."""
+        if ids := self.out("ps", "-aq").split():
+            self.docker("rm", "-fv", *ids)
+        if volumes := self.out("volume", "ls", "-q").split():
+            self.docker("volume", "rm", *volumes)
+        images = [line.split() for line in self.out("images", "-a", "--format", "{{.Repository}} {{.ID}}").splitlines()]
+        kept = {image for name, image in images if name in self.kept_images}
+        if others := {image for _, image in images} - kept:
+            self.docker("rmi", "-f", *others)
 
     def stop(self) -> None:
         assert self.process is not None
@@ -228,7 +241,7 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
             stack.tidy()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
     stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
     stack.start()
@@ -239,8 +252,6 @@ def shared_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The stack that the tests of a module share; each leaves it without containers."""
+    """The stack that most tests share; each leaves it with one image, and without containers and volumes."""
     yield shared_stack
-    ids = shared_stack.out("ps", "-aq").split()
-    if ids:
-        shared_stack.docker("rm", "-f", *ids)
+    shared_stack.clean()

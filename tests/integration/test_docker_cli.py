@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import pty
 import re
-import select
 import socket
-import subprocess
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,83 +22,6 @@ def test_version_and_info(stack: Any) -> None:
     info = json.loads(stack.out("info", "--format", "{{json .}}"))
     assert (info["Driver"], info["DefaultRuntime"], info["Swarm"]["LocalNodeState"]) == ("overlay", "crun", "inactive")
     assert not info["Warnings"]
-
-
-def test_run_prints_and_leaves_nothing(stack: Any) -> None:
-    assert stack.docker("run", "--rm", "busybox", "echo", "hi").stdout == "hi\n"
-    assert stack.out("ps", "-aq") == ""
-
-
-@pytest.mark.parametrize(
-    ("args", "code"),
-    [
-        (["busybox", "sh", "-c", "exit 7"], 7),
-        (["busybox", "true"], 0),
-        (["busybox", "nonesuch"], 127),
-        (["busybox", "/bin/nonesuch"], 127),
-        (["busybox", "/etc"], 126),
-        (["busybox", "/etc/passwd"], 126),
-        (["busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137),
-        (["no-such-image", "true"], 125),
-        (["--network", "no-such-network", "busybox", "true"], 125),
-        (["--volumes-from", "x", "busybox", "true"], 125),
-    ],
-)
-def test_exit_codes_are_exact(stack: Any, args: list[str], code: int) -> None:
-    assert stack.docker("run", "--rm", *args, check=False).returncode == code
-    assert stack.out("ps", "-aq") == ""
-
-
-def test_stdout_and_stderr_are_apart(stack: Any) -> None:
-    result = stack.docker("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2")
-    assert (result.stdout, result.stderr) == ("out\n", "err\n")
-
-
-def test_stdin_is_piped_and_half_closed(stack: Any) -> None:
-    data = "".join(f"line {n}\n" for n in range(20_000))
-    result = stack.docker("run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo end", input=data)
-    assert result.stdout == data + "end\n"
-
-
-def test_input_that_nobody_reads_does_not_cost_output(stack: Any) -> None:
-    for _ in range(5):
-        result = stack.docker("run", "--rm", "-i", "busybox", "head", "-n", "1", input="line\n" * 200_000)
-        assert (result.returncode, result.stdout) == (0, "line\n")
-
-
-def test_large_output_comes_whole(stack: Any) -> None:
-    result = stack.docker("run", "--rm", "busybox", "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x")
-    assert len(result.stdout) == 20_000_000
-
-
-def test_a_terminal(stack: Any) -> None:
-    primary, secondary = pty.openpty()
-    process = subprocess.Popen(
-        ["docker", "run", "--rm", "-it", "busybox", "sh"],
-        env=stack.environ, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True,
-    )  # fmt: skip
-    os.close(secondary)
-    seen = b""
-
-    def read_until(text: bytes) -> None:
-        nonlocal seen
-        deadline = time.monotonic() + 20
-        while text not in seen:
-            assert time.monotonic() < deadline, seen
-            if select.select([primary], [], [], 0.2)[0]:
-                seen += os.read(primary, 4096)
-
-    try:
-        read_until(b"# ")
-        os.write(primary, b"tty; echo $((6 * 7))\n")
-        read_until(b"/dev/pts/0")
-        read_until(b"42")
-        os.write(primary, b"exit 5\n")
-        assert process.wait(20) == 5
-    finally:
-        process.kill()
-        process.wait()
-        os.close(primary)
 
 
 def test_a_container_lives_through_its_verbs(stack: Any) -> None:
@@ -128,11 +45,6 @@ def test_a_container_lives_through_its_verbs(stack: Any) -> None:
     assert stack.out("ps", "-aq") == ""
 
 
-def test_wait_answers_when_the_container_ends(stack: Any) -> None:
-    stack.docker("run", "-d", "--name", "waited", "busybox", "sh", "-c", "sleep 1; exit 4")
-    assert stack.out("wait", "waited") == "4"
-
-
 def test_logs_follow_and_select(stack: Any) -> None:
     stack.docker(
         "run",
@@ -149,49 +61,6 @@ def test_logs_follow_and_select(stack: Any) -> None:
     assert stack.docker("logs", "--tail", "2", "logged").stdout == "3\n"
     stamped = stack.docker("logs", "-t", "--tail", "1", "logged").stderr
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z e\n", stamped)
-
-
-def test_attach_again_and_detach(stack: Any) -> None:
-    stack.docker("run", "-d", "-i", "--name", "attached", "busybox", "sh", "-c", "while read x; do echo got $x; done")
-    process = subprocess.Popen(
-        ["docker", "attach", "attached"], env=stack.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("hello\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "got hello\n"
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
-    assert stack.out("inspect", "-f", "{{.State.Running}}", "attached") == "true"
-
-
-def test_events_tell_everything_in_order(stack: Any) -> None:
-    since = str(time.time())
-    process = subprocess.Popen(
-        ["docker", "events", "--format", "{{.Action}}", "--filter", "type=container"],
-        env=stack.environ, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    seen: list[str] = []
-    reader = threading.Thread(target=lambda: seen.extend(line.strip() for line in process.stdout or ()))
-    reader.start()
-    until(lambda: json.loads(stack.out("info", "--format", "{{json .NEventsListener}}")) > 0)
-    stack.docker("run", "--rm", "--label", "a=b", "busybox", "true")
-    expected = ["create", "attach", "start", "die", "destroy"]
-    until(lambda: seen == expected, what=str(seen))
-    process.kill()
-    process.wait()
-    reader.join()
-    process.stdout.close()
-    replayed = stack.out("events", "--since", since, "--until", str(time.time()), "--filter", "event=die",
-                         "--format", "{{json .}}")  # fmt: skip
-    died = json.loads(replayed)
-    assert died["Actor"]["Attributes"]["exitCode"] == "0"
-    assert died["Actor"]["Attributes"]["a"] == "b"
-    assert died["status"] == "die"
 
 
 def test_images_save_load_tag_and_remove(stack: Any, tmp_path: Path) -> None:
@@ -234,31 +103,6 @@ def test_the_network_of_a_container(stack: Any) -> None:
     assert stack.out(*fetch) == "pong"
     assert stack.out("run", "--rm", "--network", "none", "busybox", "ls", "/sys/class/net") == "lo"
     assert "nameserver" in stack.out("run", "--rm", "--dns", "192.0.2.1", "busybox", "cat", "/etc/resolv.conf")
-
-
-def test_a_published_port_is_in_inspect_when_start_returns(stack: Any) -> None:
-    stack.docker("run", "-d", "-p", "127.0.0.1::80", "--name", "published", "busybox", "httpd", "-f", "-p", "80")
-    assert re.fullmatch(r"127\.0\.0\.1:\d+", stack.out("port", "published", "80"))
-
-
-def test_the_sandbox_is_on_by_default(stack: Any) -> None:
-    status = stack.out("run", "--rm", "busybox", "grep", "-E", "CapEff|Seccomp:", "/proc/self/status")
-    assert "CapEff:\t00000000a80425fb" in status
-    assert "Seccomp:\t2" in status
-    assert stack.docker("run", "--rm", "busybox", "unshare", "-m", "true", check=False).returncode != 0
-    assert stack.docker("run", "--rm", "--privileged", "busybox", "unshare", "-m", "true").returncode == 0
-
-
-def test_a_memory_limit_ends_in_137_and_oom(stack: Any) -> None:
-    stack.docker(
-        "run", "--name", "hungry", "-m", "16m", "busybox", "sh", "-c", "head -c 200m /dev/zero | tail", check=False
-    )
-    assert stack.out("inspect", "-f", "{{.State.OOMKilled}}", "hungry") == "true"
-
-
-def test_restart_policies(stack: Any) -> None:
-    stack.docker("run", "-d", "--name", "restarted", "--restart", "on-failure:2", "busybox", "false")
-    until(lambda: stack.out("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "restarted") == "2 exited")
 
 
 def test_jobs_are_injected_by_hand(stack: Any) -> None:

@@ -111,6 +111,18 @@ def test_a_detached_command_that_cannot_run_is_an_error(stack: Any, web: str) ->
     assert inspect(stack, exec_id)["ExitCode"] == 127
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_nothing_is_waited_for_that_does_not_come(stack: Any, web: str, terminal: bool) -> None:
+    """An exec takes as long as its process and what makes it: far from a second, on a slow machine too."""
+    took = []
+    for _ in range(5):
+        exec_id = create(stack, "true", Tty=terminal)
+        began = time.monotonic()
+        assert api(stack, "POST", f"/exec/{exec_id}/start", {"Tty": terminal})[0] == 200
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.8
+
+
 def test_half_close_and_much_data(stack: Any, web: str) -> None:
     data = "".join(f"line {number}\n" for number in range(50_000))
     assert stack.docker("exec", "-i", "web", "cat", input=data).stdout == data
@@ -314,6 +326,7 @@ def test_a_client_that_does_not_read_does_not_hold_the_container(stack: Any, web
     try:
         until(lambda: stack.out("inspect", "-f", "{{json .ExecIDs}}", "web") != "null")
         (exec_id,) = json.loads(stack.out("inspect", "-f", "{{json .ExecIDs}}", "web"))
+        until(lambda: inspect(stack, exec_id)["Running"])
         time.sleep(0.5)  # what is between us and `yes` fills up
         began = time.monotonic()
         stack.docker("kill", "web")

@@ -110,6 +110,20 @@ def test_a_linked_container_is_found_by_its_names(stack: Any) -> None:
     assert stack.out("inspect", "-f", "{{.HostConfig.Links}}", "web") == "[]"
 
 
+def test_an_exec_knows_the_links_that_there_are(stack: Any) -> None:
+    stack.docker("run", "-d", "--name", "database", "-e", "USER=x", "--expose", "5432", "busybox", "sleep", "90")
+    own = ["-e", "DB_ENV_USER=mine"]
+    stack.docker("run", "-d", "--name", "web", "--link", "database:db", *own, "busybox", "sleep", "90")
+    stack.docker("stop", "-t", "0", "database")
+    stack.docker("run", "-d", "--name", "squatter", "busybox", "sleep", "90")
+    assert "DB_PORT" not in stack.out("exec", "web", "env")
+    stack.docker("start", "database")
+    address = stack.out("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "database")
+    variables = stack.out("exec", "-e", "DB_NAME=given", "web", "env").splitlines()
+    assert {f"DB_PORT_5432_TCP_ADDR={address}", "DB_ENV_USER=mine", "DB_NAME=given"} <= set(variables)
+    assert "DB_NAME=/web/db" in stack.out("exec", "web", "env").splitlines()
+
+
 def test_all_exposed_ports_are_published(stack: Any) -> None:
     stack.docker("run", "-d", "--name", "web", "-P", "--expose", "80", "--expose", "53/udp", "busybox", "sleep", "90")
     ports = json.loads(stack.out("inspect", "-f", "{{json .NetworkSettings.Ports}}", "web"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import descendants, until
+from tests.integration.conftest import until
 
 pytestmark = pytest.mark.root
 
@@ -167,39 +167,6 @@ def test_a_frozen_engine_does_not_freeze_who_only_looks(stack: Any) -> None:
     assert stopping.wait(30) == 0
     assert stack.out("inspect", "-f", "{{.State.Running}}", "counter") == "false"
     assert "the engine does not answer" not in stack.docker("info").stderr
-
-
-def test_the_stack_restarts_under_its_containers(new_stack: Callable[..., Any]) -> None:
-    stack = new_stack().start()
-    stack.dockyard("busybox")
-    pid = start_counter(stack)
-    stack.docker("run", "-d", "--name", "ends", "busybox", "sh", "-c", "sleep 1; exit 8")
-    stack.stop()
-    assert Path(f"/proc/{pid}").exists()
-    ends = stack.run / "exits"
-    until(lambda: list(ends.iterdir()))
-    stack.notifications.clear()
-    stack.start()
-    assert stack.out("inspect", "-f", "{{.State.Running}} {{.State.Pid}}", "counter") == f"true {pid}"
-    assert stack.out("inspect", "-f", "{{.State.ExitCode}}", "ends") == "8"
-    stack.docker("stop", "-t", "0", "counter")
-
-
-def test_a_killed_arbiter_takes_its_children_with_it_and_a_new_one_finds_everything(
-    new_stack: Callable[..., Any],
-) -> None:
-    stack = new_stack().start()
-    stack.dockyard("busybox")
-    pid = start_counter(stack)
-    children = descendants(stack.process.pid)
-    stack.process.kill()
-    stack.process.wait()
-    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 20)
-    assert Path(f"/proc/{pid}").exists()
-    stack.notify.close()
-    stack.notifications.clear()
-    stack.start()
-    assert stack.out("inspect", "-f", "{{.State.Running}} {{.State.Pid}}", "counter") == f"true {pid}"
 
 
 def test_many_at_once_under_random_kills_leave_nothing(new_stack: Callable[..., Any]) -> None:

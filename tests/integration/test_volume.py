@@ -64,10 +64,11 @@ def image_with_volumes(stack: Any, directory: Path) -> None:
 
 
 @pytest.fixture
-def volumes(stack: Any, tmp_path: Path) -> Iterator[Any]:
+def volumes(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The shared stack, with the image `filled`; at the end there are no volumes."""
     if not stack.out("images", "-q", "filled"):
-        image_with_volumes(stack, tmp_path)
+        image_with_volumes(stack, tmp_path_factory.mktemp("image"))
+        stack.kept_images.add("filled")
     yield stack
     for ref in stack.out("ps", "-aq").split():
         stack.docker("rm", "-f", ref)

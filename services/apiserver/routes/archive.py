@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from services.apiserver import params
 from services.apiserver.jobs import call, read, show
-from services.apiserver.transfer import chunks_of, progress_stream, upload
+from services.apiserver.transfer import archive, progress_stream, upload
 from shared.protocol import (
     CommitContainer,
     ContainerChanges,
@@ -40,9 +40,8 @@ def copy_out(ref: str) -> Response:
     path = params.text("path")
     if request.method == "HEAD":
         return Response(headers={STAT_HEADER: _header(read(StatContainerPath(container=ref, path=path)))})
-    archive = call(CopyFromContainer(container=ref, path=path))
-    headers = {"Content-Type": TAR, STAT_HEADER: _header(archive.stat)}
-    return Response(chunks_of(archive.ticket), headers=headers)
+    copied, chunks = archive(lambda: call(CopyFromContainer(container=ref, path=path)), lambda made: made.ticket)
+    return Response(chunks, headers={"Content-Type": TAR, STAT_HEADER: _header(copied.stat)})
 
 
 def _header(stat: PathStat) -> str:
@@ -71,8 +70,8 @@ def copy_in(ref: str) -> tuple[str, int]:
 
 @routes.get("/containers/<ref>/export")
 def export(ref: str) -> Response:
-    ticket = call(ExportContainer(container=ref))
-    return Response(chunks_of(ticket), headers={"Content-Type": "application/octet-stream"})
+    _, chunks = archive(lambda: call(ExportContainer(container=ref)), lambda ticket: ticket)
+    return Response(chunks, headers={"Content-Type": "application/octet-stream"})
 
 
 @routes.post("/commit")

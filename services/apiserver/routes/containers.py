@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
-from services.apiserver import attach as attaching
-from services.apiserver import params
-from services.apiserver.hangups import while_connected
-from services.apiserver.jobs import bus, call, read, show
-from services.apiserver.stream import Client, content_type, flushed, taken_over
+from services.apiserver import older, params
+from services.apiserver.hangups import client_gone, while_connected
+from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
+from services.apiserver.spelling import member
+from services.apiserver.stream import content_type, flushed
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
-from shared.bus.client import RETRY_TIME
-from shared.bus.tickets import redeem
 from shared.protocol import (
-    AttachContainer,
-    Attachment,
-    BindOptions,
     ContainerConfig,
     ContainerLogs,
     CreateContainer,
     HostConfig,
     InspectContainer,
-    InvalidArgument,
+    Job,
     KillContainer,
     ListContainers,
     LogStream,
@@ -38,16 +33,16 @@ from shared.protocol import (
     RestartContainer,
     StartContainer,
     StopContainer,
-    Unavailable,
     WaitContainer,
 )
+from shared.runtime.logs.selection import selection_of
+from shared.runtime.logs.stream import stream_log
 
 routes = Blueprint("containers", __name__, url_prefix="/containers")
 
-RECURSIVE_READ_ONLY = (1, 44)  # the version from which a read-only bind is so all the way down
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
+NO_BODY = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
-CHUNK = 1 << 16
 
 
 @routes.get("/json")
@@ -56,63 +51,64 @@ def list_containers() -> Response:
     job = ListContainers(
         all=params.boolean("all"), limit=max(0, limit), size=params.boolean("size"), filters=params.filters()
     )
-    return show(read(job))
+    return show(older.show_summaries(_measured(job, job.size)))
+
+
+def _measured(job: Job[Any], size: bool) -> Any:
+    """Read from the records, or have the graphdriver measure for as long as that takes, and the client is there."""
+    if not size:
+        return read(job)
+    with while_connected():
+        return call(job, timeout=MEASURE_TIMEOUT)
 
 
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
-    host_config = params.decode(body.get("HostConfig") or {}, HostConfig)
-    if api_version() < RECURSIVE_READ_ONLY:
-        _read_only_at_the_top(host_config)
-    networking = body.get("NetworkingConfig")
+    networking = member(body, "NetworkingConfig")
     job = CreateContainer(
         name=params.text("name"),
-        platform=params.text("platform"),
+        platform=params.text("platform") if api_version() >= (1, 41) else "",
         config=params.decode(body, ContainerConfig),
-        host_config=host_config,
+        host_config=params.decode(member(body, "HostConfig") or {}, HostConfig),
         networking_config=params.decode(networking, NetworkingConfig) if networking else None,
     )
+    older.creating(job)
     return show(call(job), 201)
-
-
-def _read_only_at_the_top(host_config: HostConfig) -> None:
-    """Older clients know of no other read-only binds."""
-    for mount in host_config.mounts or []:
-        if mount.type == "bind" and mount.read_only:
-            mount.bind_options = mount.bind_options or BindOptions()
-            mount.bind_options.read_only_non_recursive = True
 
 
 @routes.get("/<ref>/json")
 def inspect(ref: str) -> Response:
-    return show(read(InspectContainer(container=ref, size=params.boolean("size"))))
+    job = InspectContainer(container=ref, size=params.boolean("size"))
+    return show(older.show_container(_measured(job, job.size)))
 
 
 @routes.post("/<ref>/start")
 def start(ref: str) -> tuple[str, int]:
-    if len(request.get_data()) > EMPTY_BODY:
-        raise InvalidArgument(
-            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
-        )
+    params.body(EMPTY_BODY, too_long=NO_BODY)
     call(StartContainer(container=ref))
     return "", 204
 
 
 @routes.post("/<ref>/stop")
 def stop(ref: str) -> tuple[str, int]:
-    call(StopContainer(container=ref, timeout=_stop_timeout(), signal=params.text("signal")), timeout=None)
+    call(StopContainer(container=ref, timeout=_stop_timeout(), signal=_stop_signal()), timeout=None)
     return "", 204
 
 
 @routes.post("/<ref>/restart")
 def restart(ref: str) -> tuple[str, int]:
-    call(RestartContainer(container=ref, timeout=_stop_timeout(), signal=params.text("signal")), timeout=None)
+    call(RestartContainer(container=ref, timeout=_stop_timeout(), signal=_stop_signal()), timeout=None)
     return "", 204
 
 
 def _stop_timeout() -> float | None:
     return float(params.integer("t")) if params.text("t") else None
+
+
+def _stop_signal() -> str:
+    """Before API 1.42 it was the container's own."""
+    return params.text("signal") if api_version() >= (1, 42) else ""
 
 
 @routes.post("/<ref>/kill")
@@ -169,71 +165,14 @@ def logs(ref: str) -> Response:
         follow=params.boolean("follow"),
         timestamps=params.boolean("timestamps"),
         details=params.boolean("details"),
-        tail=_tail(),
-        since=params.seconds("since"),
-        until=params.seconds("until"),
+        tail=params.tail(),
+        since=params.nanoseconds("since"),
+        until=params.nanoseconds("until"),
     )
     stream = read(job)
-    return flushed(_log_bytes(stream), content_type(tty=stream.tty))
+    return flushed(_log_bytes(job, stream), content_type(tty=stream.tty))
 
 
-def _tail() -> int:
-    """All lines, if it is not a number."""
-    tail = params.text("tail")
-    return int(tail) if tail.isdecimal() else -1
-
-
-def _log_bytes(stream: LogStream) -> Iterator[bytes]:
-    with while_connected() as gone, redeem(stream.ticket) as source:
-        source.settimeout(0.5)
-        while not gone.is_set():
-            try:
-                chunk = source.recv(CHUNK)
-            except TimeoutError:
-                continue
-            if not chunk:
-                return
-            yield chunk
-
-
-@routes.post("/<ref>/attach")
-def attach(ref: str) -> Response:
-    keys = attaching.parse_detach_keys(params.text("detachKeys"))
-    job = AttachContainer(
-        container=ref,
-        stream=params.boolean("stream"),
-        logs=params.boolean("logs"),
-        stdout=params.boolean("stdout"),
-        stderr=params.boolean("stderr"),
-    )
-    attachment = read(job)
-    options = attaching.Options(
-        stdin=params.boolean("stdin") and attachment.open_stdin and job.stream,
-        stdout=job.stdout,
-        stderr=job.stderr,
-        tty=attachment.tty,
-        detach_keys=keys,
-    )
-    with taken_over(content_type(tty=attachment.tty)) as client:
-        _serve_attachment(client, job, attachment, options)
-    return Response(status=200)
-
-
-def _serve_attachment(client: Client, job: AttachContainer, attachment: Attachment, options: attaching.Options) -> None:
-    if attachment.logs is not None:
-        attaching.send_all(attachment.logs, client.socket)
-    if attachment.ticket is None:
-        return
-    deadline = time.monotonic() + RETRY_TIME
-    while True:
-        try:
-            monitor = attaching.await_monitor(attachment.ticket, client.socket)
-            break
-        except (Unavailable, ConnectionResetError):  # the execdriver was restarted before the container started
-            if time.monotonic() > deadline:
-                return
-            again = AttachContainer(container=attachment.container, stdout=job.stdout, stderr=job.stderr)
-            attachment = read(again)
-    if monitor is not None:
-        with monitor:
-            attaching.relay(client, monitor, options)
+def _log_bytes(job: ContainerLogs, stream: LogStream) -> Iterator[bytes]:
+    with client_gone() as gone:
+        yield from stream_log(bus(), stream, selection_of(job, stream), follow=job.follow, gone=gone)

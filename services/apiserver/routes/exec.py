@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import msgspec
 from flask import Blueprint, Response
@@ -11,7 +13,7 @@ from flask import Blueprint, Response
 from services.apiserver import attach as attaching
 from services.apiserver import params
 from services.apiserver.jobs import call, read, show
-from services.apiserver.stream import content_type, taken_over
+from services.apiserver.stream import Client, content_type, taken_over
 from services.apiserver.versions import api_version
 from shared.bus.tickets import redeem_descriptor
 from shared.protocol import (
@@ -20,6 +22,7 @@ from shared.protocol import (
     DockyardError,
     ExecConfig,
     InspectExec,
+    NoteExecDetach,
     NotFound,
     Output,
     ResizeExec,
@@ -46,15 +49,25 @@ class Start(Record):
 
 
 class Session:
-    """The monitor's connection, as the execdriver hands it over while the start is under way."""
+    """The two connections of a session: the client's, and the monitor's as the execdriver hands it over.
 
-    def __init__(self) -> None:
+    The client's is taken over, and its head sent, before the process runs: output never overtakes the head.
+    """
+
+    def __init__(self, take_over: Callable[[], Client]) -> None:
+        self._take_over = take_over
+        self.client: Client | None = None
         self.monitor: socket.socket | None = None
 
     def note(self, output: Output) -> None:
         if output.stream == "session":
+            self.begin()
             self.close()
             self.monitor = redeem_descriptor(msgspec.json.decode(output.text, type=Ticket))
+
+    def begin(self) -> Client:
+        self.client = self.client or self._take_over()
+        return self.client
 
     def close(self) -> None:
         if self.monitor is not None:
@@ -80,23 +93,22 @@ def start(exec_id: str) -> Response:
     if asked.detach:
         call(job)
         return Response(status=200)
-    session = Session()
-    try:
-        return _attached(job, session, tty=asked.tty)
-    finally:
-        session.close()
+    with ExitStack() as connections:
+        session = Session(lambda: connections.enter_context(taken_over(content_type(tty=asked.tty))))
+        connections.callback(session.close)
+        _attach(job, session, tty=asked.tty)
+    return Response(status=200)
 
 
-def _attached(job: StartExec, session: Session, *, tty: bool) -> Response:
+def _attach(job: StartExec, session: Session, *, tty: bool) -> None:
     try:
         started = call(job, on_status=session.note)
-    except (Conflict, NotFound, Unavailable):
-        raise
     except DockyardError as error:
+        if session.client is None and isinstance(error, Conflict | NotFound | Unavailable):
+            raise
         text = f"{error.message}\r\n".encode()
-        with taken_over(content_type(tty=tty)) as client:
-            client.socket.sendall(text if tty else attaching.frame(attaching.STDOUT, text))
-        return Response(status=200)
+        session.begin().socket.sendall(text if tty else attaching.frame(attaching.STDOUT, text))
+        return
     options = attaching.Options(
         stdin=started.stdin,
         stdout=started.stdout,
@@ -104,10 +116,14 @@ def _attached(job: StartExec, session: Session, *, tty: bool) -> Response:
         tty=tty,
         detach_keys=attaching.parse_detach_keys(started.detach_keys),
     )
-    with taken_over(content_type(tty=tty)) as client:
-        if session.monitor is not None and not attaching.relay(client, session.monitor, options):
-            _await_end(job.exec)
-    return Response(status=200)
+    client = session.begin()
+    if session.monitor is None:
+        return
+    end = attaching.relay(client, session.monitor, options)
+    if end is attaching.End.EXIT:
+        _await_end(job.exec)
+    elif end is attaching.End.DETACHED:
+        call(NoteExecDetach(exec=job.exec))
 
 
 def _await_end(exec_id: str) -> None:

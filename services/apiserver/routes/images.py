@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from services.apiserver import params
+from services.apiserver import older, params
 from services.apiserver.jobs import call, read, show
 from services.apiserver.routes.archive import import_image
-from services.apiserver.transfer import chunks_of, progress_stream
+from services.apiserver.transfer import archive, progress_stream
 from shared.protocol import (
     DeleteImage,
     ImageHistory,
     InspectImage,
     ListImages,
     LoadImages,
+    PruneImages,
     PullImage,
     PushImage,
     SaveImages,
@@ -28,7 +29,9 @@ SEARCH_TIMEOUT = 60.0  # seconds
 
 @routes.get("/json")
 def list_images() -> Response:
-    return show(read(ListImages(all=params.boolean("all"), filters=params.filters())))
+    flags = {"all": params.boolean("all"), "shared_size": params.boolean("shared-size")}
+    filters = older.ask_for_images(params.filters(), params.text("filter"))
+    return show(older.show_images(read(ListImages(filters=filters, **flags))))
 
 
 @routes.get("/<path:ref>/json")
@@ -82,6 +85,11 @@ def search() -> Response:
     return show(call(job, timeout=SEARCH_TIMEOUT))
 
 
+@routes.post("/prune")
+def prune() -> Response:
+    return show(call(PruneImages(filters=params.filters())))
+
+
 @routes.post("/load")
 def load() -> Response:
     return progress_stream(LoadImages(quiet=params.boolean("quiet", default=True)), at_once=True)
@@ -98,5 +106,5 @@ def save(ref: str) -> Response:
 
 
 def _archive(refs: list[str]) -> Response:
-    ticket = call(SaveImages(images=refs))
-    return Response(chunks_of(ticket), headers={"Content-Type": "application/x-tar"})
+    _, chunks = archive(lambda: call(SaveImages(images=refs)), lambda ticket: ticket)
+    return Response(chunks, headers={"Content-Type": "application/x-tar"})

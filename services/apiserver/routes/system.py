@@ -6,8 +6,9 @@ from flask import Blueprint, Response, request
 
 from services.apiserver import params
 from services.apiserver.errors import error_response
-from services.apiserver.jobs import call, read, show
-from shared.protocol import AuthConfig, Authenticate, SystemInfo, SystemVersion
+from services.apiserver.hangups import while_connected
+from services.apiserver.jobs import MEASURE_TIMEOUT, call, read, show
+from shared.protocol import AuthConfig, Authenticate, MeasureDisk, SystemInfo, SystemVersion
 
 routes = Blueprint("system", __name__)
 
@@ -37,6 +38,12 @@ def version() -> Response:
 @routes.get("/info")
 def info() -> Response:
     return show(read(SystemInfo()))
+
+
+@routes.get("/system/df")
+def disk_usage() -> Response:
+    with while_connected():
+        return show(call(MeasureDisk(types=request.args.getlist("type")), timeout=MEASURE_TIMEOUT))
 
 
 @routes.post("/auth")

@@ -13,6 +13,7 @@ from services.engine.dockerfile.instructions import apply_changes
 from services.engine.lifecycle.stillness import held_still
 from services.engine.record import Status
 from services.engine.views import rfc3339
+from shared.bus.context import job_id
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     CommitContainer,
@@ -39,6 +40,8 @@ from shared.protocol import (
     Ticket,
     TreeMount,
     WritePath,
+    decode_body,
+    encode_body,
 )
 from shared.protocol.reference import familiar, normalize
 
@@ -66,7 +69,7 @@ async def stat(engine: Engine, job: StatContainerPath) -> PathStat:
 @jobs.handles(CopyFromContainer)
 async def copy_out(engine: Engine, job: CopyFromContainer) -> PathArchive:
     archive = await engine.call(ReadPath(tree=_tree(engine, job.container), path=job.path))
-    engine.tell(engine.containers.find(job.container), "archive-path", path=job.path)
+    engine.tell(engine.containers.find(job.container), "archive-path")
     return archive
 
 
@@ -80,7 +83,7 @@ async def copy_in(engine: Engine, job: CopyToContainer) -> None:
         user=container.record.config.user if job.copy_uid_gid else "",
     )
     await engine.call(write, timeout=None)
-    engine.tell(container, "extract-to-dir", path=job.path)
+    engine.tell(container, "extract-to-dir")
 
 
 def _tree(engine: Engine, ref: str) -> ContainerTree:
@@ -131,6 +134,7 @@ async def commit(engine: Engine, job: CommitContainer) -> str:
         parent=parent,
         tags=tags,
         action="create",
+        order=job_id(),
     )
     order = CommitLayer(container=record.id, image=image)
     if job.pause:
@@ -138,6 +142,7 @@ async def commit(engine: Engine, job: CommitContainer) -> str:
             image_id = await engine.call(order, timeout=None)
     else:
         image_id = await engine.call(order, timeout=None)
+    image_id = str(decode_body(engine.store.outcome(job_id()) or encode_body(image_id), str))  # if made before: that
     named = familiar(tags[0]) if tags else ""
     engine.tell(container, "commit", comment=job.comment, imageID=image_id, imageRef=named)
     return image_id

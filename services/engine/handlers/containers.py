@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from services.engine import filters, links, views
 from services.engine.create import NAME, create
+from services.engine.disk import add_sizes
 from services.engine.lifecycle import removal
 from services.engine.lifecycle import start as starting
 from services.engine.lifecycle import stop as stopping
+from services.engine.logdrivers import log_stream
 from services.engine.record import Status
 from shared.bus.context import asked_again, emit, waiting_for
 from shared.bus.handlers import Handlers
@@ -29,6 +32,7 @@ from shared.protocol import (
     KillContainer,
     ListContainers,
     LogStream,
+    NoteDetach,
     NotFound,
     PruneContainers,
     Pruned,
@@ -37,7 +41,6 @@ from shared.protocol import (
     ResizeContainer,
     RestartContainer,
     RuntimeAttach,
-    RuntimeLogs,
     RuntimeResize,
     StartContainer,
     StopContainer,
@@ -85,6 +88,8 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
         links.unlink(engine, job.container)
+    elif (condemned := removal.in_quarantine(engine, job.container)) is not None:
+        await removal.remove_from_quarantine(engine, condemned, force=job.force)
     elif not _went_meanwhile(engine, job.container):
         container = engine.containers.find(job.container)
         await removal.remove(engine, container, force=job.force, volumes=job.volumes)
@@ -104,13 +109,13 @@ def rename(engine: Engine, job: RenameContainer) -> None:
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name == record.name:
-        if asked_again():
-            return
         raise InvalidArgument("Renaming a container with the same name as its current name")
     engine.containers.reserve(name, record.id)
     old, record.name = record.name, name
     engine.containers.release(old)
-    engine.save(container, "rename", oldName=f"/{old}")
+    with engine.store.transaction():
+        engine.save(container, "rename", oldName=f"/{old}")
+        engine.done(RenameContainer, None)
 
 
 @jobs.handles(ResizeContainer)
@@ -119,13 +124,14 @@ async def resize(engine: Engine, job: ResizeContainer) -> None:
     if not container.record.running:
         raise Conflict(f"container {container.id} is not running")
     await engine.call(RuntimeResize(container=container.id, height=job.height, width=job.width))
+    engine.tell(container, "resize", height=str(job.height), width=str(job.width))
 
 
 @jobs.handles(WaitContainer)
 async def wait(engine: Engine, job: WaitContainer) -> ContainerExit:
     """Wait; STATUS ``ready`` names the generation waited for, with which a lost wait is taken up again."""
     if job.condition not in WAIT_CONDITIONS:
-        raise InvalidArgument(f"invalid condition: {job.condition!r}")
+        raise InvalidArgument(f'invalid condition: "{job.condition}"')
     if job.generation is not None and engine.containers.by_id(job.container) is None:
         return _exit_of_removed(engine, job.container)
     container = engine.containers.find(job.container)
@@ -159,42 +165,27 @@ async def attach(engine: Engine, job: AttachContainer) -> Attachment:
     if record.paused:
         raise Conflict(f"container {job.container} is paused, unpause the container before attach")
     stream: Ticket | None = None
-    earlier: Ticket | None = None
     if job.stream:
         stream = await engine.call(RuntimeAttach(container=record.id))
-    if job.logs and record.generation:
-        request = ContainerLogs(container=record.id, stdout=job.stdout, stderr=job.stderr)
-        earlier = await _log_ticket(engine, record.id, request, record.config.tty)
+    earlier = log_stream(engine.config, record) if job.logs else None
     engine.tell(container, "attach")
     return Attachment(
         container=record.id, tty=record.config.tty, open_stdin=record.config.open_stdin, ticket=stream, logs=earlier
     )
 
 
+@jobs.handles(NoteDetach)
+def detached(engine: Engine, job: NoteDetach) -> None:
+    engine.tell(engine.containers.find(job.container), "detach")
+
+
 @jobs.handles(ContainerLogs)
-async def logs(engine: Engine, job: ContainerLogs) -> LogStream:
+def logs(engine: Engine, job: ContainerLogs) -> LogStream:
+    """Say where to read: what of it is for the reader to select."""
     record = engine.containers.find(job.container).record
     if not (job.stdout or job.stderr):
-        raise InvalidArgument("You must choose at least one stream")
-    ticket = await _log_ticket(engine, record.id, job, record.config.tty)
-    return LogStream(tty=record.config.tty, ticket=ticket)
-
-
-async def _log_ticket(engine: Engine, container_id: str, job: ContainerLogs, tty: bool) -> Ticket:
-    return await engine.call(
-        RuntimeLogs(
-            container=container_id,
-            path=str(engine.config.root / "containers" / container_id / "container.log"),
-            tty=tty,
-            stdout=job.stdout,
-            stderr=job.stderr,
-            follow=job.follow,
-            timestamps=job.timestamps,
-            tail=job.tail,
-            since=job.since,
-            until=job.until,
-        )
-    )
+        raise InvalidArgument("must specify at least one of 'stdout' or 'stderr'")
+    return log_stream(engine.config, record)
 
 
 @jobs.handles(InspectContainer)
@@ -202,14 +193,22 @@ async def inspect(engine: Engine, job: InspectContainer) -> ContainerInspect:
     container = engine.containers.find(job.container)
     shown = views.inspect(engine, container)
     if job.size:
-        shown.size_rw, shown.size_root_fs = await engine.sizes(container)
+        shown.size_rw, shown.size_root_fs = await engine.sizes(container.id)
     return shown
 
 
 @jobs.handles(ListContainers)
-def list_containers(engine: Engine, job: ListContainers) -> msgspec.Raw:
-    """List from memory alone: no lock, no other process."""
+def list_containers(engine: Engine, job: ListContainers) -> msgspec.Raw | Awaitable[list[ContainerSummary]]:
+    """List from memory alone: no lock, no other process, unless sizes are asked for."""
+    if job.size:
+        return measured(engine, job)
     return engine.prepared.answer(job, lambda: _list(engine, job))
+
+
+async def measured(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
+    summaries = _list(engine, job)
+    await add_sizes(engine, summaries)
+    return summaries
 
 
 def _list(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
@@ -234,7 +233,7 @@ async def prune(engine: Engine, job: PruneContainers) -> Pruned:
     for container in engine.containers:
         record = container.record
         if record.status in (Status.CREATED, Status.EXITED) and wanted(record.created, record.config.labels or {}):
-            rw, _ = await engine.sizes(container)
+            rw, _ = await engine.sizes(container.id)
             await removal.remove(engine, container, force=False)
             deleted.append(record.id)
             reclaimed += rw

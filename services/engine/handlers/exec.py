@@ -15,6 +15,7 @@ from shared.protocol import (
     ExecProcess,
     ExecStarted,
     InspectExec,
+    NoteExecDetach,
     ResizeExec,
     RuntimeExecResize,
     StartExec,
@@ -44,6 +45,12 @@ async def resize(engine: Engine, job: ResizeExec) -> None:
     if not record.running:
         raise Conflict(f"exec {record.id} is not running")
     await engine.call(RuntimeExecResize(exec=record.id, height=job.height, width=job.width))
+
+
+@jobs.handles(NoteExecDetach)
+def detached(engine: Engine, job: NoteExecDetach) -> None:
+    record = engine.execs.find(job.exec).record
+    engine.tell(engine.containers.find(record.container), "exec_detach", execID=record.id)
 
 
 @jobs.handles(InspectExec)

@@ -1,4 +1,4 @@
-"""Images: list, inspect, history, tag, delete, export; and what the graphdriver tells of what it has loaded."""
+"""Images: list, inspect, history, tag, delete, prune, export; and what the graphdriver tells of what it has loaded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from services.engine import filters
+from services.engine.disk import count_shared
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     Conflict,
@@ -17,10 +18,13 @@ from shared.protocol import (
     Image,
     ImageHistory,
     ImageInspect,
+    ImagesPruned,
     ImageSummary,
     InspectImage,
+    InvalidArgument,
     ListImages,
     NameImage,
+    PruneImages,
     SavedImage,
     SaveImages,
     SetImage,
@@ -41,11 +45,13 @@ SHORT = 12
 @jobs.handles(SetImage)
 async def set_image(engine: Engine, job: SetImage) -> None:
     """Record an image. One that was loaded brings its name along; others have it from us, with an event of its own."""
+    if job.order and engine.store.outcome(job.order) is not None:
+        return  # it was asked twice, and this is the second image: nobody's, it is collected
     names = [familiar(tag) for tag in job.tags]
     if job.action == "push":
         await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
     else:
-        await engine.graph.record(job.image, job.tags)
+        await engine.graph.record(job.image, job.tags, job.order)
     if job.action in ("pull", "push"):
         engine.events.append("image", job.action, names[0], {"name": familiar(repository_of(job.tags[0]))})
         return
@@ -63,6 +69,7 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
     before = [_created(engine.images.find(ref)) for ref in job.filters.get("before", [])]
     since = [_created(engine.images.find(ref)) for ref in job.filters.get("since", [])]
     until = [filters.parse_time(text) for text in job.filters.get("until", [])]
+    dangling = _boolean(job.filters, "dangling", default=False)
     found = []
     for image in engine.images:
         tags, created = [familiar(tag) for tag in engine.images.tags(image.id)], _created(image)
@@ -70,18 +77,16 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
             continue
         if not filters.match_labels(job.filters.get("label", []), image.config.labels or {}):
             continue
-        if "dangling" in job.filters and _truth(job.filters["dangling"]) == bool(tags):
+        if "dangling" in job.filters and dangling == bool(tags):
             continue
         if patterns := job.filters.get("reference"):
             tags = [tag for tag in tags if any(_matches(tag, pattern) for pattern in patterns)]
             if not tags:
                 continue
         found.append(_summary(engine, image, tags))
+    if job.shared_size:
+        count_shared(engine.images, found)
     return sorted(found, key=lambda summary: summary.created, reverse=True)
-
-
-def _truth(values: list[str]) -> bool:
-    return all(value.lower() in ("1", "true", "t") for value in values)
 
 
 def _matches(tag: str, pattern: str) -> bool:
@@ -177,8 +182,11 @@ def image_tag(engine: Engine, job: NameImage) -> None:
 def _tag(engine: Engine, ref: str, name: str) -> None:
     image = engine.images.find(ref)
     reference = normalize(name)
-    engine.images.put(image, [reference])
-    engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+    with engine.store.transaction():
+        engine.images.put(image, [reference])
+        engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+        engine.done(TagImage, None)
+        engine.done(NameImage, None)
 
 
 @jobs.handles(DeleteImage)
@@ -187,7 +195,6 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     image = engine.images.find(job.image)
     reference = engine.images.tag_of(job.image)
     tags, references = engine.images.tags(image.id), engine.images.references(image.id)
-    gone: list[DeletedImage] = []
     if reference is None and len(tags) > 1 and not job.force:
         raise Conflict(
             f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
@@ -197,12 +204,13 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     last = len(doomed) == len(references)
     if last:
         _refuse_in_use(engine, image, job)
-    for name in doomed:
-        engine.images.untag(name)
-        gone.append(DeletedImage(untagged=familiar(name)))
-        engine.events.append("image", "untag", image.id, {"name": image.id})
-    if last and not _users(engine, image):
-        gone += _delete(engine, image)
+    removed = last and not _users(engine, image)
+    with engine.store.transaction():
+        gone = [_untag(engine, image, name) for name in doomed]
+        if removed:
+            gone += _delete(engine, image)
+        engine.done(DeleteImage, gone)
+    if removed:
         await engine.graph.collect()
     return gone
 
@@ -213,6 +221,12 @@ def _with_digests(reference: str, references: list[str]) -> list[str]:
     if "@" in reference or any("@" not in name and name != reference for name in of_same):
         return [reference]
     return [reference, *(name for name in of_same if name != reference)]
+
+
+def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
+    engine.images.untag(name)
+    engine.events.append("image", "untag", image.id, {"name": image.id})
+    return DeletedImage(untagged=familiar(name))
 
 
 def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
@@ -226,7 +240,8 @@ def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
 def _users(engine: Engine, image: Image) -> list[str]:
     """Return the ids of the containers made from an image, running ones first."""
     using = [c.record for c in engine.containers if c.record.image == image.id]
-    return [record.id for record in sorted(using, key=lambda record: not record.running)]
+    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
+    return running_first + list(engine.quarantine.users_of_image(image.id))
 
 
 def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
@@ -234,18 +249,40 @@ def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
     if not users:
         return
     container = engine.containers.by_id(users[0])
-    name = f"unable to remove repository reference {job.image!r}" if engine.images.tag_of(job.image) else ""
-    what = name.replace("'", '"') or f"unable to delete {image.id[7:][:SHORT]}"
-    if container is not None and container.record.running:
-        raise Conflict(
-            f"conflict: {what} (cannot be forced) - container {users[0][:SHORT]} is using its referenced image "
-            f"{image.id[7:][:SHORT]}"
-        )
-    if not job.force:
-        raise Conflict(
-            f"conflict: {what} (must be forced) - container {users[0][:SHORT]} is using its referenced image "
-            f"{image.id[7:][:SHORT]}"
-        )
+    running = container is not None and container.record.running
+    if not running and job.force:
+        return
+    tag = engine.images.tag_of(job.image)
+    what, how = familiar(tag) if tag else image.id[7:][:SHORT], "cannot" if running else "must"
+    raise Conflict(
+        f"conflict: unable to delete {what} ({how} be forced) - container {users[0][:SHORT]} is using its referenced "
+        f"image {image.id[7:][:SHORT]}"
+    )
+
+
+@jobs.handles(PruneImages)
+async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
+    named_too = not _boolean(job.filters, "dangling", default=True)
+    wanted = filters.prune_filter({key: values for key, values in job.filters.items() if key != "dangling"})
+    gone: list[DeletedImage] = []
+    for image in sorted(engine.images, key=_created, reverse=True):
+        tags = engine.images.tags(image.id)
+        kept = not named_too if tags else any(other.parent == image.id for other in engine.images)
+        if kept or _users(engine, image) or not wanted(int(_created(image) * 1e9), image.config.labels or {}):
+            continue
+        gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]
+        gone += _delete(engine, image)
+    reclaimed = await engine.graph.collect() if gone else 0
+    engine.events.append("image", "prune", "", {"reclaimed": str(reclaimed)})
+    return ImagesPruned(images_deleted=gone or None, space_reclaimed=reclaimed)
+
+
+def _boolean(given: dict[str, list[str]], key: str, *, default: bool) -> bool:
+    values = {value.lower() for value in given.get(key, [str(default)])}
+    for truth, spellings in ((True, {"1", "t", "true"}), (False, {"0", "f", "false"})):
+        if values and values <= spellings:
+            return truth
+    raise InvalidArgument(f"invalid filter '{key}={' '.join(given[key])}'")
 
 
 @jobs.handles(SaveImages)

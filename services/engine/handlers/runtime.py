@@ -29,10 +29,13 @@ def health(engine: Engine, job: ContainerHealth) -> None:
 async def exited(engine: Engine, job: ContainerExited) -> None:
     """Note an exit once; a report of one that is known already, or of nobody's container, is only cleaned up."""
     container = engine.containers.by_id(job.container)
+    if job.container in engine.quarantine:
+        log.warning("exit of a container in quarantine id=%s code=%d", job.container, job.exit_code)
+        return
     if container is None:
         log.warning("exit of an unknown container id=%s", job.container)
         engine.router.spawn(engine.call(RuntimeDelete(container=job.container)))
         return
     async with container.lock:
         if container.record.running and container.record.generation == job.generation:
-            note_exit(engine, container, job.exit_code, job.exited_at, job.oom_killed)
+            note_exit(engine, container, job.exit_code, job.exited_at, job.oom_killed, job.error)

@@ -33,6 +33,7 @@ from shared.protocol import (
     SystemInfo,
     SystemVersion,
 )
+from shared.runtime.logs.options import drivers_here
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -96,7 +97,9 @@ async def events(engine: Engine, job: ReadEvents) -> list[Event]:
 
 @jobs.handles(LogEvent)
 def log_event(engine: Engine, job: LogEvent) -> None:
-    engine.events.append("container", job.action, job.id, {"image": job.origin})
+    with engine.store.transaction():
+        engine.events.append("container", job.action, job.id, {"image": job.origin})
+        engine.done(LogEvent, None)
 
 
 @jobs.handles(CountSubscribers)
@@ -154,7 +157,7 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "DockerRootDir": str(engine.config.root),
         "Plugins": {
             "Volume": [DEFAULT_VOLUME_DRIVER], "Network": ["bridge", "host", "null"], "Authorization": None,
-            "Log": ["json-file"],
+            "Log": drivers_here(),
         },
         "MemoryLimit": system.memory, "SwapLimit": system.swap, "CpuCfsPeriod": system.cpu_quota,
         "CpuCfsQuota": system.cpu_quota, "CPUShares": system.cpu_shares, "CPUSet": system.cpuset,
@@ -164,7 +167,7 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "NFd": sum(1 for _ in Path("/proc/self/fd").iterdir()),
         "NGoroutines": len(engine.router.flights),
         "SystemTime": rfc3339(time.time_ns()),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": engine.config.log_driver,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": facts.cgroup_version,
         "NEventsListener": engine.events.readers,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from services.engine import filters
 from services.engine.lifecycle.volumes import create_volume, remove_volume
+from services.engine.patterns import matches
 from services.engine.volumes import VolumeRecord, VolumeStatus
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -19,7 +19,6 @@ from shared.protocol import (
     InspectVolume,
     InvalidArgument,
     ListVolumes,
-    MeasureVolume,
     NotFound,
     PruneVolumes,
     Volume,
@@ -36,7 +35,6 @@ jobs: Handlers[Engine] = Handlers()
 LIST_FILTERS = {"dangling", "driver", "label", "name"}
 PRUNE_FILTERS = {"all", "label", "label!"}
 TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
-MEASURE_TIME = 600.0  # seconds
 
 
 @jobs.handles(CreateVolume)
@@ -66,7 +64,7 @@ async def list_volumes(engine: Engine, job: ListVolumes) -> VolumeList:
         if record.status is not VolumeStatus.CREATING
         and (dangling is None or dangling is not bool(references[record.name]))
         and record.driver in given.get("driver", [record.driver])
-        and any(_matches(record.name, pattern) for pattern in given.get("name", [record.name]))
+        and any(matches(pattern, record.name) for pattern in given.get("name", [record.name]))
         and filters.match_labels(given.get("label", []), record.labels or {})
     ]
     volumes = [shown(record) for record in sorted(found, key=lambda record: record.name)]
@@ -86,18 +84,11 @@ def _boolean(given: dict[str, list[str]], key: str) -> bool | None:
     return values[0].lower() in TRUE
 
 
-def _matches(name: str, pattern: str) -> bool:
-    try:
-        return name == pattern or bool(re.search(pattern, name))
-    except re.error:
-        return False
-
-
 async def _size(engine: Engine, volume: Volume) -> int:
     """Measure a volume; one with options has its bytes elsewhere."""
     if volume.options:
         return -1
-    return await engine.call(MeasureVolume(name=volume.name, driver=volume.driver), timeout=MEASURE_TIME)
+    return await engine.measuring.volume(volume.name, volume.driver)
 
 
 @jobs.handles(PruneVolumes)

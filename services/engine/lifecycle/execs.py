@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from services.engine.create import merge_environment
+from services.engine.create import check_no_nul, merge_environment
 from services.engine.execs import LOST_EXIT_CODE, Exec, ExecRecord
+from services.engine.launch import environment
 from services.engine.record import Status
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
@@ -40,15 +41,19 @@ def create_exec(engine: Engine, job: CreateExec) -> ExecCreated:
     args = [job.config.cmd] if isinstance(job.config.cmd, str) else list(job.config.cmd or [])
     if not args:
         raise InvalidArgument("No exec command specified")
+    config = job.config
+    check_no_nul(Cmd=args, Env=config.env, User=[config.user], WorkingDir=[config.working_dir])
     check_running(container)
     record = ExecRecord(
         id=secrets.token_hex(32), container=container.id, created=time.time_ns(), args=args, config=job.config
     )
     engine.execs.add(Exec(record))
+    created = ExecCreated(id=record.id)
     with engine.store.transaction():
         engine.store.put_exec(record)
         engine.tell(container, f"exec_create: {record.command}", execID=record.id)
-    return ExecCreated(id=record.id)
+        engine.done(CreateExec, created)
+    return created
 
 
 def check_running(container: Container) -> None:
@@ -97,7 +102,7 @@ async def _run(engine: Engine, exec_: Exec, job: StartExec, *, announce: bool) -
             engine.store.put_exec(record)
             engine.tell(container, f"exec_start: {record.command}", execID=record.id)
     try:
-        started = await engine.call(_request(container, record, job))
+        started = await engine.call(_request(engine, container, record, job))
     except Unavailable:
         raise
     except DockyardError as error:
@@ -108,14 +113,15 @@ async def _run(engine: Engine, exec_: Exec, job: StartExec, *, announce: bool) -
     engine.store.put_exec(record)
 
 
-def _request(container: Container, record: ExecRecord, job: StartExec) -> RuntimeExec:
+def _request(engine: Engine, container: Container, record: ExecRecord, job: StartExec) -> RuntimeExec:
+    """Its variables are the container's, with those of the links that there are now, and its own."""
     own, config = container.record, record.config
     return RuntimeExec(
         exec=record.id,
         container=own.id,
         generation=own.generation,
         args=record.args,
-        env=merge_environment(own.config.env or [], config.env or []),
+        env=merge_environment(environment(engine, own, links_run=False), config.env or []),
         hostname=own.config.hostname,
         working_dir=config.working_dir or own.config.working_dir or "/",
         user=config.user or own.config.user,

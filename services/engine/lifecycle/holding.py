@@ -8,15 +8,16 @@ import shutil
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.lifecycle.connecting import tell_disconnected
 from services.engine.lifecycle.mounting import condemn_volumes, tell_unmounted, unmount_volumes
 from services.engine.lifecycle.volumes import settle_volumes
 from services.engine.record import Change, ContainerRecord
-from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, UnmountLayer
+from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, UnmountLayer, encode_body
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["erase", "give_back"]
+__all__ = ["erase", "give_back", "remove_directory"]
 
 log = logging.getLogger("dockyard.engine")
 
@@ -36,6 +37,7 @@ async def give_back(engine: Engine, container: Container) -> None:
     with engine.store.transaction():
         if not failures:
             record.unsettled = False
+            tell_disconnected(engine, record)
             tell_unmounted(engine, record)
         engine.store.put_container(record)
 
@@ -58,16 +60,18 @@ async def erase(engine: Engine, container: Container, *, volumes: bool = False) 
     if record.unsettled:
         await give_back(engine, container)
     await engine.call(RemoveLayer(container=record.id))
-    await asyncio.to_thread(_remove_directory, engine, record.id)
+    await asyncio.to_thread(remove_directory, engine, record.id)
     with engine.store.transaction():
         condemned = condemn_volumes(engine, record) if record.remove_volumes else []
         engine.store.delete_container(record.id)
         engine.tell(container, "destroy")
+        if record.removed_by:
+            engine.store.put_outcome(record.removed_by, encode_body(None))
     engine.containers.remove(container)
     engine.execs.drop(record.id)
     await settle_volumes(engine, condemned)
     container.tell_removal()
 
 
-def _remove_directory(engine: Engine, container_id: str) -> None:
+def remove_directory(engine: Engine, container_id: str) -> None:
     shutil.rmtree(engine.config.root / "containers" / container_id, ignore_errors=True)

@@ -1,77 +1,107 @@
-"""Restart policies: when and after which delay a container that has exited is started again."""
+"""Restart policies: when and after which delay a container that has exited is started again.
+
+What a restart needs is on record, so that an engine that dies before it loses neither the restart, nor the count, nor
+what is left of the delay.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
+import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.lifecycle.start import start_now
-from services.engine.record import Change, Status
+from services.engine.record import Change, ContainerRecord, Status
 from shared.protocol import DockyardError, NotModified
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["cancel_restart", "consider_restart", "resume_restarts"]
+__all__ = ["await_restart", "cancel_restart", "consider_restart", "resume_restarts"]
 
 log = logging.getLogger("dockyard.engine")
 
 RESTART_DELAY, RESTART_DELAY_LIMIT, RESTART_RESET = 0.1, 60.0, 10.0  # seconds
 
 
-def consider_restart(engine: Engine, container: Container) -> None:
+def await_restart(engine: Engine, container: Container, *, anew: bool = False) -> bool:
+    """Have the policy say, at an exit, whether the container runs again: if so it is `restarting` from then on.
+
+    ``anew``: the stack has been started. The caller saves it.
+    """
     record = container.record
-    policy = record.host_config.restart_policy
-    wanted = {
-        "always": True,
-        "unless-stopped": True,
-        "on-failure": record.exit_code != 0
-        and (policy.maximum_retry_count == 0 or record.restart_count < policy.maximum_retry_count),
-    }.get(policy.name, False)
-    if not wanted or record.stopped_by_user or record.status is not Status.EXITED:
-        return
+    if record.status is not Status.EXITED or not _is_wanted(record, anew=anew):
+        return False
     if not engine.config.restart and record.finished < (engine.booted_at or math.inf):
-        return  # it ended while no engine watched
+        return False  # it ended while no engine watched
     lasted = (record.finished - record.started) / 1e9
-    container.restart_delay = (
-        RESTART_DELAY if lasted >= RESTART_RESET else min(RESTART_DELAY_LIMIT, container.restart_delay * 2)
-    ) or RESTART_DELAY
+    again = min(RESTART_DELAY_LIMIT, record.restart_delay * 2) or RESTART_DELAY
+    record.restart_delay = RESTART_DELAY if lasted >= RESTART_RESET else again
     record.change(Change.AWAIT_RESTART)
-    engine.save(container)
-    container.restart = engine.router.spawn(_restart_later(engine, container))
+    return True
 
 
-async def _restart_later(engine: Engine, container: Container) -> None:
-    await asyncio.sleep(container.restart_delay)
+def consider_restart(engine: Engine, container: Container, *, anew: bool = False) -> None:
+    """Start a container again after its delay, or what is left of it, if its policy wants that. May be called again."""
     record = container.record
-    if record.status is not Status.RESTARTING:
-        return
-    record.restart_count += 1
-    try:
-        await start_now(engine, container)
-    except NotModified:
-        return
-    except DockyardError as error:
-        log.warning("restart failed container=%s error=%s", record.id, error)
+    if await_restart(engine, container, anew=anew):
+        engine.save(container)
+        _plan(engine, container, record.restart_delay)
+    elif record.status is Status.RESTARTING and container.restart is None:
+        left = record.finished / 1e9 + record.restart_delay - time.time()
+        _plan(engine, container, min(max(left, 0.0), record.restart_delay))
+
+
+def _plan(engine: Engine, container: Container, delay: float) -> None:
+    container.restart = engine.router.spawn(_restart_later(engine, container, delay))
+
+
+def _is_wanted(record: ContainerRecord, *, anew: bool) -> bool:
+    """Say what the policy says; one that its user has stopped comes back with the stack, if it is to run always."""
+    policy = record.host_config.restart_policy
+    match policy.name:
+        case "always":
+            return anew or not record.stopped_by_user
+        case "unless-stopped":
+            return not record.stopped_by_user
+        case "on-failure":
+            left = policy.maximum_retry_count == 0 or record.restart_count < policy.maximum_retry_count
+            return left and record.exit_code != 0 and not record.stopped_by_user
+    return False
+
+
+async def _restart_later(engine: Engine, container: Container, delay: float) -> None:
+    await asyncio.sleep(delay)
+    record = container.record
+    if record.status is Status.RESTARTING:
+        try:
+            await start_now(engine, container)
+        except NotModified:
+            log.debug("somebody was quicker container=%s", record.id)
+        except DockyardError as error:
+            log.warning("restart failed container=%s error=%s", record.id, error)
+    container.restart = None
+    if record.status is Status.EXITED:
         consider_restart(engine, container)
 
 
 def resume_restarts(engine: Engine) -> None:
-    """At boot: start what its policy wants running; nothing with ``restart = false``."""
+    """At boot: go on with the restarts that were awaited, and start what its policy wants running.
+
+    With ``restart = false`` nothing is started.
+    """
     for container in engine.containers:
-        record = container.record
-        if record.status is Status.RESTARTING:
-            record.change(Change.GIVE_UP_RESTART)
-            engine.save(container)
-        wanted = record.status is Status.EXITED and record.host_config.restart_policy.name != "on-failure"
-        if wanted and engine.config.restart:
-            consider_restart(engine, container)
+        if engine.config.restart:
+            consider_restart(engine, container, anew=engine.stack_is_new)
+        else:
+            cancel_restart(engine, container)
 
 
 def cancel_restart(engine: Engine, container: Container) -> None:
+    """Give up a restart that is to come; one under way cannot be (the caller holds the lock)."""
     if container.restart is not None:
         container.restart.cancel()
         container.restart = None

@@ -11,10 +11,11 @@ import msgspec
 from services.engine.container import Container
 from services.engine.health import begin_health
 from services.engine.launch import allocate_interface, join, runtime_start
+from services.engine.lifecycle.connecting import tell_connected
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.mounting import mount_volumes
 from services.engine.links import tell_parents
-from services.engine.record import Change, Status
+from services.engine.record import Change, ContainerRecord, Status
 from shared.bus.context import asked_again, job_id, waiting_for
 from shared.protocol import (
     CommandNotExecutable,
@@ -23,6 +24,7 @@ from shared.protocol import (
     DockyardError,
     MountLayer,
     NotModified,
+    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +53,6 @@ async def start(engine: Engine, container: Container) -> None:
             record = container.record
             if record.running or record.exited_generation == record.generation:
                 return
-    container.stop_requested = False
     await engine.router.uninterrupted(start_now(engine, container))
 
 
@@ -84,12 +85,23 @@ async def start_now(engine: Engine, container: Container) -> None:
 def note_start(engine: Engine, container: Container) -> None:
     """Record that a start has worked (the caller holds the lock)."""
     record = container.record
+    _count_restart(record)
     record.change(Change.START)
     record.oom_killed, record.stopped_by_user = False, False
     record.finished = 0
     record.exit_code = 0
     record.health = begin_health(record.config)
-    engine.save(container, "start")
+    with engine.store.transaction():
+        tell_connected(engine, record)
+        engine.save(container, "start")
+
+
+def _count_restart(record: ContainerRecord) -> None:
+    """Count an automatic start; one by hand begins anew."""
+    if record.status is Status.RESTARTING:
+        record.restart_count += 1
+    else:
+        record.restart_count, record.restart_delay = 0, 0.0
 
 
 async def _run(engine: Engine, container: Container) -> None:
@@ -109,6 +121,8 @@ async def _run(engine: Engine, container: Container) -> None:
 
 async def _start_failed(engine: Engine, container: Container, error: DockyardError) -> None:
     record = container.record
+    if not isinstance(error, Unavailable):  # that was no fault of the container's
+        _count_restart(record)
     record.change(Change.START_FAILED)
     record.error = error.message
     record.pid = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,16 @@ from services.engine.lifecycle.pause import thaw
 from services.engine.lifecycle.restarts import cancel_restart
 from services.engine.lifecycle.start import begun_by_us, start
 from services.engine.record import Status
-from shared.bus.context import asked_again, waiting_for
-from shared.protocol import Conflict, DockyardError, InvalidArgument, NotFound, NotModified, RuntimeKill
+from shared.bus.context import asked_again, job_id, waiting_for
+from shared.protocol import (
+    Conflict,
+    DockyardError,
+    InvalidArgument,
+    KillContainer,
+    NotFound,
+    NotModified,
+    RuntimeKill,
+)
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -23,16 +32,17 @@ __all__ = ["force", "kill", "parse_signal", "restart", "stop"]
 log = logging.getLogger("dockyard.engine")
 
 DEFAULT_STOP_TIMEOUT = 10.0  # seconds
+SIGNAL = re.compile(r"(RTMIN\+)?([0-9]{1,2})")
 KILL_GRACE = 10.0  # seconds that SIGKILL may take
 
 
 def parse_signal(text: str) -> int:
     """Return the number of a signal given as ``SIGTERM``, ``term`` or ``15``. Errors: InvalidArgument."""
     name = text.strip().upper().removeprefix("SIG")
-    if name.isdigit() and 0 < int(name) <= signal.NSIG:
-        return int(name)
-    if name.startswith("RTMIN+") and name[6:].isdigit() and int(name[6:]) <= signal.SIGRTMAX - signal.SIGRTMIN:
-        return signal.SIGRTMIN + int(name[6:])
+    found = SIGNAL.fullmatch(name)
+    number = int(found[2]) + (signal.SIGRTMIN if found[1] else 0) if found else 0
+    if 0 < number <= signal.SIGRTMAX:
+        return number
     try:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:
@@ -43,18 +53,24 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
     """Send a signal; SIGKILL returns once the container has exited. Errors: Conflict, InvalidArgument."""
     number = parse_signal(signal_name)
     record = container.record
-    if record.status is Status.RESTARTING and number == signal.SIGKILL:
-        record.stopped_by_user = True
-        cancel_restart(engine, container)
-        return
     async with container.lock:
+        if record.status is Status.RESTARTING and number == signal.SIGKILL:
+            record.stopped_by_user = True
+            cancel_restart(engine, container)
+            return
+        if not record.running and asked_again() and number == signal.SIGKILL and record.stopped_by_user:
+            return
         if not record.running:
             raise Conflict(f"cannot kill container: {record.name}: container {record.id} is not running")
         exit_future = container.exit_future()
         if number == signal.SIGKILL:
             record.stopped_by_user = True
+            engine.store.put_container(record)
         await _signal(engine, container, number, thawing=_ends(container, number))
-        engine.tell(container, "kill", signal=str(number))
+        with engine.store.transaction():
+            engine.tell(container, "kill", signal=str(number))
+            if number != signal.SIGKILL:  # that is done when the container has exited
+                engine.done(KillContainer, None)
     if number == signal.SIGKILL:
         await _wait_exit(container, exit_future, KILL_GRACE)
 
@@ -69,11 +85,11 @@ async def _stop(engine: Engine, container: Container, timeout: float | None, sig
     number = parse_signal(signal_name or record.config.stop_signal or "SIGTERM")
     if timeout is None:
         timeout = DEFAULT_STOP_TIMEOUT if record.config.stop_timeout is None else float(record.config.stop_timeout)
-    if record.status is Status.RESTARTING:
-        record.stopped_by_user = True
-        cancel_restart(engine, container)
-        return
     async with container.lock:
+        if record.status is Status.RESTARTING:
+            record.stopped_by_user = True
+            cancel_restart(engine, container)
+            return
         if not record.running:
             if asked_again() and record.stopped_by_user:
                 return
@@ -114,7 +130,8 @@ async def restart(engine: Engine, container: Container, timeout: float | None, s
 async def _signal(engine: Engine, container: Container, number: int, *, thawing: bool = True) -> None:
     """Send a signal; with ``thawing`` a paused container runs on to receive it."""
     try:
-        await engine.call(RuntimeKill(container=container.id, signal=number))
+        once = "" if number == signal.SIGKILL else job_id()
+        await engine.call(RuntimeKill(container=container.id, signal=number, once=once))
         if thawing and container.record.paused:
             await thaw(engine, container)
     except NotFound:

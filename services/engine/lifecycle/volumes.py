@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.volumes import VolumeRecord, VolumeStatus, check_name
+from shared.bus.context import asked_again, job_id
 from shared.protocol import (
     ANONYMOUS_LABEL,
     DEFAULT_VOLUME_DRIVER,
     Conflict,
     CreateVolume,
+    DeleteVolume,
     DockyardError,
     InvalidArgument,
     ListHeldVolumes,
@@ -26,6 +28,7 @@ from shared.protocol import (
     NotImplementedByUs,
     UnmakeVolume,
     UnmountVolume,
+    encode_body,
 )
 
 if TYPE_CHECKING:
@@ -53,11 +56,19 @@ async def create_volume(engine: Engine, job: CreateVolume) -> VolumeRecord:
     """Create a volume, or return the one of that name; goes on if the caller goes away. Errors as `CreateVolume`."""
     if job.cluster_volume_spec is not None:
         raise NotImplementedByUs("cluster volumes are not implemented")
+    if asked_again() and (made := _made_before(engine)) is not None:
+        return made
     if not job.name:
         labels = {**(job.labels or {}), ANONYMOUS_LABEL: ""}
         job = msgspec.structs.replace(job, name=secrets.token_hex(32), labels=labels)
     check_name(job.name)
     return await engine.router.uninterrupted(make_volume(engine, job))
+
+
+def _made_before(engine: Engine) -> VolumeRecord | None:
+    """Return the volume that this job has made already."""
+    mine = (volume for volume in engine.volumes if volume.created_by == job_id())
+    return next((volume for volume in mine if volume.status is VolumeStatus.READY), None)
 
 
 async def make_volume(engine: Engine, job: CreateVolume, *, provisional: bool = False) -> VolumeRecord:
@@ -76,6 +87,7 @@ async def make_volume(engine: Engine, job: CreateVolume, *, provisional: bool = 
             created=time.time_ns(),
             options=job.driver_opts or None,
             labels=job.labels,
+            created_by=engine.asker(CreateVolume),
         )
         engine.volumes.put(record)
         await _make(engine, record)
@@ -132,8 +144,9 @@ async def _remove(engine: Engine, name: str) -> None:
     async with engine.volumes.lock(name):
         record = engine.volumes.find(name)
         if not engine.volumes.unwanted(name):
-            users = ", ".join(container.id for container in engine.volumes.containers_of(name))
+            users = ", ".join(engine.volumes.users(name))
             raise Conflict(f"remove {name}: volume is in use - [{users}]")
+        record.removed_by = engine.asker(DeleteVolume)
         await _unmake(engine, record)
 
 
@@ -151,6 +164,8 @@ async def _unmake(engine: Engine, record: VolumeRecord) -> None:
         raise
     with engine.store.transaction():
         engine.volumes.delete(record)
+        if record.removed_by:
+            engine.store.put_outcome(record.removed_by, encode_body(None))
         if before is not VolumeStatus.CREATING:
             engine.events.append("volume", "destroy", record.name, {"driver": record.driver})
 
@@ -186,6 +201,8 @@ async def reconcile_volumes(engine: Engine) -> None:
         driver = volume.driver if volume is not None else DEFAULT_VOLUME_DRIVER
         for container_id in held.containers or [""]:
             container = engine.containers.by_id(container_id)
+            if container_id in engine.quarantine:
+                continue
             async with engine.volumes.lock(held.name):
                 if container is None or not (container.record.running or container.record.unsettled):
                     await unmount_volume(engine, held.name, driver, container_id)

@@ -123,7 +123,7 @@ class Maker:
             self.blobs.add(io.BytesIO(config), image_id)
             image = image_record(image_id, document, len(config), layers, chains, sizes)
             image = msgspec.structs.replace(image, parent=parent.id if parent else "")
-            self.bus.call(SetImage(image=image, tags=asked.tags, action=asked.action))
+            self.bus.call(SetImage(image=image, tags=asked.tags, action=asked.action, order=asked.order))
         return image_id
 
     def _unpack(self, chains: list[str], diff_id: str, digest: str) -> int:

@@ -6,7 +6,8 @@
 | does not  | its root filesystem, mounted meanwhile | binds and volumes, if a path leads to them (`Root.follow`)    |
 
 A pid is a number that another process may have by now. /proc/PID/root counts only if it is the container's own root
-filesystem: same device, same inode. The host's can not be mistaken for it.
+filesystem: same device, same inode. The host's can not be mistaken for it. Its mount namespace is held meanwhile: what
+is mounted stays so to the end of the copy, though the container ends before.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Root:
         if not self._mounts:
             return open_inside(self.descriptor, path, flags)
         head, _, last = path.rpartition("/")
+        if last in ("", "."):  # what can only be said of a directory; `follow` drops it
+            flags |= os.O_DIRECTORY
         resolved = (
             f"{self.follow(head)}/{last}" if flags & os.O_NOFOLLOW and last not in ("", ".") else self.follow(path)
         )
@@ -139,9 +142,8 @@ def opened(layers: Layers, tree: ContainerTree) -> Iterator[Root]:
     with layers.borrowed(tree.container) as rootfs, ExitStack() as stack:
         rootfs_root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, rootfs_root)
-        process_root = _process_root(tree.pid, rootfs_root)
+        process_root = _process_root(tree.pid, rootfs_root, stack)
         if process_root is not None:
-            stack.callback(os.close, process_root)
             yield Root(process_root, read_only=tree.read_only)
             return
         root = Root(rootfs_root, read_only=tree.read_only)
@@ -151,15 +153,19 @@ def opened(layers: Layers, tree: ContainerTree) -> Iterator[Root]:
         yield root
 
 
-def _process_root(pid: int, rootfs: int) -> int | None:
-    """Open the root of a process, if it is ``rootfs``."""
+def _process_root(pid: int, rootfs: int, stack: ExitStack) -> int | None:
+    """Open the root of a process, if it is ``rootfs``, for as long as ``stack`` is open.
+
+    The namespace first: a process that ends gives up its root before it (kernel/exit.c, do_exit), so that a root which
+    could be opened after the namespace is in a namespace that is held.
+    """
     if pid <= 0:
         return None
     try:
+        namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        stack.callback(os.close, namespace)
         descriptor = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
-    if os.path.samestat(os.fstat(descriptor), os.fstat(rootfs)):
-        return descriptor
-    os.close(descriptor)
-    return None
+    stack.callback(os.close, descriptor)
+    return descriptor if os.path.samestat(os.fstat(descriptor), os.fstat(rootfs)) else None

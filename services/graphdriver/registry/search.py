@@ -41,13 +41,13 @@ def _split(term: str) -> tuple[str, str]:
 
 
 def _first(transport: Transport, endpoints: list[Endpoint], path: str, auth: AuthConfig) -> list[Any]:
-    failure: DockyardError = DockyardError("nowhere to search")
+    failure = Unreachable("nowhere to search")
     for endpoint in endpoints:
         try:
             return _ask(transport, f"{endpoint.url}{path}", auth)
         except Unreachable as error:
             failure = error
-    raise DockyardError(failure.message) from failure  # not `Unavailable`: asking again at once does not help
+    raise failure
 
 
 def _ask(transport: Transport, url: str, auth: AuthConfig) -> list[Any]:

@@ -17,6 +17,7 @@ from services.graphdriver import syscalls
 from services.graphdriver.trees import tree_size
 from services.graphdriver.volumes.driver import Options
 from services.graphdriver.volumes.options import check_options, mount_device, wants_mount
+from shared.bus.context import check_cancelled
 from shared.protocol import Conflict
 from shared.runtime.mountinfo import mounts_below
 
@@ -74,7 +75,7 @@ class Local:
         return sorted({p.parent.name for p in points if p.name == DATA and p.parent.parent == top})
 
     def usage(self, volume: str) -> int:
-        return tree_size(self._data(volume))
+        return tree_size(self._data(volume), check_cancelled)
 
 
 def _make(directory: Path, mode: int) -> None:

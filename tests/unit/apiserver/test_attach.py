@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.apiserver.attach import Options, parse_detach_keys, relay
+from services.apiserver.attach import End, Options, parse_detach_keys, relay, unframed
 from services.apiserver.stream import Client
 from shared.protocol import InvalidArgument
 
@@ -20,12 +20,12 @@ class Session:
         self.client, client = socket.socketpair()
         self.monitor, monitor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         options = Options(stdin, stdout=True, stderr=stderr, tty=tty, detach_keys=parse_detach_keys(""))
-        self.detached: list[bool] = []
+        self.ends: list[End] = []
 
         def run() -> None:
             with monitor:
                 connection = Client(client, read_ahead)
-                self.detached.append(relay(connection, monitor, options))
+                self.ends.append(relay(connection, monitor, options))
                 connection.finish()
 
         self.thread = threading.Thread(target=run)
@@ -51,7 +51,7 @@ def test_packets_become_frames() -> None:
     session.monitor.send(b"\x02out")
     session.monitor.send(b"\x03err")
     assert session.finish() == frame(1, b"out") + frame(2, b"err")
-    assert session.detached == [False]
+    assert session.ends == [End.EXIT]
 
 
 def test_a_terminal_is_raw_and_stderr_can_be_left_out() -> None:
@@ -95,7 +95,7 @@ def test_the_detach_keys_detach_however_they_arrive(pieces: list[bytes]) -> None
         received += chunk
     session.client.close()
     session.thread.join(5)
-    assert session.detached == [True]
+    assert session.ends == [End.DETACHED]
     typed = b""
     while chunk := session.monitor.recv(65536):
         typed += chunk
@@ -151,3 +151,10 @@ def test_input_that_is_not_taken_does_not_hold_output_back() -> None:
     got.join(5)
     feeder.join(5)
     session.finish()
+
+
+@given(st.lists(st.binary(max_size=30), max_size=8), st.integers(1, 40))
+def test_frames_in_pieces_of_any_size_are_unframed(payloads: list[bytes], size: int) -> None:
+    stream = b"".join(frame(1, payload) for payload in payloads)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert b"".join(unframed(pieces)) == b"".join(payloads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from shared.protocol import (
     ERRORS,
     Conflict,
     ContainerCreated,
+    ContainerLogs,
     CreateContainer,
     KillContainer,
     ListContainers,
+    LogStream,
     NotFound,
     NotModified,
     RemoveContainer,
@@ -142,6 +145,8 @@ def test_bad_bodies_are_400_and_say_why(data: bytes, content_type: str, text: st
         '/containers/json?filters=["a"]',
         "/events?since=yesterday",
         "/events?since=9&until=8",
+        "/containers/web/logs?stdout=1&since=yesterday",
+        "/containers/web/logs?stdout=1&until=1.2.3",
         '/events?filters={"colour":["x"]}',
     ],
 )
@@ -157,6 +162,22 @@ def test_filters_come_in_two_forms_and_booleans_as_docker_reads_them() -> None:
     assert [(job.all, job.filters) for job in bus.calls if isinstance(job, ListContainers)] == [
         (True, {"label": ["a=b"]}),
         (False, {"label": ["a=b"]}),
+    ]
+
+
+def test_a_log_is_asked_for_to_the_nanosecond_and_read_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "container.log"
+    path.write_text("2026-11-24T10:58:11.630985409+00:00 stdout F hello\n")
+    stream = LogStream(container="1f2e", tty=False, driver="local", path=str(path), generation=1, running=False)
+    http, bus = api(logs=stream)
+    answer = http.get("/containers/web/logs?stdout=1&since=1795517891.630985409&tail=all&follow=1")
+    assert answer.data == b"\x01\0\0\0\0\0\0\x06hello\n"
+    assert answer.headers["Content-Type"] == "application/vnd.docker.multiplexed-stream"
+    assert http.get("/containers/web/logs?stdout=1&since=1795517891.63098541&tail=7&until=-1").data == b""
+    wanted = {"container": "web", "stdout": True, "stderr": False}
+    assert bus.calls == [
+        ContainerLogs(**wanted, follow=True, since=1_795_517_891_630_985_409),
+        ContainerLogs(**wanted, tail=7, since=1_795_517_891_630_985_410, until=1),
     ]
 
 

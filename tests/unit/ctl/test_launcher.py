@@ -29,7 +29,8 @@ with open(f"{directory}/{name}.environ", "w") as environ:
     environ.write("\\n".join(sorted(os.environ)))
 tell("start")
 if os.path.exists(f"{directory}/{name}.fails"):
-    sys.exit(1)
+    with open(f"{directory}/{name}.fails") as fails:
+        sys.exit(int(fails.read() or 1))
 signal.sigwait({signal.SIGTERM})
 tell("stop")
 """
@@ -228,6 +229,22 @@ def test_one_that_fails_for_ever_ends_the_stack(stack: StandInStack) -> None:
     assert any("second was restarted" in line for line in stack.notifications())
     assert stack.journal().count(("start", "second")) <= 20
     assert stack.journal()[-1] == ("stop", "first")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_one_whose_configuration_is_wrong_ends_the_stack_at_once_with_78(stack: StandInStack, running: bool) -> None:
+    """It is no use to start it again, neither at the boot nor when it comes back after a change."""
+    if running:
+        stack.launch(*PARTS, "api")
+        stack.until(lambda: "READY=1" in stack.notifications() and stack.pids("second"))
+    (stack.directory / "second.fails").write_text("78")
+    if running:
+        os.kill(stack.pids("second")[0], signal.SIGKILL)
+    else:
+        stack.launch("first")
+    assert stack.ended() == 78
+    assert any("second ended with 78" in line for line in stack.notifications())
+    assert len(stack.pids("second")) <= 2 + running
 
 
 def test_one_that_cannot_be_executed_ends_the_stack(stack: StandInStack) -> None:

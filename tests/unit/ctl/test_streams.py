@@ -6,13 +6,13 @@ import io
 import json
 import os
 import socket
-import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.ctl.inject import inject
@@ -74,10 +74,6 @@ def program() -> Iterator[Program]:
 def tickets() -> Iterator[TicketServer]:
     with tempfile.TemporaryDirectory(prefix="dy") as directory:  # short: a socket's path has 107 bytes
         yield TicketServer(Path(directory, "tickets"))
-
-
-def frame(stream: int, data: bytes) -> bytes:
-    return struct.pack(">BxxxL", stream, len(data)) + data
 
 
 @pytest.mark.parametrize(
@@ -189,18 +185,43 @@ def test_a_job_that_takes_no_more_input_has_the_last_word(tickets: TicketServer)
     os.close(program.stdin)
 
 
-def test_logs_are_demultiplexed(program: Program, tickets: TicketServer) -> None:
-    data = frame(1, b"out\n") + frame(2, b"err\n") + frame(1, b"") + frame(1, b"more\n")
-    ticket = tickets.issue(lambda connection: connection.sendall(data))
-    bus = FakeBus({"logs": LogStream(tty=False, ticket=ticket)})
+def log_stream(directory: Path, *entries: str, tty: bool = False) -> LogStream:
+    """Make the log of a container that has ended."""
+    path = directory / "container.log"
+    path.write_text("".join(f"2026-11-24T10:58:11.630985409+00:00 {entry}\n" for entry in entries))
+    return LogStream(container="1f2e", tty=tty, driver="json-file", path=str(path), generation=1, running=False)
+
+
+def test_logs_are_demultiplexed(program: Program, tmp_path: Path) -> None:
+    bus = FakeBus({"logs": log_stream(tmp_path, "stdout F out", "stderr F err", "stdout P mo", "stdout F re")})
     assert program.run(bus, ContainerLogs(container="x")) == 0
     assert (program.out, program.err) == (b"out\nmore\n", b"err\n")
 
 
-def test_a_terminals_log_is_raw(program: Program, tickets: TicketServer) -> None:
-    ticket = tickets.issue(lambda connection: connection.sendall(b"\x1b[1mraw"))
-    assert program.run(FakeBus({"logs": LogStream(tty=True, ticket=ticket)}), ContainerLogs(container="x")) == 0
-    assert program.out == b"\x1b[1mraw"
+def test_what_is_wanted_of_a_log_is_chosen_by_the_job(program: Program, tmp_path: Path) -> None:
+    bus = FakeBus({"logs": log_stream(tmp_path, "stdout F one", "stderr F err", "stdout F two")})
+    assert program.run(bus, ContainerLogs(container="x", stderr=False, tail=1, timestamps=True)) == 0
+    assert (program.out, program.err) == (b"2026-11-24T10:58:11.630985409Z two\n", b"")
+
+
+def test_a_log_is_followed_until_the_exit(program: Program, tmp_path: Path) -> None:
+    stream = log_stream(tmp_path, "stdout F begin")
+
+    def wait(job: WaitContainer) -> ContainerExit:
+        assert (job.condition, job.generation) == ("next-exit", 1)
+        with Path(stream.path).open("a") as log:
+            log.write("2026-11-24T10:58:12.630985409+00:00 stdout F end\n")
+        return ContainerExit(status_code=0)
+
+    running = msgspec.structs.replace(stream, running=True)
+    assert program.run(FakeBus({"logs": running, "wait": wait}), ContainerLogs(container="x", follow=True)) == 0
+    assert program.out == b"begin\nend\n"
+
+
+def test_a_terminals_log_is_raw(program: Program, tmp_path: Path) -> None:
+    bus = FakeBus({"logs": log_stream(tmp_path, "stdout F \x1b[1mraw", tty=True)})
+    assert program.run(bus, ContainerLogs(container="x")) == 0
+    assert program.out == b"\x1b[1mraw\n"
 
 
 def test_an_archive_is_written_as_it_is_but_not_to_a_terminal(program: Program, tickets: TicketServer) -> None:
@@ -215,7 +236,7 @@ def test_an_archive_is_written_as_it_is_but_not_to_a_terminal(program: Program, 
 
 
 def test_to_attach_shows_earlier_output_then_both_streams_and_sends_stdin(
-    program: Program, tickets: TicketServer
+    program: Program, tickets: TicketServer, tmp_path: Path
 ) -> None:
     typed = bytearray()
 
@@ -233,7 +254,7 @@ def test_to_attach_shows_earlier_output_then_both_streams_and_sends_stdin(
         container="1f2e",
         tty=False,
         open_stdin=True,
-        logs=tickets.issue(lambda connection: connection.sendall(frame(1, b"earlier\n"))),
+        logs=log_stream(tmp_path, "stdout F earlier"),
         ticket=tickets.issue(monitor),
     )
     assert program.run(FakeBus({"attach": attachment}), AttachContainer(container="x")) == 0

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from services.engine.engine import serve
+from services.engine.stackid import StackId
 from shared.bus.client import Client
 from shared.bus.handlers import Handlers
 from shared.bus.sockets import dealer, engine_endpoint
@@ -20,6 +21,7 @@ from shared.bus.worker import Worker, serve_in_thread
 from shared.protocol import (
     AllocateInterface,
     Bridge,
+    CommitLayer,
     ContainerConfig,
     ContainerExited,
     ContainerStats,
@@ -55,6 +57,7 @@ from shared.protocol import (
     RuntimeKill,
     RuntimeList,
     RuntimePause,
+    RuntimeResize,
     RuntimeSetHost,
     RuntimeStart,
     RuntimeStarted,
@@ -133,6 +136,7 @@ answer(GraphStatus)(lambda world, job: {"Driver": "overlay"})
 answer(GraphCollect)(lambda world, job: 0)
 answer(CreateLayer)(lambda world, job: world.layers.add(job.container))
 answer(RemoveLayer)(lambda world, job: world.layers.discard(job.container))
+answer(CommitLayer)(lambda world, job: IMAGE.id)
 answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
 answer(ReleaseInterface)(lambda world, job: world.interfaces.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
@@ -192,6 +196,7 @@ def start(world: World, job: RuntimeStart) -> RuntimeStarted:
 
 answer(RuntimeStats)(lambda world, job: ContainerStats(read="2026-01-01T00:00:00.000000000Z"))
 answer(RuntimeTop)(lambda world, job: Processes(titles=["PID"], processes=[["4242"]]))
+answer(RuntimeResize)(lambda world, job: None)
 answer(RuntimeUpdate)(lambda world, job: None)
 answer(RuntimeSetHost)(lambda world, job: None)
 answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
@@ -229,6 +234,7 @@ class Stack:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.world = World(config)
+        self.identity = StackId(boot="b", arbiter="a")
         self.client = self.world.client
         self._stops: list[Callable[[], None]] = []
         self.start_engine()
@@ -256,7 +262,8 @@ class Stack:
     def start_engine(self) -> None:
         self._stop = threading.Event()
         wakers: list[Callable[[], None]] = []
-        self._thread = threading.Thread(target=lambda: asyncio.run(serve(self.config, self._stop, wakers.append)))
+        work = serve(self.config, self._stop, wakers.append, self.identity)
+        self._thread = threading.Thread(target=asyncio.run, args=(work,))
         self._thread.start()
         self._wakers = wakers
 

@@ -13,14 +13,12 @@ from shared.protocol import (
     ContainerConfig,
     CreateContainer,
     Header,
-    HostConfig,
     InspectContainer,
     Job,
     Kind,
     ListContainers,
     NotFound,
     Ping,
-    ReadEvents,
     RemoveContainer,
     RenameContainer,
     RestartContainer,
@@ -35,19 +33,7 @@ from shared.protocol import (
     new_id,
 )
 from tests.unit.engine.conftest import ask
-
-
-def create(stack: Any, name: str = "web", **host: Any) -> str:
-    job = CreateContainer(name=name, config=ContainerConfig(image="busybox"), host_config=HostConfig(**host))
-    return str(stack.client.call(job).id)
-
-
-def state(stack: Any, ref: str) -> Any:
-    return stack.client.call(InspectContainer(container=ref)).state
-
-
-def actions(stack: Any) -> list[str]:
-    return [event.action for event in stack.client.call(ReadEvents(after=0))]
+from tests.unit.engine.doing import actions, create, state_of
 
 
 def starts(stack: Any) -> int:
@@ -110,7 +96,7 @@ def interrupt_start(
 def test_a_start(stack: Any) -> None:
     container = create(stack)
     interrupt_start(stack, container)
-    shown = state(stack, container)
+    shown = state_of(stack, container)
     assert (shown.running, shown.pid, starts(stack)) == (True, 7, 1)
     networks = stack.client.call(InspectContainer(container=container)).network_settings.networks
     assert networks["bridge"].ip_address == "192.0.2.2"
@@ -135,14 +121,14 @@ def test_a_start_whose_process_has_ended_meanwhile(stack: Any, auto_remove: bool
 def test_a_start_that_came_to_nothing_is_made_again(stack: Any) -> None:
     container = create(stack)
     interrupt_start(stack, container, stack.world.running.clear)
-    assert state(stack, container).running
+    assert state_of(stack, container).running
     assert starts(stack) == 2
 
 
 def test_a_restart_does_not_stop_what_it_has_started(stack: Any) -> None:
     container = create(stack)
     interrupt_start(stack, container, job=RestartContainer(container=container))
-    assert (state(stack, container).pid, starts(stack)) == (7, 1)
+    assert (state_of(stack, container).pid, starts(stack)) == (7, 1)
     assert "kill" not in actions(stack)
 
 

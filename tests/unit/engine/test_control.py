@@ -19,7 +19,7 @@ from shared.protocol import (
     StopContainer,
     TopContainer,
 )
-from tests.unit.engine.test_engine import actions, create
+from tests.unit.engine.doing import actions, create
 
 
 def gone(job: Any) -> None:

@@ -13,12 +13,10 @@ from shared.protocol import (
     AwaitService,
     CommandNotFound,
     Conflict,
-    ContainerConfig,
-    CreateContainer,
+    ContainerExited,
     DeleteImage,
     Frame,
     Header,
-    HostConfig,
     InspectContainer,
     InvalidArgument,
     JobNotFound,
@@ -45,34 +43,13 @@ from shared.protocol import (
     catalogue,
     encode_body,
 )
-
-
-def create(stack: Any, name: str = "web", **host: Any) -> str:
-    job = CreateContainer(name=name, config=ContainerConfig(image="busybox"), host_config=HostConfig(**host))
-    return str(stack.client.call(job).id)
-
-
-def status(stack: Any, ref: str) -> Any:
-    return stack.client.call(InspectContainer(container=ref)).state
-
-
-def until(stack: Any, ref: str, wanted: str) -> None:
-    deadline = threading.Event()
-    for _ in range(500):
-        if status(stack, ref).status == wanted:
-            return
-        deadline.wait(0.01)
-    raise AssertionError(f"{ref} is {status(stack, ref).status}, not {wanted}")
-
-
-def actions(stack: Any) -> list[str]:
-    return [event.action for event in stack.client.call(ReadEvents(after=0))]
+from tests.unit.engine.doing import actions, create, state_of, until
 
 
 def test_a_container_lives_from_create_to_remove(stack: Any) -> None:
     container = create(stack)
     stack.client.call(StartContainer(container="web"))
-    assert status(stack, "web").running
+    assert state_of(stack, "web").running
     shown = stack.client.call(InspectContainer(container=container[:5]))
     assert shown.network_settings.networks["bridge"].ip_address == "192.0.2.2"
     assert "LANG=C" in shown.config.env
@@ -82,16 +59,19 @@ def test_a_container_lives_from_create_to_remove(stack: Any) -> None:
     with pytest.raises(Conflict, match="container is running"):
         stack.client.call(RemoveContainer(container="web"))
     stack.client.call(StopContainer(container="web"))
-    state = status(stack, "web")
+    state = state_of(stack, "web")
     assert (state.status, state.exit_code) == ("exited", 143)
     with pytest.raises(NotModified):
         stack.client.call(StopContainer(container="web"))
     stack.client.call(RemoveContainer(container="web"))
     with pytest.raises(NotFound, match="No such container: web"):
-        status(stack, "web")
+        state_of(stack, "web")
     world = stack.world
     assert not world.layers | world.mounted | world.interfaces | set(world.running)
-    assert actions(stack) == ["load", "create", "start", "kill", "die", "stop", "destroy"]
+    told = actions(stack)
+    assert told.index("die") < told.index("disconnect") < told.index("destroy")
+    told.remove("disconnect")  # before or after the stop has returned
+    assert told == ["load", "create", "connect", "start", "kill", "die", "stop", "destroy"]
 
 
 def test_events_are_numbered_without_gaps(stack: Any) -> None:
@@ -108,12 +88,12 @@ def test_a_failed_start_gives_everything_back_and_can_be_repeated(stack: Any) ->
     stack.world.script["runtime_start"] = fail
     with pytest.raises(CommandNotFound, match="executable file not found"):
         stack.client.call(StartContainer(container="web"))
-    state = status(stack, "web")
+    state = state_of(stack, "web")
     assert (state.status, state.exit_code) == ("created", 127)
     assert not stack.world.mounted | stack.world.interfaces
     del stack.world.script["runtime_start"]
     stack.client.call(StartContainer(container="web"))
-    assert status(stack, "web").running
+    assert state_of(stack, "web").running
 
 
 def test_wait_knows_its_three_conditions(stack: Any) -> None:
@@ -158,11 +138,11 @@ def test_a_new_engine_finds_everything_as_it_was(stack: Any) -> None:
     )
     stack.start_engine()
     stack.client.call(AwaitService(service="engine"))
-    assert status(stack, running).running
-    assert (status(stack, gone).status, status(stack, gone).exit_code) == ("exited", 9)
-    assert status(stack, stopped).status == "created"
+    assert state_of(stack, running).running
+    assert (state_of(stack, gone).status, state_of(stack, gone).exit_code) == ("exited", 9)
+    assert state_of(stack, stopped).status == "created"
     stack.client.call(StopContainer(container=running))
-    assert status(stack, running).exit_code == 143
+    assert state_of(stack, running).exit_code == 143
 
 
 def test_what_no_record_wants_is_removed_at_boot(stack: Any) -> None:
@@ -181,7 +161,19 @@ def test_a_vanished_process_is_an_exit_255(stack: Any) -> None:
     stack.world.running.clear()
     stack.restart_engine()
     stack.client.call(AwaitService(service="engine"))
-    assert (status(stack, container).status, status(stack, container).exit_code) == ("exited", 255)
+    assert (state_of(stack, container).status, state_of(stack, container).exit_code) == ("exited", 255)
+    assert state_of(stack, container).error == "its end was seen by nobody, and its exit status is lost"
+
+
+def test_an_exit_with_an_error_shows_it_until_the_next_start(stack: Any) -> None:
+    container = create(stack)
+    stack.client.call(StartContainer(container=container))
+    stack.client.call(
+        ContainerExited(container=container, generation=1, exit_code=137, exited_at=1e9, error="it was lost")
+    )
+    assert (state_of(stack, container).exit_code, state_of(stack, container).error) == (137, "it was lost")
+    stack.client.call(StartContainer(container=container))
+    assert state_of(stack, container).error == ""
 
 
 def test_a_list_older_than_an_exit_does_not_bring_a_container_back(stack: Any) -> None:
@@ -206,7 +198,7 @@ def test_a_list_older_than_an_exit_does_not_bring_a_container_back(stack: Any) -
     until(stack, container, "exited")
     settled = threading.Event()
     for _ in range(20):
-        assert status(stack, container).status == "exited"
+        assert state_of(stack, container).status == "exited"
         settled.wait(0.01)
 
 
@@ -229,7 +221,7 @@ def test_a_start_that_failed_for_its_caller_is_undone_whatever_it_left(stack: An
             break
         threading.Event().wait(0.01)
     assert not stack.world.running
-    assert not status(stack, container).running
+    assert not state_of(stack, container).running
 
 
 def test_restart_policies(stack: Any) -> None:
@@ -315,7 +307,7 @@ def test_control_answers_while_other_jobs_hang(stack: Any) -> None:
     assert {"start", "layer_mount"} <= names
     release.set()
     starter.join(10)
-    assert status(stack, "web").status == Status.RUNNING
+    assert state_of(stack, "web").status == Status.RUNNING
 
 
 def test_a_trace_shows_a_job_and_its_children(stack: Any) -> None:

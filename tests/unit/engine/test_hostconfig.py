@@ -24,7 +24,7 @@ from shared.protocol import (
     StartContainer,
     Ulimit,
 )
-from tests.unit.engine.test_engine import create
+from tests.unit.engine.doing import create
 
 
 def shown(stack: Any, **host: Any) -> HostConfig:
@@ -220,3 +220,12 @@ def test_the_mac_address_may_be_the_endpoints(stack: Any) -> None:
 def test_the_gateway_of_the_host_is_put_in(stack: Any) -> None:
     create(stack, extra_hosts=["up:host-gateway", "other=10.0.0.1", "six:[::1]"], network_mode="none")
     assert started(stack).host_config.extra_hosts == ["up:192.0.2.1", "other=10.0.0.1", "six:[::1]"]
+
+
+def test_a_variable_without_a_value_is_shown_and_replaces_the_images(stack: Any) -> None:
+    config = ContainerConfig(image="busybox", env=["LANG", "FOO", "ONE=1", "BLANK="])
+    stack.client.call(CreateContainer(name="web", config=config))
+    shown = stack.client.call(InspectContainer(container="web")).config.env or []
+    assert {"LANG", "FOO", "ONE=1", "BLANK="} < set(shown)
+    assert "LANG=C" not in shown
+    assert started(stack).config.env == shown

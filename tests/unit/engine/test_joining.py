@@ -23,7 +23,7 @@ from shared.protocol import (
     StartContainer,
     StopContainer,
 )
-from tests.unit.engine.test_engine import create, status, until
+from tests.unit.engine.doing import create, state_of, until
 from tests.unit.engine.test_hostconfig import shown, started
 
 MODES = [("network_mode", "network"), ("pid_mode", "PID"), ("ipc_mode", "IPC")]
@@ -49,11 +49,11 @@ def test_it_must_run_at_the_start(stack: Any, donor: str, field: str, title: str
     stack.client.call(StopContainer(container="donor"))
     with pytest.raises(Conflict, match=f"cannot join {title} of a non running container: {donor}"):
         stack.client.call(StartContainer(container="web"))
-    assert status(stack, "web").status == "created"
+    assert state_of(stack, "web").status == "created"
     assert not stack.world.interfaces | stack.world.mounted
     stack.client.call(StartContainer(container="donor"))
     stack.client.call(StartContainer(container="web"))
-    assert status(stack, "web").running
+    assert state_of(stack, "web").running
 
 
 @pytest.mark.parametrize("field", [field for field, _ in MODES])
@@ -183,7 +183,7 @@ def test_a_link_can_be_removed(stack: Any, database: str) -> None:
             stack.client.call(RemoveContainer(container=ref, link=True))
     stack.client.call(RemoveContainer(container="/web/db", link=True))
     assert stack.client.call(InspectContainer(container="web")).host_config.links is None
-    assert status(stack, "database").running
+    assert state_of(stack, "database").running
 
 
 def test_who_has_the_hosts_network_cannot_be_linked(stack: Any) -> None:

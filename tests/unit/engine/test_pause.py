@@ -26,7 +26,7 @@ from shared.protocol import (
     SystemInfo,
     UnpauseContainer,
 )
-from tests.unit.engine.test_engine import actions, create, status, until
+from tests.unit.engine.doing import actions, create, state_of, until
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def paused(stack: Any) -> str:
 
 
 def test_a_paused_container_is_shown_as_such(stack: Any, paused: str) -> None:
-    state = status(stack, "web")
+    state = state_of(stack, "web")
     assert (state.status, state.running, state.paused, state.pid) == ("paused", True, True, 4242)
     (shown,) = stack.client.call(ListContainers())
     assert (shown.state, shown.status.endswith(" (Paused)")) == ("paused", True)
@@ -48,7 +48,7 @@ def test_a_paused_container_is_shown_as_such(stack: Any, paused: str) -> None:
     info = stack.client.call(SystemInfo())
     assert [info[f"Containers{kind}"] for kind in ("Running", "Paused", "Stopped")] == [0, 1, 0]
     stack.client.call(UnpauseContainer(container="web"))
-    assert (status(stack, "web").status, status(stack, "web").paused) == ("running", False)
+    assert (state_of(stack, "web").status, state_of(stack, "web").paused) == ("running", False)
     assert actions(stack)[-2:] == ["pause", "unpause"]
 
 
@@ -91,13 +91,13 @@ def test_a_container_that_waits_for_its_restart_is_not_paused(stack: Any) -> Non
 def test_stop_and_kill_reach_what_is_paused(stack: Any, paused: str, job: Any, code: int) -> None:
     stack.client.call(job)
     until(stack, "web", "exited")
-    assert status(stack, "web").exit_code == code
+    assert state_of(stack, "web").exit_code == code
     assert "unpause" not in actions(stack)
 
 
 def test_rm_force_and_restart_reach_what_is_paused(stack: Any, paused: str) -> None:
     stack.client.call(RestartContainer(container="web"))
-    assert status(stack, "web").status == "running"
+    assert state_of(stack, "web").status == "running"
     stack.client.call(PauseContainer(container="web"))
     stack.client.call(RemoveContainer(container="web", force=True))
     assert not stack.client.call(ListContainers(all=True))
@@ -108,14 +108,14 @@ def test_only_its_own_stop_signal_lets_a_container_run_on(stack: Any) -> None:
     stack.client.call(StartContainer(container="own"))
     stack.client.call(PauseContainer(container="own"))
     stack.client.call(KillContainer(container="own", signal="USR1"))
-    assert status(stack, "own").paused
+    assert state_of(stack, "own").paused
     stack.client.call(KillContainer(container="own", signal="TERM"))
     until(stack, "own", "exited")
 
 
 def test_an_exit_ends_a_pause(stack: Any, paused: str) -> None:
     stack.world.exit(paused, 3)
-    assert (status(stack, "web").status, status(stack, "web").paused) == ("exited", False)
+    assert (state_of(stack, "web").status, state_of(stack, "web").paused) == ("exited", False)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -129,7 +129,7 @@ def test_after_a_restart_the_freezer_says_what_is_paused(stack: Any, frozen: boo
     stack.world.running[container] = msgspec.structs.replace(stack.world.running[container], paused=frozen)
     stack.start_engine()
     stack.client.call(AwaitService(service="engine"))
-    assert status(stack, "web").paused is frozen
+    assert state_of(stack, "web").paused is frozen
     assert actions(stack)[-1] == ("pause" if frozen else "unpause")
 
 

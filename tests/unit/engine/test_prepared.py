@@ -8,7 +8,7 @@ from typing import Any
 from services.engine.prepared import Prepared
 from services.engine.store import Store
 from shared.protocol import ListContainers, RenameContainer, StartContainer
-from tests.unit.engine.test_engine import create
+from tests.unit.engine.doing import create
 
 
 def listed(stack: Any) -> list[tuple[str, str]]:

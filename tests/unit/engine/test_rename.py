@@ -19,7 +19,7 @@ from shared.protocol import (
     RenameContainer,
     StartContainer,
 )
-from tests.unit.engine.test_engine import create
+from tests.unit.engine.doing import create
 
 
 def rename(stack: Any, old: str, new: str) -> None:

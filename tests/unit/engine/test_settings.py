@@ -10,7 +10,7 @@ import pytest
 from services.engine.registries import registry_config
 from shared.protocol import AwaitService, InspectNetwork, RestartPolicy, StartContainer, SystemInfo
 from shared.runtime.config import Config
-from tests.unit.engine.test_engine import create, status, until
+from tests.unit.engine.doing import create, state_of, until
 
 
 def reconfigure(stack: Any, **settings: object) -> None:
@@ -26,8 +26,8 @@ def test_restart_policies_are_honoured_at_the_start_unless_told_not_to(stack: An
         stack.client.call(StartContainer(container=container))
     del stack.world.running[ended]  # as after a power cut
     reconfigure(stack, restart=False)
-    assert status(stack, ended).status == "exited"
-    assert status(stack, runs).status == "running"
+    assert state_of(stack, ended).status == "exited"
+    assert state_of(stack, runs).status == "running"
     assert set(stack.world.running) == {runs}
     reconfigure(stack, restart=True)
     until(stack, ended, "running")

@@ -21,7 +21,7 @@ from shared.protocol import (
     Ulimit,
     UpdateContainer,
 )
-from tests.unit.engine.test_engine import actions, create, status, until
+from tests.unit.engine.doing import actions, create, state_of, until
 
 MB = 1 << 20
 
@@ -140,7 +140,7 @@ def test_the_restart_policy_changes_alone_and_acts(stack: Any) -> None:
     until(stack, "web", "running")
     update(stack, RestartPolicy(name="no"))
     stack.world.exit(container, 1)
-    assert status(stack, "web").status == "exited"
+    assert state_of(stack, "web").status == "exited"
 
 
 def test_auto_remove_and_a_policy_exclude_each_other(stack: Any) -> None:

@@ -14,7 +14,7 @@ from services.execdriver import capabilities as caps
 from services.execdriver.bundle import Start
 from services.execdriver.capabilities import capabilities
 from services.execdriver.seccomp import seccomp_profile
-from services.execdriver.spec import build_spec
+from services.execdriver.spec import build_spec, environment
 from shared.protocol import (
     ContainerConfig,
     DeviceMapping,
@@ -143,3 +143,8 @@ def test_a_profile_in_dockers_format_is_translated() -> None:
 def test_privileged_is_unconfined_unless_a_profile_is_named() -> None:
     assert seccomp_profile("", [], privileged=True) is None
     assert seccomp_profile("builtin", [], privileged=True) is not None
+
+
+def test_a_variable_without_a_value_is_not_there() -> None:
+    made = environment(["ONE=1", "TWO", "HOSTNAME", "BLANK="], "box", ROOT, tty=True)
+    assert made == ["ONE=1", "BLANK=", "TERM=xterm", "HOME=/root"]

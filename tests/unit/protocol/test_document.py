@@ -89,4 +89,4 @@ def test_the_documented_limits_are_the_codes() -> None:
     assert f"sends nothing for {SILENCE_LIMIT:.0f} s" in text
     assert f"heard nothing for {HEARTBEAT_INTERVAL} s" in text
     assert f"after {PATIENCE:.0f} s without any answer" in text
-    assert f"for {RETRY_TIME:.0f} s after it was first sent" in text
+    assert f"for {RETRY_TIME:.0f} s after it was lost" in text

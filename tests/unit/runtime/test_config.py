@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.runtime.config import Config, ConfigError, load_config, to_environ
+from shared.runtime.logs.options import parse_options
 
 
 def write(path: Path, text: str) -> Path:
@@ -51,6 +52,11 @@ def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> 
         ('insecure-registries = ["10.0.0.1/8"]', "insecure-registries: "),
         ('cors = ["example.com"]', "cors: 'example.com' is not an origin"),
         ('context = ["colour:red"]', "context: 'colour:red' is not an SELinux label option"),
+        ('log-driver = "syslog"', "log-driver: logger: no log driver named 'syslog' is registered"),
+        ('log-opts = ["colour=red"]', "log-opts: unknown log opt 'colour' for json-file log driver"),
+        ('log-opts = ["max-size"]', "log-opts: 'max-size' is not NAME=VALUE"),
+        ('log-driver = "local"\nlog-opts = ["labels=a,b"]', "log-opts: unknown log opt 'labels' for log driver local"),
+        ('log-opt = ["mode=non-blocking"]', "log-opts: log opt 'mode=non-blocking' is not implemented"),
         ("firewall = false\niptables = true", "firewall and iptables are one setting"),
     ],
 )
@@ -129,3 +135,8 @@ def test_a_child_does_not_read_the_file_again(tmp_path: Path) -> None:
     environ = {"DOCKYARD_CONFIG": str(file)}
     config = load_config({"mtu": 0, "icc": True}, environ)
     assert load_config({}, environ | to_environ(config)) == config == Config()
+
+
+def test_log_options_reach_the_processes_as_they_were_given(tmp_path: Path) -> None:
+    config = load_config({}, {}, write(tmp_path / "d.toml", 'log-opts = ["max-size=1m", "labels=a,b"]'))
+    assert parse_options(load_config({}, to_environ(config)).log_opts) == {"max-size": "1m", "labels": "a,b"}

@@ -30,3 +30,21 @@ def test_a_line_carries_the_id_of_the_job_that_is_worked_on(capsys: pytest.Captu
     current.reset(token)
     lines = [line.partition("dockyard.test ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["no job", f"link made name=eth0 job={'a' * 32}", f"it has one job={'b' * 32}"]
+
+
+def test_nothing_that_is_logged_makes_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor moves a cursor; and the lines of a traceback do not begin as others do."""
+    set_up_logging(debug=False)
+    forged = "2026-01-01 00:00:00,000 ERROR dockyard.engine forged"
+    log.info("no such container name=%s", f"x\n{forged}\r\x1b[2J\u2028é")
+    try:
+        raise ValueError(f"x\n{forged}\x1b")
+    except ValueError:
+        log.exception("failed")
+    out = capsys.readouterr().err
+    assert [line for line in out.split("\n") if line.startswith("2026-01-01")] == []
+    assert out.count("dockyard.test ") == 2
+    assert "name=x\\n2026" in out
+    assert "\\r\\x1b[2J\\u2028é" in out
+    assert f"\n  {forged}\\x1b\n" in out
+    assert all(char.isprintable() or char == "\n" for char in out)

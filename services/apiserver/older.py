@@ -1,0 +1,115 @@
+"""Older clients: what they could not ask for and is ignored, what they take for granted, what they were shown.
+
+The API's version history (moby api/docs/CHANGELOG.md); each function says from which version on it is otherwise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.apiserver.versions import api_version
+from shared.protocol import (
+    BindOptions,
+    ContainerInspect,
+    ContainerSummary,
+    CreateContainer,
+    EndpointSettings,
+    ImageSummary,
+    InvalidArgument,
+    Mount,
+)
+
+__all__ = ["ask_for_images", "creating", "show_container", "show_images", "show_summaries"]
+
+SHORT_ID = 12
+NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"
+UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")  # there with cgroup v2 alone
+
+
+def creating(job: CreateContainer) -> None:
+    """Adapt a request to create a container. Errors: InvalidArgument (what would change what the container sees)."""
+    version, host_config = api_version(), job.host_config
+    if version < (1, 25):
+        host_config.auto_remove = False  # the client removed it
+    if version < (1, 40):
+        host_config.kernel_memory_tcp = 0
+        host_config.ipc_mode = host_config.ipc_mode or "shareable"
+    if version < (1, 41) and not UNIFIED.exists():
+        host_config.cgroupns_mode = host_config.cgroupns_mode or "host"
+    if version < (1, 42):
+        host_config.console_size = None
+    if version < (1, 43):
+        host_config.annotations = None
+    if version < (1, 44):
+        _one_network(job)
+        if job.config.healthcheck is not None:
+            job.config.healthcheck.start_interval = 0
+    for mount in host_config.mounts or []:
+        _mount(version, mount)
+
+
+def _one_network(job: CreateContainer) -> None:
+    asked = (job.networking_config.endpoints_config if job.networking_config else None) or {}
+    if len(asked) > 1:
+        raise InvalidArgument(f"Container cannot be created with multiple network endpoints: {', '.join(asked)}")
+
+
+def _mount(version: tuple[int, int], mount: Mount) -> None:
+    options = mount.bind_options
+    if options is not None and version < (1, 40):
+        options.non_recursive = False
+    if options is not None and version < (1, 42):
+        options.create_mountpoint = False
+    if mount.type == "bind" and version < (1, 44):
+        if options is not None and options.read_only_force_recursive:
+            raise InvalidArgument("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
+        if mount.read_only:  # older ones know of no other
+            mount.bind_options = options or BindOptions()
+            mount.bind_options.read_only_non_recursive = True
+    if mount.volume_options is not None and mount.volume_options.subpath and version < (1, 45):
+        raise InvalidArgument("VolumeOptions.Subpath needs API v1.45 or newer")
+    if mount.tmpfs_options is not None and mount.tmpfs_options.options and version < (1, 46):
+        raise InvalidArgument("TmpfsOptions.Options needs API v1.46 or newer")
+    if mount.type == "image" and version < (1, 48):
+        raise InvalidArgument("mounts of type 'image' need API v1.48 or newer")
+
+
+def show_container(shown: ContainerInspect) -> ContainerInspect:
+    """Before 1.45 the short id was among the aliases (1.44: of their own in DNSNames)."""
+    if api_version() < (1, 45):
+        _add_short_id(shown.id, shown.network_settings.networks)
+    return shown
+
+
+def show_summaries(shown: list[ContainerSummary]) -> list[ContainerSummary]:
+    """As `show_container`; before 1.46 without annotations."""
+    for summary in shown:
+        if api_version() < (1, 45):
+            _add_short_id(summary.id, summary.network_settings.networks)
+        if api_version() < (1, 46):
+            summary.host_config.annotations = None
+    return shown
+
+
+def _add_short_id(container_id: str, networks: dict[str, EndpointSettings]) -> None:
+    for endpoint in networks.values():
+        short = container_id[:SHORT_ID]
+        endpoint.aliases = [*(endpoint.aliases or []), *([] if short in (endpoint.aliases or []) else [short])]
+
+
+def ask_for_images(filters: dict[str, list[str]], reference: str) -> dict[str, list[str]]:
+    """Before 1.41 there was a parameter ``filter`` with a name."""
+    if reference and api_version() < (1, 41):
+        return {**filters, "reference": [*filters.get("reference", []), reference]}
+    return filters
+
+
+def show_images(shown: list[ImageSummary]) -> list[ImageSummary]:
+    """Before 1.43 an image without a name had one of none; before 1.44 there was a size for it and all below."""
+    for summary in shown:
+        if api_version() < (1, 43):
+            summary.repo_tags = summary.repo_tags or [NONE_TAG]
+            summary.repo_digests = summary.repo_digests or [NONE_DIGEST]
+        if api_version() < (1, 44):
+            summary.virtual_size = summary.size
+    return shown

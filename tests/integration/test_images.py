@@ -1,0 +1,54 @@
+"""`docker image prune`, `--platform`, and what cannot be an image's name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+def made(stack: Any, script: str, *name: str) -> str:
+    """Make an image of its own layer; returns its id."""
+    stack.docker("run", "--name", "maker", "busybox", "sh", "-c", script)
+    image = stack.out("commit", "maker", *name)
+    stack.docker("rm", "maker")
+    return str(image)
+
+
+def left(stack: Any) -> set[str]:
+    return set(stack.out("images", "-aq", "--no-trunc").split())
+
+
+def test_prune_removes_what_has_no_name_and_then_all_that_is_not_used(stack: Any) -> None:
+    named = made(stack, "head -c 100000 /dev/zero > /named", "named")
+    dangling = made(stack, "head -c 300000 /dev/zero > /dangling")
+    said = stack.out("image", "prune", "--force")
+    assert f"deleted: {dangling}" in said
+    assert re.search(r"Total reclaimed space: 3\d\d(\.\d+)?kB", said)
+    assert dangling not in left(stack)
+    stack.docker("create", "--name", "user", "busybox")
+    said = stack.out("image", "prune", "--force", "--all", "--filter", "until=1h")
+    assert "named" not in said
+    said = stack.out("image", "prune", "--force", "--all")
+    assert "untagged: named:latest" in said
+    assert f"deleted: {named}" in said
+    assert left(stack) == {stack.out("image", "inspect", "--format", "{{.Id}}", "busybox")}
+    assert stack.out("run", "--rm", "busybox", "echo", "still here") == "still here"
+
+
+def test_an_image_for_another_platform_is_not_run(stack: Any) -> None:
+    refused = stack.docker("create", "--pull", "never", "--platform", "linux/s390x", "busybox", check=False)
+    assert "was found but does not match the specified platform: wanted linux/s390x, actual: linux/" in refused.stderr
+    machine = stack.out("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", "busybox")
+    assert stack.out("run", "--rm", "--platform", machine, "busybox", "echo", "hello") == "hello"
+
+
+def test_inspect_goes_on_after_what_cannot_be_an_image(stack: Any) -> None:
+    stack.docker("volume", "create", "Data")
+    try:
+        assert stack.out("inspect", "--format", "{{.Name}}", "Data") == "Data"
+    finally:
+        stack.docker("volume", "rm", "Data")

@@ -1,0 +1,131 @@
+"""Images: prune, and the platform that a container asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.protocol import (
+    ContainerConfig,
+    CreateContainer,
+    DeletedImage,
+    InspectImage,
+    InvalidArgument,
+    ListImages,
+    NotFound,
+    PruneImages,
+    ReadEvents,
+    SetImage,
+)
+from tests.unit.engine.conftest import IMAGE
+from tests.unit.engine.doing import create
+
+BUSYBOX = IMAGE.id
+
+
+def image(stack: Any, digit: str, *tags: str, **facts: Any) -> str:
+    """Record an image with a layer of its own over busybox's."""
+    made = msgspec.structs.replace(
+        IMAGE,
+        **{
+            "id": f"sha256:{digit * 64}",
+            "chain_ids": [*IMAGE.chain_ids, f"sha256:{digit * 63}f"],
+            "layer_sizes": [10, 5],
+            "config": ContainerConfig(cmd=["sh"], labels={"digit": digit}),
+            **facts,
+        },
+    )
+    stack.client.call(SetImage(image=made, tags=[f"docker.io/library/{tag}" for tag in tags]))
+    return made.id
+
+
+def left(stack: Any) -> set[str]:
+    return {summary.id for summary in stack.client.call(ListImages())}
+
+
+def prune(stack: Any, **filters: list[str]) -> list[DeletedImage] | None:
+    found: list[DeletedImage] | None = stack.client.call(PruneImages(filters=filters)).images_deleted
+    return found
+
+
+def test_a_prune_takes_what_has_no_name(stack: Any) -> None:
+    tagged, dangling = image(stack, "1", "one:latest"), image(stack, "2")
+    stack.world.script["graph_gc"] = lambda job: 5
+    pruned = stack.client.call(PruneImages())
+    assert pruned.images_deleted == [DeletedImage(deleted=dangling), DeletedImage(deleted=f"sha256:{'2' * 63}f")]
+    assert pruned.space_reclaimed == 5
+    assert left(stack) == {BUSYBOX, tagged}
+    event = stack.client.call(ReadEvents(after=0))[-1]
+    assert (event.type, event.action, event.actor.attributes) == ("image", "prune", {"reclaimed": "5"})
+
+
+def test_nothing_to_prune_is_null(stack: Any) -> None:
+    assert prune(stack) is None
+
+
+def test_all_that_no_container_has(stack: Any) -> None:
+    create(stack)  # of busybox; it need not run
+    one = image(stack, "1", "one:latest", "one:two")
+    gone = prune(stack, dangling=["false"])
+    assert gone is not None
+    assert {entry.untagged for entry in gone} == {"one:latest", "one:two", ""}
+    assert DeletedImage(deleted=one) in gone
+    assert left(stack) == {BUSYBOX}
+
+
+def test_what_others_were_made_of_stays_as_long_as_they_do(stack: Any) -> None:
+    parent = image(stack, "1")
+    child = image(stack, "2", "two:latest", parent=parent)
+    assert prune(stack) is None
+    assert left(stack) == {BUSYBOX, parent, child}
+
+
+def test_filters_of_a_prune(stack: Any) -> None:
+    one, two = image(stack, "1"), image(stack, "2", created="2030-01-01T00:00:00Z")
+    assert prune(stack, until=["2020-01-01T00:00:00+00:00"]) is None
+    assert prune(stack, **{"label": ["digit=3"]}) is None
+    assert prune(stack, **{"label!": ["digit"]}) is None
+    prune(stack, label=["digit=1"])
+    assert left(stack) == {BUSYBOX, two}
+    assert one not in left(stack)
+    with pytest.raises(InvalidArgument, match="invalid filter 'name'"):
+        prune(stack, name=["x"])
+    with pytest.raises(InvalidArgument, match="invalid filter 'dangling=perhaps'"):
+        prune(stack, dangling=["perhaps"])
+
+
+def ask(stack: Any, platform: str) -> None:
+    stack.client.call(CreateContainer(platform=platform, config=ContainerConfig(image="busybox")))
+
+
+@pytest.mark.parametrize("platform", ["", "linux", "amd64", "linux/amd64", "Linux/x86_64"])
+def test_the_platform_of_the_image(stack: Any, platform: str) -> None:
+    ask(stack, platform)
+
+
+@pytest.mark.parametrize("platform", ["linux/arm64", "arm64", "windows", "windows/amd64", "linux/aarch64/v8"])
+def test_another_platform_is_no_such_image(stack: Any, platform: str) -> None:
+    why = "image with reference busybox was found but does not match the specified platform: wanted "
+    with pytest.raises(NotFound, match=why + r"\S+, actual: linux/amd64"):
+        ask(stack, platform)
+
+
+@pytest.mark.parametrize("platform", ["foobar", "linux/a/b/c", "linux/", "/amd64", "li nux/amd64"])
+def test_what_is_no_platform_is_refused(stack: Any, platform: str) -> None:
+    with pytest.raises(InvalidArgument):
+        ask(stack, platform)
+
+
+@pytest.mark.parametrize("ref", ["UPPER", "a b", "-x", "x:ta g"])
+def test_what_cannot_be_a_reference_is_not_looked_for(stack: Any, ref: str) -> None:
+    """Who gets `not found` pulls; `docker inspect` goes on with networks and volumes after these words."""
+    with pytest.raises(InvalidArgument, match="invalid reference format"):
+        stack.client.call(InspectImage(image=ref))
+
+
+@pytest.mark.parametrize("ref", ["nothing", "sha256:" + "1" * 64, "1" * 64, "abcdef"])
+def test_what_is_not_there_is_not_found(stack: Any, ref: str) -> None:
+    with pytest.raises(NotFound, match=f"No such image: {ref}"):
+        stack.client.call(InspectImage(image=ref))

@@ -1,0 +1,124 @@
+"""Restart policies: a container that will run again is `restarting` from its exit on, and counts as one that runs."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from shared.protocol import (
+    Conflict,
+    DockyardError,
+    InspectContainer,
+    KillContainer,
+    NotFound,
+    RemoveContainer,
+    RestartPolicy,
+    Running,
+    RuntimeStart,
+    RuntimeStarted,
+    StartContainer,
+    StopContainer,
+    UnmountLayer,
+    WaitContainer,
+)
+from tests.unit.engine.doing import create, state_of, until
+
+ALWAYS = RestartPolicy(name="always")
+
+
+def waits(stack: Any, policy: RestartPolicy = ALWAYS) -> str:
+    """Make a container that has exited and waits for its restart."""
+    container = create(stack, restart_policy=policy)
+    stack.client.call(StartContainer(container=container))
+    tries: list[RuntimeStart] = []
+
+    def fail(job: RuntimeStart) -> None:
+        tries.append(job)
+        raise DockyardError("not now")
+
+    stack.world.script["runtime_start"] = fail
+    stack.world.exit(container, 1)
+    while len(tries) < 3:  # each makes the next come later
+        threading.Event().wait(0.01)
+    until(stack, container, "restarting")
+    return container
+
+
+def test_who_waited_for_the_exit_finds_it_restarting(stack: Any) -> None:
+    container = create(stack, restart_policy=ALWAYS)
+    stack.client.call(StartContainer(container=container))
+    waits, holding, seen = threading.Event(), threading.Event(), []
+
+    def hold(job: UnmountLayer) -> None:
+        holding.wait(5)
+
+    stack.world.script["layer_unmount"] = hold
+
+    def wait() -> None:
+        stack.client.call(WaitContainer(container=container), on_status=lambda output: waits.set())
+        seen.append(state_of(stack, container).status)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert waits.wait(5)
+    stack.world.exit(container, 1)
+    waiting.join(5)
+    holding.set()
+    assert seen == ["restarting"]
+
+
+def test_it_is_not_removed_unless_forced(stack: Any) -> None:
+    container = waits(stack)
+    with pytest.raises(Conflict, match="container is restarting: stop the container before removing or force remove"):
+        stack.client.call(RemoveContainer(container=container))
+    stack.client.call(RemoveContainer(container=container, force=True))
+    with pytest.raises(NotFound):
+        stack.client.call(InspectContainer(container=container))
+
+
+@pytest.mark.parametrize("end", [StopContainer, KillContainer])
+def test_a_stop_and_a_kill_give_it_up(stack: Any, end: Any) -> None:
+    container = waits(stack)
+    stack.client.call(end(container=container))
+    assert state_of(stack, container).status == "exited"
+    del stack.world.script["runtime_start"]
+    threading.Event().wait(1.2)  # longer than the delay
+    assert state_of(stack, container).status == "exited"
+
+
+def test_a_stop_does_not_come_between_a_restart_and_its_start(stack: Any) -> None:
+    container = create(stack, restart_policy=ALWAYS)
+    stack.client.call(StartContainer(container=container))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow_start(job: RuntimeStart) -> Any:
+        del stack.world.script["runtime_start"]
+        begun.set()
+        go_on.wait(5)
+        stack.world.running[container] = Running(
+            container=container, generation=job.generation, pid=4242, monitor_pid=4241
+        )
+        return RuntimeStarted(pid=4242, monitor_pid=4241)
+
+    stack.world.script["runtime_start"] = slow_start
+    stack.world.exit(container, 1)
+    assert begun.wait(5)
+    stopping = threading.Thread(target=lambda: stack.client.call(StopContainer(container=container)))
+    stopping.start()
+    threading.Event().wait(0.1)
+    go_on.set()
+    stopping.join(10)
+    until(stack, container, "exited")
+    assert not stack.world.running
+
+
+@pytest.mark.parametrize("policy", [ALWAYS, RestartPolicy(name="on-failure")])
+def test_an_engine_that_comes_back_goes_on_with_it(stack: Any, policy: RestartPolicy) -> None:
+    """It was decided at the exit: that the engine was away meanwhile changes nothing."""
+    container = waits(stack, policy)
+    stack.stop_engine()
+    del stack.world.script["runtime_start"]
+    stack.start_engine()
+    until(stack, container, "running")
