@@ -21,7 +21,8 @@ FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "stat
 COLUMNS = ", ".join(FIELDS)
 TREE = (
     "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
-    f"SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id AND jobs.parent != '') SELECT {COLUMNS} FROM jobs WHERE id IN tree"
+    "SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id AND jobs.parent != '') "
+    f"SELECT {COLUMNS} FROM jobs WHERE id IN tree"
 )
 
 
