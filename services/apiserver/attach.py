@@ -24,7 +24,8 @@ __all__ = ["STDOUT", "End", "Options", "await_monitor", "frame", "parse_detach_k
 log = logging.getLogger("dockyard.apiserver")
 
 STDOUT, STDERR = 2, 3  # as the monitor numbers them
-PACKET = 65536  # bytes, more than the monitor ever sends at once
+PACKET = 32768  # bytes, more than the monitor ever sends at once (conmon: 8193)
+BATCH = 262144  # bytes that are passed on together
 STDIN_CHUNK = 8192
 HEADER = struct.Struct(">BxxxL")  # of a frame: stream, length
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
@@ -99,7 +100,7 @@ def relay(client: Client, monitor: socket.socket, options: Options) -> End:
     Input that the monitor does not take yet is held, and no more is read meanwhile: output goes on, since the monitor
     may take input only when it has got rid of output.
     """
-    stdin, taking = _Stdin(monitor, options), options.stdin
+    stdin, output, taking = _Stdin(monitor, options), _Output(monitor, client.socket, options), options.stdin
     if taking and stdin.feed(client.read_ahead):
         return End.DETACHED
     poller = select.poll()
@@ -110,7 +111,7 @@ def relay(client: Client, monitor: socket.socket, options: Options) -> End:
             if descriptor == monitor.fileno():
                 if event & select.POLLOUT:
                     stdin.flush()
-                if event & ~select.POLLOUT and not _forward(monitor, client.socket, options):
+                if event & ~select.POLLOUT and not output.forward():
                     return End.EXIT
             elif not event & select.POLLIN:
                 return End.GONE
@@ -124,28 +125,54 @@ def relay(client: Client, monitor: socket.socket, options: Options) -> End:
 
 def _receive(client: socket.socket) -> bytes:
     try:
-        return client.recv(PACKET)
+        return client.recv(BATCH)
     except ConnectionResetError:
         return b""
-
-
-def _forward(monitor: socket.socket, client: socket.socket, options: Options) -> bool:
-    try:
-        packet = monitor.recv(PACKET)
-    except ConnectionResetError:
-        return True  # it has closed with input unread; what it said before that is still to be read
-    if not packet:
-        return False
-    stream, data = packet[0], packet[1:]
-    if not (options.stdout if stream == STDOUT or options.tty else options.stderr):
-        return True
-    client.sendall(frame(stream, data) if options.multiplexed and not options.tty else data)
-    return True
 
 
 def frame(stream: int, data: bytes) -> bytes:
     """Return Docker's frame of a piece of output; ``stream`` as the monitor numbers it."""
     return HEADER.pack(stream - 1, len(data)) + data
+
+
+class _Output:
+    """What the container says: all packets that are there go on in one write, those of a stream in one frame."""
+
+    def __init__(self, monitor: socket.socket, client: socket.socket, options: Options) -> None:
+        self._monitor, self._client = monitor, client
+        self._framed = options.multiplexed and not options.tty
+        self._wanted = {STDOUT: options.stdout, STDERR: options.stdout if options.tty else options.stderr}
+        self._buffer, self._stream = memoryview(bytearray(BATCH)), bytearray(1)
+
+    def forward(self) -> bool:
+        """Pass on what is there, and there is something; False when the monitor has closed."""
+        end, frames = 0, list[tuple[int, int]]()  # (stream, where it ends)
+        closed = False
+        while end <= BATCH - PACKET:
+            try:
+                size = self._monitor.recvmsg_into([self._stream, self._buffer[end:]], 0, socket.MSG_DONTWAIT)[0]
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                continue  # it has closed with input unread; what it said before that is still to be read
+            if not size:
+                closed = True
+                break
+            (stream,) = self._stream
+            if self._wanted.get(stream):
+                end += size - 1
+                if frames and frames[-1][0] == stream:
+                    frames.pop()
+                frames.append((stream, end))
+        self._send(frames)
+        return not closed
+
+    def _send(self, frames: list[tuple[int, int]]) -> None:
+        start = 0
+        for stream, end in frames:
+            head = HEADER.pack(stream - 1, end - start) if self._framed else b""
+            self._client.sendall(b"".join((head, self._buffer[start:end])))
+            start = end
 
 
 class _Stdin:

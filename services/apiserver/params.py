@@ -65,7 +65,10 @@ def nanoseconds(name: str) -> int:
     whole, _, fraction = value.partition(".")
     if not re.fullmatch(r"-?\d{1,11}", whole, re.ASCII) or not re.fullmatch(r"\d{0,9}", fraction, re.ASCII):
         raise InvalidArgument(f"invalid value for {name}: {_short(value)} is not a timestamp")
-    return 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    found = 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    if found >= 1 << 63:
+        raise InvalidArgument(f"invalid value for {name}: {_short(value)} is beyond the year 2262")
+    return found
 
 
 def tail() -> int:

@@ -1,7 +1,6 @@
 """`make bench`: milliseconds of create, start, wait and remove over the API, where they go, and the peers beside us.
 
-Against the stack at ``--run``. Peers (Debian's docker.io and podman) take part if they are installed; they are started
-by hand in a network namespace of their own, with their own data, and given the same busybox image.
+Against the stack at ``--run``; peers take part if they are installed (`engines`).
 """
 
 from __future__ import annotations
@@ -11,22 +10,20 @@ import collections
 import http.client
 import json
 import os
-import shutil
-import signal
 import socket
 import statistics
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import ListJobs
-from tests.bench import bus
+from tests.bench import bus, containers
+from tests.bench.engines import engines
 
 DRIVER_JOBS = ("layer_", "allocate_", "release_", "runtime_")
 
@@ -102,56 +99,6 @@ def command_rounds(commands: dict[str, list[str]], rounds: int) -> dict[str, lis
     return samples
 
 
-@contextmanager
-def dockerd(directory: Path) -> Iterator[list[str]]:
-    """Run Debian's dockerd on its own data; yields the client's command."""
-    host = f"unix://{directory}/docker.sock"
-    daemon = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec", "--host", host]
-    daemon += ["--pidfile", f"{directory}/pid", "--bridge", "none"] if not shutil.which("iptables") else []
-    log = (directory / "dockerd.log").open("wb")
-    script = f"ip link set lo up; exec {' '.join(daemon)} --pidfile {directory}/pid"
-    process = subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdout=log, stderr=log)
-    try:
-        client = ["docker", "--host", host]
-        deadline = time.monotonic() + 60
-        while subprocess.run([*client, "version"], capture_output=True, check=False).returncode:
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise RuntimeError(f"dockerd does not start: {(directory / 'dockerd.log').read_text()[-500:]}")
-            time.sleep(0.2)
-        yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        log.close()
-
-
-def peers(stack: ExitStack, archive: Path, network: str) -> dict[str, list[str]]:
-    """Start the peers that are installed; returns name → command that runs busybox true."""
-    commands = {}
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-")))
-    run = ["run", "--rm", f"--network={network}", "busybox", "true"]
-    if shutil.which("dockerd"):
-        try:
-            client = stack.enter_context(dockerd(directory))
-            subprocess.run([*client, "load", "-qi", str(archive)], check=True, stdout=subprocess.DEVNULL)
-            commands["dockerd"] = [*client, *run]
-        except (RuntimeError, OSError) as error:
-            print(f"dockerd does not take part: {error}")
-    if shutil.which("podman"):
-        client = ["podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/podman-run"]
-        client += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
-        inside = ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
-        # its default limits are above what a machine without CAP_SYS_RESOURCE may set
-        run[2:2] = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
-        subprocess.run([*client, "load", "-qi", str(archive)], check=True, stdout=subprocess.DEVNULL)
-        probe = subprocess.run([*inside, *client, *run], capture_output=True, text=True, check=False)
-        if probe.returncode:
-            print(f"podman does not take part: {probe.stderr.strip()[-300:]}")
-        else:
-            commands["podman"] = [*inside, *client, *run]
-    return commands
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("/run/dockyard"))
@@ -163,21 +110,19 @@ def main() -> None:
     time.sleep(1.5)  # the journal is written once a second
     report("where it goes, job by job", job_spans(arguments.run, arguments.rounds))
     bus.main(arguments.run)
-    ours = ["docker", "--host", f"unix://{path}"]
     os.environ.pop("DOCKER_HOST", None)
     with ExitStack() as stack:
-        archive = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "busybox.tar"
-        subprocess.run([*ours, "save", "-o", str(archive), "busybox"], check=True)
+        found = engines(stack, path)
         for network in ("bridge", "none"):
-            run = ["run", "--rm", f"--network={network}", "busybox", "true"]
-            commands = {"dockyard": [*ours, *run], **peers(stack, archive, network)}
-            commands["docker version (the CLI alone)"] = [*ours, "version"]
+            words = ["--rm", f"--network={network}", "busybox", "true"]
+            commands = {engine.name: [*engine.command, "run", *engine.options, *words] for engine in found}
+            commands["docker version (the CLI alone)"] = [*found[0].command, "version"]
             samples = command_rounds(commands, arguments.rounds)
             report(f"docker run --rm --network={network} busybox true, whole command", samples)
-            for name in ("dockerd", "podman"):
-                if name in samples:
-                    ratio = statistics.median(samples["dockyard"]) / statistics.median(samples[name])
-                    print(f"  dockyard / {name}: {ratio:.2f}")
+            for name in [engine.name for engine in found[1:]]:
+                ratio = statistics.median(samples["dockyard"]) / statistics.median(samples[name])
+                print(f"  dockyard / {name}: {ratio:.2f}")
+        containers.main(found, max(1, arguments.rounds // 5))
 
 
 if __name__ == "__main__":

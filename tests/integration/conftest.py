@@ -241,7 +241,7 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
             stack.tidy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_stack() -> Iterator[Stack]:
     stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
     stack.start()
@@ -252,6 +252,6 @@ def shared_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """The stack that most tests share; each leaves it with one image, and without containers and volumes."""
+    """The stack that the tests of a module share; each leaves it with one image, and without containers and volumes."""
     yield shared_stack
     shared_stack.clean()

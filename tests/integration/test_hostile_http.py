@@ -167,7 +167,11 @@ def test_a_head_may_come_byte_by_byte(stack: Any) -> None:
         for _ in range(2):  # the second on the same connection
             for byte in b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n":
                 connection.sendall(bytes([byte]))
-            assert connection.recv(1 << 16).endswith(b"OK")
+            answer = b""
+            while not answer.endswith(b"\r\n\r\nOK"):
+                piece = connection.recv(1 << 16)
+                assert piece
+                answer += piece
 
 
 # -- paths, queries, bodies
@@ -186,10 +190,10 @@ HOSTILE_TARGETS = {
     "a volume that leads up": (404, b"/volumes/.."),
     "a volume that leads up, hidden": (404, b"/volumes/..%2f..%2fetc"),
     "a volume of NUL": (404, b"/volumes/a%00b"),
-    "an image of NUL": (404, b"/images/a%00b/json"),
-    "an image that leads up": (404, b"/images/../../../etc/passwd/json"),
+    "an image of NUL": (400, b"/images/a%00b/json"),
+    "an image that leads up": (400, b"/images/../../../etc/passwd/json"),
     "a network of NUL": (404, b"/networks/%00"),
-    "a version without end": (404, b"/v1." + LONG + b"/_ping"),
+    "a version without end": (400, b"/v1." + LONG + b"/_ping"),
     "a version in other digits": (404, b"/v%d9%a1.%d9%a2/_ping"),
     "a number beyond 64 bits": (400, b"/containers/json?limit=99999999999999999999"),
     "a number without end": (400, b"/containers/json?limit=" + LONG),

@@ -1,0 +1,100 @@
+"""The engines that the bench times: ours, and the peers that are installed.
+
+Peers (Debian's docker.io and podman) are started by hand in a network namespace of their own, with their own data, and
+given the same busybox image.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+__all__ = ["Engine", "engines"]
+
+
+class Engine:
+    """``command``: the client's, as ``docker --host …``; ``options``: of its `run`."""
+
+    def __init__(self, name: str, command: list[str], options: list[str] | None = None) -> None:
+        self.name, self.command, self.options = name, command, options or []
+
+    def do(self, *words: str) -> None:
+        subprocess.run([*self.command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def run(self, *words: str) -> None:
+        self.do("run", *self.options, *words)
+
+    def bytes_of(self, *words: str) -> int:
+        """Run a command and return how many bytes it wrote."""
+        count = 0
+        with subprocess.Popen([*self.command, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            while chunk := process.stdout.read1(1 << 20):  # type: ignore[attr-defined]
+                count += len(chunk)
+        return count
+
+
+@contextmanager
+def dockerd(directory: Path) -> Iterator[list[str]]:
+    """Run Debian's dockerd on its own data; yields the client's command."""
+    host = f"unix://{directory}/docker.sock"
+    daemon = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec", "--host", host]
+    daemon += ["--pidfile", f"{directory}/pid", "--bridge", "none"] if not shutil.which("iptables") else []
+    log = (directory / "dockerd.log").open("wb")
+    script = f"ip link set lo up; exec {' '.join(daemon)} --pidfile {directory}/pid"
+    process = subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdout=log, stderr=log)
+    try:
+        client = ["docker", "--host", host]
+        deadline = time.monotonic() + 60
+        while subprocess.run([*client, "version"], capture_output=True, check=False).returncode:
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError(f"dockerd does not start: {(directory / 'dockerd.log').read_text()[-500:]}")
+            time.sleep(0.2)
+        yield client
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        log.close()
+
+
+def engines(stack: ExitStack, path: Path) -> list[Engine]:
+    """Return ours, at the API socket ``path``, and the peers; ``stack`` ends what was started."""
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-")))
+    found = [Engine("dockyard", ["docker", "--host", f"unix://{path}"])]
+    archive = str(directory / "busybox.tar")
+    found[0].do("save", "-o", archive, "busybox")
+    if shutil.which("dockerd"):
+        try:
+            client = stack.enter_context(dockerd(directory))
+            found.append(Engine("dockerd", client))
+            found[-1].do("load", "-qi", archive)
+        except (RuntimeError, OSError) as error:
+            print(f"dockerd does not take part: {error}")
+    if shutil.which("podman"):
+        client = ["podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/podman-run"]
+        client += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+        process = subprocess.Popen(
+            ["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up; exec sleep infinity"]
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        inside = ["nsenter", f"--net=/proc/{process.pid}/ns/net", f"--mount=/proc/{process.pid}/ns/mnt"]
+        # its default limits are above what a machine without CAP_SYS_RESOURCE may set
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+        podman = Engine("podman", [*inside, *client], limits)
+        time.sleep(0.5)
+        podman.do("load", "-qi", archive)
+        probe = subprocess.run(
+            [*podman.command, "run", *limits, "--rm", "busybox", "true"], capture_output=True, text=True, check=False
+        )
+        if probe.returncode:
+            print(f"podman does not take part: {probe.stderr.strip()[-300:]}")
+        else:
+            found.append(podman)
+    return found
