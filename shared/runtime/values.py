@@ -123,5 +123,5 @@ def is_amount(seconds: float) -> None:
 
 
 def is_count(number: int) -> None:
-    if number < 1:
-        raise ValueError(f"{number} is less than 1")
+    if number < 0:
+        raise ValueError(f"{number} is less than 0")

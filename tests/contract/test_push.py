@@ -97,6 +97,17 @@ def test_what_is_pushed_is_pulled(graph: Graph, real: str, pack: Any) -> None:
     assert recorded(graph)[-1].tags == [f"{real}/x:1", f"{real}/x@{digest}"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_how_many_at_a_time(graph: Graph, real: str, count: int) -> None:
+    remade(graph, max_concurrent_downloads=count, max_concurrent_uploads=count)
+    image = loaded(graph, (LAYERS[0], LAYERS[1], BIG))
+    waiting = [line for line in push(graph, image, real) if line.get("status") == "Waiting"]
+    assert len(waiting) == (3 - count if count else 0)
+    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    assert pull(graph, real).id == image.id
+    assert statuses(graph).count("Waiting") == (3 - count if count else 0)
+
+
 def test_a_second_push_sends_nothing_and_has_the_same_digest(graph: Graph, real: str) -> None:
     image = loaded(graph)
     first, second = push(graph, image, real), push(graph, image, real, tag="2")

@@ -114,6 +114,18 @@ def test_all_tags(clean: Stack, registry: str) -> None:
     assert [bool(re.search(rf"^{tag}: digest: sha256:", pushed, re.MULTILINE)) for tag in tags] == [True] * 3
 
 
+def test_pulls_are_jobs(clean: Stack, registry: str) -> None:
+    put(clean, registry, "injected:1")
+    told = clean.dockyard("job", "pull", f"{registry}/injected", "1").stdout
+    assert f"Status: Downloaded newer image for {registry}/injected:1" in told
+    missing = clean.dockyard("job", "pull", f"{registry}/injected", "2", check=False)
+    assert missing.returncode == 1
+    assert f"manifest for {registry}/injected:2 not found" in missing.stderr
+    assert "pull" in clean.dockyard("jobs").stdout
+    events = clean.out("events", "--since", "1", "--until", "0s", "--filter", "event=pull")
+    assert f"image pull {registry}/injected:1 (name={registry}/injected)" in events
+
+
 def test_what_is_not_there(clean: Stack, registry: str) -> None:
     missing = clean.docker("pull", f"{registry}/nothing:1", check=False)
     assert missing.returncode == 1

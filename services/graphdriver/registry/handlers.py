@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from services.graphdriver.archive import MAX_LAYERS
 from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.inspect import inspect_distribution
 from services.graphdriver.registry.login import login
@@ -62,7 +63,9 @@ def _answered(act: Callable[[], T]) -> T:
 def pull(driver: GraphDriver, job: PullImage) -> None:
     reference = Reference.parse(job.image, job.tag)
     config = driver.config
-    puller = Puller(driver.blobs, driver.layers, driver.downloads, driver.bus, config.max_concurrent_downloads)
+    puller = Puller(
+        driver.blobs, driver.layers, driver.downloads, driver.bus, config.max_concurrent_downloads or MAX_LAYERS
+    )
     with driver.registries.session(reference.domain, job.auth) as session:
         _told("pull", lambda: puller.pull(session, reference, job.platform))
 
@@ -80,7 +83,7 @@ def push(driver: GraphDriver, job: PushImage) -> None:
                 parse_platform(job.platform),
                 normal(pushed.image.os, pushed.image.architecture, pushed.image.variant),
             )
-    pusher = Pusher(driver.blobs, driver.temporary, driver.bus, driver.config.max_concurrent_uploads)
+    pusher = Pusher(driver.blobs, driver.temporary, driver.bus, driver.config.max_concurrent_uploads or MAX_LAYERS)
     with driver.registries.session(reference.domain, job.auth, push=True) as session:
         _told("push", lambda: pusher.push(session, reference, images))
 
