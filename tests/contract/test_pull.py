@@ -79,7 +79,7 @@ def recorded(graph: Graph) -> list[SetImage]:
 
 
 def statuses(graph: Graph) -> list[str]:
-    return [line["status"] for line in graph.progress]
+    return [line.get("status", "") for line in graph.progress]
 
 
 def index_of(*entries: tuple[bytes, dict[str, Any] | None], kind: str = OCI_INDEX, entry_kind: str = OCI) -> Answer:
