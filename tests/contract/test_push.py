@@ -35,8 +35,8 @@ from shared.protocol import (
 )
 from shared.runtime.config import Config
 from tests.certificates import make_certificates
+from tests.contract.pulls import BIG, do, recorded, registry, statuses, until
 from tests.contract.test_graphdriver import LAYERS, Graph, config_of, docker_archive, graph, machine
-from tests.contract.test_pull import BIG, do, recorded, registry, statuses, until
 from tests.registries import (
     PASSWORD,
     USER,
