@@ -20,7 +20,6 @@ MISSING = {
         "POST /networks/create", "POST /networks/prune", "DELETE /networks/<path:ref>",
         "POST /networks/<ref>/connect", "POST /networks/<ref>/disconnect",
     ),
-    "registries": ("GET /distribution/<path:ref>/json",),
     "the build cache": ("POST /build/prune", "POST /build/cancel"),
     "BuildKit": ("POST /session", "POST /grpc"),
     "plugins": (

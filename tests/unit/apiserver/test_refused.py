@@ -23,7 +23,6 @@ def app() -> Flask:
     [
         ("POST", "/networks/create", 501, "user-defined networks: not implemented"),
         ("DELETE", "/networks/web/net", 501, "user-defined networks: not implemented"),
-        ("GET", "/v1.51/distribution/library/alpine/json", 501, "registries: not implemented"),
         ("POST", "/build/prune", 501, "the build cache: not implemented"),
         ("POST", "/swarm/init", 501, "swarm mode: not implemented"),
         ("POST", "/swarm/leave", 503, "This node is not a swarm manager"),
