@@ -26,3 +26,6 @@ if [[ ! -e $policy ]]; then
   chmod +x "$policy"
 fi
 apt install -y --no-install-recommends "${missing[@]}" >/dev/null
+
+# nor at the next boot: the tests run a registry of their own
+if [[ " ${missing[*]} " == *" docker-registry "* ]]; then systemctl disable --quiet docker-registry 2>/dev/null || true; fi

@@ -10,7 +10,7 @@ __all__ = ["make_certificates"]
 DAYS = "2"
 
 
-def make_certificates(directory: Path) -> Path:
+def make_certificates(directory: Path, address: str = "127.0.0.1") -> Path:
     """Fill ``directory`` as DOCKER_CERT_PATH is (ca, cert, key); files of the server and the stranger have a prefix."""
     directory.mkdir(parents=True, exist_ok=True)
     for authority in ("ca", "stranger-ca"):
@@ -22,7 +22,7 @@ def make_certificates(directory: Path) -> Path:
         ("", "ca", "clientAuth"),
         ("stranger-", "stranger-ca", "clientAuth"),
     ):
-        (directory / "extensions").write_text(f"subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage={usage}\n")
+        (directory / "extensions").write_text(f"subjectAltName=IP:{address},DNS:localhost\nextendedKeyUsage={usage}\n")
         _openssl(directory, f"req -new -nodes {_key(f'{prefix}key')} -subj /CN={usage} -out request")
         signing = f"-CA {authority}.pem -CAkey {authority}-key.pem -CAcreateserial -extfile extensions"
         _openssl(directory, f"x509 -req -in request {signing} -days {DAYS} -out {prefix}cert.pem")

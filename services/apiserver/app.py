@@ -14,6 +14,7 @@ from services.apiserver.routes import (
     build,
     containers,
     control,
+    distribution,
     events,
     exec,
     images,
@@ -49,7 +50,8 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
         if not latch.is_set() and not latch.wait(LATCH_TIMEOUT):
             raise Unavailable("the engine is starting; try again in a moment")
 
-    for noun in (system, build, attach, containers, events, images, networks, control, exec, volumes, archive, refused):
+    nouns = (system, build, attach, containers, events, images, distribution, networks, control, exec, volumes, archive)
+    for noun in (*nouns, refused):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

@@ -122,23 +122,27 @@ def upload(job: Job[Any]) -> None:
             body.drain()
 
 
-def progress_stream(job: Job[Any], *, at_once: bool, last: str = "") -> Response:
+def progress_stream(
+    job: Job[Any], *, at_once: bool, last: str = "", timeout: float | None = UPLOAD_TIMEOUT
+) -> Response:
     """Call a job that takes the request's body and tells of its progress (wire-details §6).
 
     Errors come in-band, from the start if the head goes out ``at_once``, else after the first line. ``last``: the
     member of a last line with the job's result.
     """
-    lines = _lines(job, last)
+    lines = _lines(job, last, timeout)
     if at_once:
         return flushed(_rendered(lines))
-    first = next(lines)
+    first = next(lines, None)
+    if first is None:
+        return flushed(())
     if isinstance(first, DockyardError):
         lines.close()
         raise first
     return flushed(_rendered(itertools.chain([first], lines)))
 
 
-def _lines(job: Job[Any], last: str) -> Generator[dict[str, Any] | DockyardError, None, None]:
+def _lines(job: Job[Any], last: str, timeout: float | None) -> Generator[dict[str, Any] | DockyardError, None, None]:
     lines: queue.SimpleQueue[dict[str, Any] | DockyardError | None] = queue.SimpleQueue()
     sender, body = bus(), _Body(request.stream, request.content_length)
 
@@ -151,7 +155,7 @@ def _lines(job: Job[Any], last: str) -> Generator[dict[str, Any] | DockyardError
     def run(gone: threading.Event) -> None:
         current.set(Context(Header(), lambda output: None, cancelled=gone))
         try:
-            result = sender.call(job, timeout=UPLOAD_TIMEOUT, on_status=on_status)
+            result = sender.call(job, timeout=timeout, on_status=on_status)
             if last:
                 lines.put({last: result})
         except DockyardError as error:

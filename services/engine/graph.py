@@ -46,6 +46,13 @@ class Graph:
         finally:
             self._coming.discard(container_id)
 
+    async def note(self, image_id: str, references: list[str]) -> None:
+        """Give an image more references, if it is still there."""
+        async with self._lock:
+            image = self._engine.images.by_id(image_id)
+            if image is not None:
+                self._engine.images.put(image, references)
+
     async def record(self, image: Image, tags: list[str], order: str = "") -> None:
         """Record an image; its loader protects blobs and layers until this returns.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from services.engine.store import Store
 from shared.protocol import Image, InvalidArgument, NotFound
-from shared.protocol.reference import familiar, normalize
+from shared.protocol.reference import familiar, normalize, split
 
 __all__ = ["Images"]
 
@@ -35,17 +35,34 @@ class Images:
             raise NotFound(f"No such image: {image_id}")
         return image
 
-    def tags(self, image_id: str) -> list[str]:
-        """Return an image's complete references, sorted."""
+    def references(self, image_id: str) -> list[str]:
+        """Return an image's complete references by tag and by digest, sorted."""
         return sorted(ref for ref, image in self._tags.items() if image == image_id)
 
+    def tags(self, image_id: str) -> list[str]:
+        """Return an image's complete references by tag, sorted."""
+        return [ref for ref in self.references(image_id) if "@" not in ref]
+
+    def digests(self, image_id: str) -> list[str]:
+        """Return an image's complete references by the digest that it has at registries, sorted."""
+        return [ref for ref in self.references(image_id) if "@" in ref]
+
     def tag_of(self, ref: str) -> str | None:
-        """Return the complete reference if ``ref`` is a tag that exists, None if it must be an id."""
+        """Return the complete reference if ``ref`` is one that exists, None if it must be an id.
+
+        Of a tag and a digest together, the digest counts.
+        """
         try:
-            full = normalize(ref)
+            domain, path, _, digest = split(ref)
+            full = f"{domain}/{path}@{digest}" if digest else normalize(ref)
         except InvalidArgument:
             return None
         return full if full in self._tags else None
+
+    def of_repository(self, name: str) -> dict[str, Image]:
+        """Return the tags of a repository, by its complete name, with their images."""
+        found = {ref.removeprefix(f"{name}:"): image for ref, image in self._tags.items() if ref.startswith(f"{name}:")}
+        return {tag: self._images[image] for tag, image in sorted(found.items())}
 
     def find(self, ref: str) -> Image:
         """Look up by tag, id or unambiguous id prefix. Errors: NotFound, InvalidArgument (no reference, ambiguous)."""
@@ -80,7 +97,7 @@ class Images:
     def delete(self, image: Image) -> None:
         """Remove the record and all its tags."""
         with self._store.transaction():
-            for tag in self.tags(image.id):
+            for tag in self.references(image.id):
                 self.untag(tag)
             self._store.delete_image(image.id)
         del self._images[image.id]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import shutil
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from services.graphdriver import syscalls
 from services.graphdriver.blobs import Blobs
@@ -14,6 +16,8 @@ from services.graphdriver.export import export_images
 from services.graphdriver.intake import incoming
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import Loader, load_archive
+from services.graphdriver.registry.downloads import Downloads
+from services.graphdriver.registry.sessions import Registries
 from services.graphdriver.volumes import handlers as volumes
 from services.graphdriver.volumes.local import Local
 from services.graphdriver.volumes.volumes import Volumes
@@ -43,7 +47,9 @@ CHUNK = 1 << 20
 
 
 class GraphDriver:
-    def __init__(self, config: Config, bus: Bus) -> None:
+    """``environ`` names proxies."""
+
+    def __init__(self, config: Config, bus: Bus, environ: Mapping[str, str] = MappingProxyType({})) -> None:
         root = config.root / "graph"
         self.temporary = root / "tmp"
         for left in self.temporary.glob("*/merged"):
@@ -55,7 +61,9 @@ class GraphDriver:
         self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary, config.storage_opt), self.blobs)
         self.volumes = Volumes([Local(config.root / "volumes")], config.run / "volumes", self.layers)
         self.tickets = TicketServer(config.run / "graphdriver.tickets")
-        self.bus = bus
+        self.bus, self.config = bus, config
+        self.registries = Registries(config, environ)
+        self.downloads = Downloads(self.blobs, self.temporary, config.max_download_attempts)
 
 
 jobs: Handlers[GraphDriver] = Handlers(volumes.jobs, contents.jobs)
@@ -142,6 +150,7 @@ def export(driver: GraphDriver, job: ExportImages) -> Ticket:
 def collect(driver: GraphDriver, job: GraphCollect) -> int:
     digests = {layer.digest for image in job.keep_images for layer in image.layers}
     digests |= {image.id for image in job.keep_images}
+    digests |= {image.manifest.digest for image in job.keep_images if image.manifest is not None}
     chains = {chain for image in job.keep_images for chain in image.chain_ids}
     try:
         return driver.blobs.collect(digests) + driver.layers.collect(chains, set(job.keep_containers))

@@ -27,7 +27,9 @@ from services.graphdriver.driver import StorageDriver
 from services.graphdriver.overlay import Overlay
 from services.graphdriver.syscalls import sync_file_system
 from services.graphdriver.trees import tree_size
+from services.graphdriver.unpack import MAX_UNPACKED
 from services.graphdriver.vfs import Vfs
+from shared.bus.context import check_cancelled
 from shared.protocol import DockyardError, InvalidArgument, NotFound
 
 __all__ = ["Layers", "choose_driver"]
@@ -50,23 +52,31 @@ def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> St
 
 
 class _Hashing:
-    """A readable stream that hashes what is read."""
+    """A readable stream that hashes what is read. Errors: InvalidArgument (it is longer than ``limit`` bytes)."""
 
-    def __init__(self, source: IO[bytes]) -> None:
+    def __init__(self, source: IO[bytes], limit: int) -> None:
         self._source, self._hasher = source, hashlib.sha256()
+        self._left, self._limit = limit, limit
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise InvalidArgument(f"invalid layer: it unpacks to more than {self._limit} bytes")
         self._hasher.update(data)
         return data
 
     def digest(self) -> str:
         while self.read(1 << 20):
-            pass
+            check_cancelled()
         return f"sha256:{self._hasher.hexdigest()}"
 
 
 class Layers:
+    """``max_unpacked``: bytes that the tar of one layer may have."""
+
+    max_unpacked = MAX_UNPACKED
+
     def __init__(self, root: Path, driver: StorageDriver, blobs: Blobs) -> None:
         self.driver, self._blobs = driver, blobs
         self._temporary = root / "tmp"
@@ -95,13 +105,17 @@ class Layers:
         return int(facts["size"])
 
     def unpack(self, chain_id: str, parents: list[str], diff_id: str, source: IO[bytes]) -> int:
-        """Unpack an uncompressed tar as a layer; returns its size. Errors: InvalidArgument (broken, or not diff_id)."""
+        """Unpack an uncompressed tar as a layer; returns its size. Errors: InvalidArgument (broken, or not diff_id).
+
+        One that is here already is not unpacked again, but read: its blob may be another, which has to be the same.
+        """
         with self._locks[chain_id]:
-            known = self.size(chain_id)
+            known, stream = self.size(chain_id), _Hashing(source, self.max_unpacked)
             if known is not None:
+                if (found := stream.digest()) != diff_id:
+                    raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")
                 return known
             temporary = self._temporary / secrets.token_hex(8)
-            stream = _Hashing(source)
             try:
                 self.driver.prepare(temporary, [self.path(parent) for parent in parents])
                 target = self.driver.diff_path(temporary)

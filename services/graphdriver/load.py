@@ -16,14 +16,14 @@ from services.graphdriver.archive import Archive, LoadedImage
 from services.graphdriver.blobs import Blobs, digest_of, is_digest
 from services.graphdriver.compression import ERRORS, decompressed
 from services.graphdriver.layers import Layers
-from services.graphdriver.progress import Watched
+from services.graphdriver.progress import Watched, progress
 from services.graphdriver.unpack import MAX_UNPACKED
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
 
-__all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_record", "load_archive"]
+__all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
@@ -71,7 +71,7 @@ def _spool(stream: IO[bytes], target: Path) -> None:
 
 
 def _load_image(loaded: LoadedImage, to: Loader) -> None:
-    config = _config(loaded.config)
+    config = image_config(loaded.config)
     diff_ids = config["rootfs"]["diff_ids"]
     if len(diff_ids) != len(loaded.layers):
         raise InvalidArgument(f"invalid archive: {len(diff_ids)} diff_ids, {len(loaded.layers)} layers")
@@ -86,7 +86,11 @@ def _load_image(loaded: LoadedImage, to: Loader) -> None:
             check_cancelled()
             descriptors.append(_store_blob(opener, digest, to.blobs))
             with to.blobs.path(digest).open("rb") as blob:
-                watched = blob if to.quiet else Watched(blob, diff_ids[index], descriptors[-1].size)
+                watched = (
+                    blob
+                    if to.quiet
+                    else Watched(blob, descriptors[-1].size, progress(diff_ids[index], "Loading layer"))
+                )
                 plain = decompressed(cast("IO[bytes]", watched))
                 try:
                     size = to.layers.unpack(chains[index], chains[:index], diff_ids[index], plain)
@@ -106,7 +110,7 @@ def _say(text: str) -> None:
     emit(json.dumps({"stream": text}), stream="progress")
 
 
-def _config(data: bytes) -> dict[str, Any]:
+def image_config(data: bytes) -> dict[str, Any]:
     """Parse an image config and check what is used of it (OCI image-spec 1.1, config)."""
     try:
         config = msgspec.json.decode(data)  # unlike json, it takes nothing that it could not write again

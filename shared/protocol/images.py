@@ -53,7 +53,8 @@ class Image(Data, frozen=True, kw_only=True):
 
     ``layers`` are the blobs, ``diff_ids`` the digests of their uncompressed tars, ``chain_ids`` the layers on disk
     (OCI image-spec 1.1, config §layer ChainID), all bottom first; ``layer_sizes`` the unpacked bytes of each.
-    ``parent`` is the id of the image that it was made from here.
+    ``parent`` is the id of the image that it was made from here; ``manifest`` the blob that names these ``layers`` to
+    registries, of an image that came from one.
     """
 
     id: str
@@ -71,13 +72,15 @@ class Image(Data, frozen=True, kw_only=True):
     layer_sizes: list[int]
     history: list[dict[str, Any]]
     parent: str = ""
+    manifest: Descriptor | None = None
 
 
 class SetImage(Job[None], frozen=True, tag="image_set"):
     """graphdriver → engine: record an image whose blobs and layers are on disk, and tag it.
 
-    ``tags`` are complete references, as ``docker.io/library/busybox:latest``. ``action`` is the event that tells of it.
-    ``order``: the id of the job that is done with that; an image for one that is done already is not recorded.
+    ``tags`` are complete references, as ``docker.io/library/busybox:latest``, or with a digest of a registry's.
+    ``action`` is the event that tells of it; after a ``push`` an image that was deleted meanwhile stays so. ``order``:
+    the id of the job that is done with that; an image for one that is done already is not recorded.
     """
 
     REPEATABLE: ClassVar[bool] = True

@@ -6,7 +6,7 @@ import re
 
 from shared.protocol.errors import InvalidArgument
 
-__all__ = ["familiar", "normalize", "split"]
+__all__ = ["familiar", "normalize", "repository_of", "split"]
 
 DEFAULT_DOMAIN, LEGACY_DOMAIN, OFFICIAL = "docker.io", "index.docker.io", "library/"
 DEFAULT_TAG = "latest"
@@ -58,6 +58,12 @@ def _with_domain(ref: str) -> str:
     if first == DEFAULT_DOMAIN and "/" not in rest:
         rest = OFFICIAL + rest
     return f"{first}/{rest}"
+
+
+def repository_of(full: str) -> str:
+    """Return the name in a complete reference by tag or by digest."""
+    name, at, _ = full.partition("@")
+    return name if at else full.rpartition(":")[0]
 
 
 def familiar(full: str) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import field
 
-from shared.protocol.job import Job, Record
+from shared.protocol.images import Image
+from shared.protocol.job import Data, Job, Record
 
 __all__ = [
     "AuthConfig",
     "AuthStatus",
     "Authenticate",
     "CheckTrustKey",
+    "DistributionInspect",
+    "InspectDistribution",
+    "ListPushable",
     "PullImage",
     "PushImage",
+    "PushableImage",
     "SearchImages",
     "SearchResult",
     "UpdateTrustBase",
@@ -41,7 +46,7 @@ class AuthStatus(Record):
 
 
 class Authenticate(Job[AuthStatus], frozen=True, tag="auth"):
-    """Check credentials with their registry. Errors: Unauthorized, Unavailable (the registry does not answer)."""
+    """Check credentials with their registry. Errors: Unauthorized, `DockyardError` (the registry does not answer)."""
 
     REPEATABLE: ClassVar[bool] = True
     auth: AuthConfig = field(default_factory=AuthConfig)
@@ -58,7 +63,10 @@ class SearchResult(msgspec.Struct, kw_only=True):
 
 
 class SearchImages(Job[list[SearchResult]], frozen=True, tag="search"):
-    """Search a registry for images, most stars first. ``limit`` 0: the registry's own."""
+    """Search a registry's index for images, most stars first. ``term``: [host[:port]/]words. ``limit`` 0: 25.
+
+    Errors: InvalidArgument (limit, filters), `DockyardError` (the index does not answer).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("term",)
     REPEATABLE: ClassVar[bool] = True
@@ -93,6 +101,45 @@ class PushImage(Job[None], frozen=True, tag="push"):
     image: str
     tag: str = ""
     platform: str = ""
+    auth: AuthConfig = field(default_factory=AuthConfig)
+
+
+class PushableImage(Data, frozen=True):
+    """``mounts``: by the digest of a layer, other repositories of the same registry that are known to have it."""
+
+    image: Image
+    tag: str
+    mounts: dict[str, list[str]]
+
+
+class ListPushable(Job[list[PushableImage]], frozen=True, tag="image_pushable"):
+    """graphdriver → engine: what a push of a repository's tag, or with an empty ``tag`` of all its tags, has to send.
+
+    ``domain`` and ``path`` are the parts of the complete name, as docker.io and library/busybox. Errors: NotFound.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
+    domain: str
+    path: str
+    tag: str = ""
+
+
+class DistributionInspect(Record):
+    """API 1.51 DistributionInspect: an OCI descriptor, and the platforms that there are."""
+
+    descriptor: dict[str, Any]
+    platforms: list[dict[str, Any]]
+
+
+class InspectDistribution(Job[DistributionInspect], frozen=True, tag="distribution_inspect"):
+    """Ask a registry what it has under a name.
+
+    Errors: NotFound, Unauthorized, InvalidArgument, `DockyardError` (the registry does not answer).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("image",)
+    REPEATABLE: ClassVar[bool] = True
+    image: str
     auth: AuthConfig = field(default_factory=AuthConfig)
 
 

@@ -161,6 +161,18 @@ class Config:
         also=("insecure_registry",),
         check=values.is_registry,
     )
+    certs_dir: Path = setting(
+        Path("/etc/dockyard/certs.d"),
+        "HOST[:PORT]/ in it: *.crt are CAs of that registry, *.cert with *.key what we show it",
+    )
+    max_concurrent_downloads: int = setting(3, "blobs that one pull fetches at a time; 0: all", check=values.is_count)
+    max_concurrent_uploads: int = setting(5, "blobs that one push sends at a time; 0: all", check=values.is_count)
+    max_download_attempts: int = setting(
+        5, "how often a blob's transfer is begun or resumed without a byte of progress", check=values.is_count
+    )
+    search_index: str = setting(
+        "https://index.docker.io", "where `search` asks, with the v1 search API", check=values.is_mirror
+    )
 
     listen_fds: tuple[int, ...] = ()  # set by the launcher for the apiserver: descriptors of its listeners
 

@@ -10,6 +10,7 @@ __all__ = [
     "is_address",
     "is_amount",
     "is_bridge_address",
+    "is_count",
     "is_domain",
     "is_ipv4",
     "is_label",
@@ -136,3 +137,8 @@ def is_mtu(size: int) -> None:
 def is_amount(seconds: float) -> None:
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"{seconds} is not an amount of seconds")
+
+
+def is_count(number: int) -> None:
+    if number < 0:
+        raise ValueError(f"{number} is less than 0")

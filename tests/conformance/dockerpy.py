@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.conformance.verdict import FAILED, Verdict, judge, outcomes, read_known
 from tests.integration.conftest import Stack
+from tests.registries import docker_registry
 
 PROJECT = Path(__file__).parents[2]
 KNOWN = Path(__file__).with_name("dockerpy-known.txt")
@@ -31,6 +32,8 @@ FILES = (
     "models_volumes_test.py", "regression_test.py",
 )  # fmt: skip
 IMAGES = ("alpine:latest", "alpine:3.10")  # besides busybox:latest
+HELLO = "hello-world:latest"  # for the mirror alone
+MIRROR = "127.0.0.1:5000"
 # What the tests use of alpine that the built-in image does not have: a user and a directory.
 ALPINE = "echo postgres:x:70:70:postgres:/var/lib/postgresql:/bin/sh >> /etc/passwd; mkdir -p /var/opt"
 TEST_TIMEOUT = 120  # seconds
@@ -46,7 +49,7 @@ def main() -> int:
         print(f"make conformance: set DOCKERPY_SRC to a checkout of docker-py {VERSION}", file=sys.stderr)
         return 2
     python = environment(source)
-    with running_stack() as stack, shared_mount(stack.directory / "tmp") as temporary:
+    with running_stack() as stack, registry(stack), shared_mount(stack.directory / "tmp") as temporary:
         load_images(stack)
         report = stack.directory / "report.xml"
         run_suite(stack, python, source, suite_arguments(options, report), temporary)
@@ -84,7 +87,7 @@ def environment(source: Path) -> Path:
 @contextmanager
 def running_stack() -> Iterator[Stack]:
     """A stack on a host of its own, as the integration tests have it; nothing of it may be left."""
-    stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
+    stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")), DOCKYARD_REGISTRY_MIRRORS=f"http://{MIRROR}")
     try:
         stack.start()
         yield stack
@@ -98,13 +101,28 @@ def running_stack() -> Iterator[Stack]:
         stack.close()
 
 
+@contextmanager
+def registry(stack: Stack) -> Iterator[None]:
+    """Run what is Docker Hub's mirror to the stack: the suite pulls from the Hub."""
+    assert stack.process is not None
+    inside = ["nsenter", "--net", "--target", str(stack.process.pid)]
+    with docker_registry(stack.directory / "registry", port=int(MIRROR.rpartition(":")[2]), inside=inside):
+        yield
+
+
 def load_images(stack: Stack) -> None:
-    """Make the images that the suite wants of the built-in one: no registry is asked."""
+    """Make the images that the suite wants of the built-in one, and push them to the mirror."""
     stack.dockyard("busybox")
     stack.docker("run", "--name", "alpine", "busybox", "sh", "-c", ALPINE)
     for image in IMAGES:
         stack.docker("commit", "--change", 'CMD ["/bin/sh"]', "alpine", image)
+    stack.docker("commit", "--change", 'CMD ["echo", "hello"]', "alpine", HELLO)
     stack.docker("rm", "alpine")
+    for image in ("busybox:latest", *IMAGES, HELLO):
+        stack.docker("tag", image, f"{MIRROR}/library/{image}")
+        stack.docker("push", f"{MIRROR}/library/{image}")
+        stack.docker("rmi", f"{MIRROR}/library/{image}")
+    stack.docker("rmi", HELLO)
 
 
 @contextmanager

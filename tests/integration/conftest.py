@@ -49,6 +49,7 @@ class Stack:
             "DOCKYARD_CGROUP_PARENT": self.cgroup,
             "DOCKER_HOST": f"unix://{self.run}/docker.sock",
             "DOCKER_CONFIG": str(directory / "docker-config"),
+            "DOCKYARD_CERTS_DIR": str(directory / "certs.d"),
             **environ,
         }
         self.arguments: list[str] = []  # of `dockyard up`

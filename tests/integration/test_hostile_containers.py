@@ -234,18 +234,24 @@ def test_no_user_of_an_exec_wraps_to_root(stack: Any, user: str) -> None:
     assert (result.returncode, "uid=0" in result.stdout) == (126, False), result
 
 
+def signals_of(status: str) -> dict[str, int]:
+    """Return the masks of a /proc/PID/status but for 32 and 33, glibc's own, which its posix_spawn ignores (make)."""
+    masks = dict(line.split(":\t") for line in status.splitlines())
+    return {name: int(mask, 16) & ~0x1_8000_0000 for name, mask in masks.items()}
+
+
 def test_no_signal_is_ignored_or_blocked_inside(stack: Any) -> None:
     """Python ignores SIGPIPE, and what starts it in the background SIGINT and SIGQUIT: none of it is inherited."""
     check = {"Test": ["CMD", "grep", "Sig[BI]", "/proc/self/status"], "Interval": 200_000_000}
     body = {"Image": "busybox", "Cmd": ["sleep", "600"], "Healthcheck": check}
     assert request(stack, "POST", "/containers/create?name=web", body)[0] == 201
     stack.docker("start", "web")
-    clean = ["SigBlk:\t" + "0" * 16, "SigIgn:\t" + "0" * 16]
-    assert stack.out("exec", "web", "grep", "Sig[BI]", "/proc/1/status").splitlines() == clean
-    assert stack.out("exec", "web", "grep", "Sig[BI]", "/proc/self/status").splitlines() == clean
+    clean = {"SigBlk": 0, "SigIgn": 0}
+    for process in ("1", "self"):
+        assert signals_of(stack.out("exec", "web", "grep", "Sig[BI]", f"/proc/{process}/status")) == clean
     shown = ["inspect", "-f", "{{json .State.Health.Log}}", "web"]
     until(lambda: json.loads(stack.out(*shown)))
-    assert json.loads(stack.out(*shown))[0]["Output"].splitlines() == clean
+    assert signals_of(json.loads(stack.out(*shown))[0]["Output"]) == clean
 
 
 def test_terminals_are_the_containers_own(stack: Any) -> None:

@@ -44,7 +44,9 @@ def world(shared_stack: Stack) -> Iterator[dict[str, str]]:
         "running": stack.out("run", "-d", "--name", "running", "busybox", "sleep", "600"),
         "created": stack.out("create", "--name", "created", "busybox", "true"),
         "paused": stack.out("run", "-d", "--name", "paused", "busybox", "sleep", "600"),
-        "restarting": stack.out("run", "-d", "--name", "restarting", "--restart", "always", "busybox", "false"),
+        "restarting": stack.out(
+            "run", "-d", "--name", "restarting", "--restart", "always", "busybox", "sh", "-c", "sleep 0.5; false"
+        ),
         "readonly": stack.out("create", "--name", "readonly", "--read-only", "busybox", "true"),
         "publisher": stack.out("run", "-d", "--name", "publisher", "-p", "8091:80", "busybox", "sleep", "600"),
         "second": stack.out("create", "--name", "second", "-p", "8091:80", "busybox", "true"),

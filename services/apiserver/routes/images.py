@@ -24,6 +24,8 @@ from shared.protocol import (
 
 routes = Blueprint("images", __name__, url_prefix="/images")
 
+SEARCH_TIMEOUT = 60.0  # seconds
+
 
 @routes.get("/json")
 def list_images() -> Response:
@@ -63,13 +65,13 @@ def pull() -> Response:
         platform=params.text("platform"),
         auth=params.registry_auth(),
     )
-    return progress_stream(job, at_once=False)
+    return progress_stream(job, at_once=False, timeout=None)
 
 
 @routes.post("/<path:ref>/push")
 def push(ref: str) -> Response:
     job = PushImage(image=ref, tag=params.text("tag"), platform=params.text("platform"), auth=params.registry_auth())
-    return progress_stream(job, at_once=False)
+    return progress_stream(job, at_once=False, timeout=None)
 
 
 @routes.get("/search")
@@ -80,7 +82,7 @@ def search() -> Response:
         filters=params.filters(),
         auth=params.registry_auth(),
     )
-    return show(read(job, timeout=60.0))
+    return show(call(job, timeout=SEARCH_TIMEOUT))
 
 
 @routes.post("/prune")

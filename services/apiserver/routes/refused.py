@@ -16,7 +16,6 @@ from shared.protocol import NotFound, NotImplementedByUs
 routes = Blueprint("refused", __name__)
 
 MISSING = {
-    "registries": ("GET /distribution/<path:ref>/json",),
     "the build cache": ("POST /build/prune", "POST /build/cancel"),
     "BuildKit": ("POST /session", "POST /grpc"),
     "plugins": (

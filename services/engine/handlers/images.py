@@ -31,7 +31,7 @@ from shared.protocol import (
     TagImage,
     Ticket,
 )
-from shared.protocol.reference import familiar, normalize
+from shared.protocol.reference import familiar, normalize, repository_of
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -47,8 +47,14 @@ async def set_image(engine: Engine, job: SetImage) -> None:
     """Record an image. One that was loaded brings its name along; others have it from us, with an event of its own."""
     if job.order and engine.store.outcome(job.order) is not None:
         return  # it was asked twice, and this is the second image: nobody's, it is collected
-    await engine.graph.record(job.image, job.tags, job.order)
     names = [familiar(tag) for tag in job.tags]
+    if job.action == "push":
+        await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
+    else:
+        await engine.graph.record(job.image, job.tags, job.order)
+    if job.action in ("pull", "push"):
+        engine.events.append("image", job.action, names[0], {"name": familiar(repository_of(job.tags[0]))})
+        return
     if job.action == "load":
         engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
         return
@@ -99,7 +105,7 @@ def _summary(engine: Engine, image: Image, tags: list[str]) -> ImageSummary:
         id=image.id,
         parent_id=image.parent,
         repo_tags=tags,
-        repo_digests=[],
+        repo_digests=[familiar(digest) for digest in engine.images.digests(image.id)],
         created=int(_created(image)),
         size=sum(image.layer_sizes),
         shared_size=-1,
@@ -114,7 +120,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
     return ImageInspect(
         id=image.id,
         repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
-        repo_digests=[],
+        repo_digests=[familiar(digest) for digest in engine.images.digests(image.id)],
         parent=image.parent,
         comment=image.comment,
         created=image.created,
@@ -188,24 +194,33 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     """Untag; with the last tag, or by id, delete. Errors as the API's DELETE /images/{name}."""
     image = engine.images.find(job.image)
     reference = engine.images.tag_of(job.image)
-    tags = engine.images.tags(image.id)
+    tags, references = engine.images.tags(image.id), engine.images.references(image.id)
     if reference is None and len(tags) > 1 and not job.force:
         raise Conflict(
             f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
             "repositories"
         )
-    last = reference is None or len(tags) == 1
+    doomed = references if reference is None else _with_digests(reference, references)
+    last = len(doomed) == len(references)
     if last:
         _refuse_in_use(engine, image, job)
     removed = last and not _users(engine, image)
     with engine.store.transaction():
-        gone = [_untag(engine, image, name) for name in ([reference] if reference is not None else tags)]
+        gone = [_untag(engine, image, name) for name in doomed]
         if removed:
             gone += _delete(engine, image)
         engine.done(DeleteImage, gone)
     if removed:
         await engine.graph.collect()
     return gone
+
+
+def _with_digests(reference: str, references: list[str]) -> list[str]:
+    """Return what goes with a reference: with a repository's last tag, its digests."""
+    of_same = [name for name in references if repository_of(name) == repository_of(reference)]
+    if "@" in reference or any("@" not in name and name != reference for name in of_same):
+        return [reference]
+    return [reference, *(name for name in of_same if name != reference)]
 
 
 def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
@@ -255,7 +270,7 @@ async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
         kept = not named_too if tags else any(other.parent == image.id for other in engine.images)
         if kept or _users(engine, image) or not wanted(int(_created(image) * 1e9), image.config.labels or {}):
             continue
-        gone += [_untag(engine, image, name) for name in tags]
+        gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]
         gone += _delete(engine, image)
     reclaimed = await engine.graph.collect() if gone else 0
     engine.events.append("image", "prune", "", {"reclaimed": str(reclaimed)})
@@ -278,6 +293,6 @@ async def save(engine: Engine, job: SaveImages) -> Ticket:
         image = engine.images.find(ref)
         reference = engine.images.tag_of(ref)
         entry = chosen.setdefault(image.id, SavedImage(image=image, tags=[]))
-        if reference is not None and reference not in entry.tags:
+        if reference is not None and "@" not in reference and reference not in entry.tags:
             entry.tags.append(reference)
     return await engine.call(ExportImages(images=list(chosen.values())))

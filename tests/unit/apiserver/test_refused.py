@@ -21,7 +21,6 @@ def app() -> Flask:
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
-        ("GET", "/v1.51/distribution/library/alpine/json", 501, "registries: not implemented"),
         ("POST", "/build/prune", 501, "the build cache: not implemented"),
         ("POST", "/swarm/init", 501, "swarm mode: not implemented"),
         ("POST", "/swarm/leave", 503, "This node is not a swarm manager"),

@@ -50,6 +50,8 @@ def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> 
         ('registry-mirrors = ["http://mirror:99999"]', "registry-mirrors: "),
         ('insecure-registries = ["http://box"]', "insecure registry http://box should not contain '://'"),
         ('insecure-registries = ["10.0.0.1/8"]', "insecure-registries: "),
+        ("max-concurrent-downloads = -1", "max-concurrent-downloads: -1 is less than 0"),
+        ('search-index = "index"', "search-index: 'index': unsupported scheme ''"),
         ('cors = ["example.com"]', "cors: 'example.com' is not an origin"),
         ('context = ["colour:red"]', "context: 'colour:red' is not an SELinux label option"),
         ('log-driver = "syslog"', "log-driver: logger: no log driver named 'syslog' is registered"),

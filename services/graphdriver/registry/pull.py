@@ -1,0 +1,237 @@
+"""Pull: from a registry's manifest to blobs, layers and an image record. What is told on the way: wire-details §6."""
+
+from __future__ import annotations
+
+import contextvars
+import io
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, cast
+
+import msgspec
+
+from services.graphdriver.blobs import Blobs
+from services.graphdriver.compression import ERRORS, decompressed
+from services.graphdriver.layers import Layers
+from services.graphdriver.load import chain_ids, image_config, image_record
+from services.graphdriver.progress import Watched, progress, tell
+from services.graphdriver.registry.answers import Refused, pull_error
+from services.graphdriver.registry.client import Repository
+from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads
+from services.graphdriver.registry.manifests import Manifest, as_oci, choose, parse
+from services.graphdriver.registry.platforms import Platform, host_platform, parse_platform
+from services.graphdriver.registry.references import Reference
+from services.graphdriver.registry.sessions import Session
+from shared.bus.bus import Bus
+from shared.bus.context import check_cancelled
+from shared.protocol import Cancelled, Descriptor, DockyardError, GetImage, Image, InvalidArgument, NotFound, SetImage
+
+__all__ = ["Puller", "check_platform"]
+
+Fetch = Callable[[Descriptor, Callable[[], None]], None]  # the second raises when the layer is not wanted any more
+LOOK = 0.2  # seconds between two looks at whether the job was cancelled
+
+
+def resolve(repository: Repository, reference: Reference, platform: Platform) -> tuple[Manifest, str]:
+    """Find an image's manifest; returns it, and the digest that the reference stands for."""
+    try:
+        top = parse(repository.manifest(reference.wanted))
+        return choose(top, platform, repository.manifest), top.document.digest
+    except Refused as refused:
+        raise pull_error(refused, reference) from refused
+
+
+def check_platform(reference: Reference, wanted: Platform, found: Platform) -> None:
+    """Errors: NotFound, in words that clients look for (wire-details §2)."""
+    if wanted.rank(found) is None:
+        raise NotFound(
+            f"image with reference {reference.familiar} was found but its platform ({found}) does not match the "
+            f"specified platform ({wanted})"
+        )
+
+
+@dataclass(frozen=True)
+class Puller:
+    """``concurrency``: how many blobs one pull fetches at a time."""
+
+    blobs: Blobs
+    layers: Layers
+    downloads: Downloads
+    bus: Bus
+    concurrency: int
+
+    def pull(self, session: Session, reference: Reference, platform: str) -> None:
+        """Pull what ``reference`` names: an image, or all tags of a repository.
+
+        Errors: NotFound, Unauthorized, InvalidArgument (what the registry sent, or ``platform``), Unavailable.
+        """
+        wanted = parse_platform(platform) if platform else None
+        references = [reference] if reference.wanted else self._all(session, reference)
+        newer = [self._one(session, one, wanted) for one in references]
+        what = reference.familiar if reference.wanted else reference.familiar_name
+        tell(f"Status: Downloaded newer image for {what}" if any(newer) else f"Status: Image is up to date for {what}")
+
+    def _all(self, session: Session, reference: Reference) -> list[Reference]:
+        def find(repository: Repository) -> list[str]:
+            try:
+                return sorted(repository.tags())
+            except Refused as refused:
+                raise pull_error(refused, reference) from refused
+
+        tags, _ = session.first(reference.path, find)
+        if not tags:
+            raise NotFound(f"repository {reference.familiar_name} has no tags")
+        return [Reference.parse(reference.name, tag) for tag in tags]
+
+    def _one(self, session: Session, reference: Reference, wanted: Platform | None) -> bool:
+        """Pull one image; says whether the reference was not its name before."""
+        return session.first(reference.path, lambda repository: self._at(repository, reference, wanted))[0]
+
+    def _at(self, repository: Repository, reference: Reference, wanted: Platform | None) -> bool:
+        manifest, digest = resolve(repository, reference, wanted or host_platform())
+        tell(f"Pulling from {reference.path}", reference.wanted)
+        image_id = manifest.config.digest
+        digests = [layer.digest for layer in manifest.layers]
+        with self.blobs.hold([image_id, manifest.document.digest, *digests]):
+            config = self._config(repository, manifest, reference, wanted)
+            image = self._image(repository, manifest, config)
+            before = self.bus.call(GetImage(image=reference.full)).get("Id")
+            names = list(dict.fromkeys([reference.full, f"{reference.name}@{digest}"]))
+            self.bus.call(SetImage(image=image, tags=names, action="pull"))
+        tell(f"Digest: {digest}")
+        return before != image_id
+
+    def _config(
+        self, repository: Repository, manifest: Manifest, reference: Reference, wanted: Platform | None
+    ) -> bytes:
+        descriptor = manifest.config
+        has = self.blobs.has(descriptor.digest)
+        try:
+            data = (
+                self.blobs.read(descriptor.digest) if has else repository.read_blob(descriptor.digest, descriptor.size)
+            )
+        except Refused as refused:
+            raise refused.error() from refused
+        if len(data) != descriptor.size:
+            raise InvalidArgument(f"blob {descriptor.digest} is not of {descriptor.size} bytes")
+        config = image_config(data)
+        if len(config["rootfs"]["diff_ids"]) != len(manifest.layers):
+            raise InvalidArgument("invalid image config: it names another number of layers than the manifest")
+        if wanted is not None:
+            check_platform(reference, wanted, Platform.of(config))
+        return data
+
+    def _image(self, repository: Repository, manifest: Manifest, data: bytes) -> Image:
+        config = image_config(data)
+        diff_ids = config["rootfs"]["diff_ids"]
+        chains = chain_ids(diff_ids)
+        with self.blobs.hold(chains):
+            sizes = self._layers(repository, manifest.layers, diff_ids, chains)
+            document, layers = manifest.document, [as_oci(layer) for layer in manifest.layers]
+            self.blobs.add(io.BytesIO(data), manifest.config.digest)
+            self.blobs.add(io.BytesIO(document.data), document.digest)
+            image = image_record(manifest.config.digest, config, len(data), layers, chains, sizes)
+            kept = Descriptor(media_type=manifest.media_type, digest=document.digest, size=len(document.data))
+            return msgspec.structs.replace(image, manifest=kept)
+
+    # -- layers
+
+    def _layers(
+        self, repository: Repository, layers: list[Descriptor], diff_ids: list[str], chains: list[str]
+    ) -> list[int]:
+        missing = [
+            layer
+            for layer, chain in zip(layers, chains, strict=True)
+            if not self.blobs.has(layer.digest) or self.layers.size(chain) is None
+        ]
+        for layer in layers:
+            tell("Pulling fs layer" if layer in missing else "Already exists", layer.digest, progressDetail={})
+        coming = _Coming(missing, self.concurrency, lambda layer, check: self._fetch(repository, layer, check))
+        sizes = []
+        try:
+            for index, (layer, chain) in enumerate(zip(layers, chains, strict=True)):
+                if layer in missing:
+                    coming.wait(layer)
+                    sizes.append(self._extract(layer, diff_ids[index], chain, chains[:index]))
+                    tell("Pull complete", layer.digest, progressDetail={})
+                else:
+                    sizes.append(self.layers.size(chain) or 0)
+        finally:
+            coming.stop()
+        return sizes
+
+    def _fetch(self, repository: Repository, layer: Descriptor, check: Callable[[], None]) -> None:
+        if self.blobs.has(layer.digest):
+            tell(DONE, layer.digest, progressDetail={})
+            return
+        show = progress(layer.digest, DOWNLOADING)
+
+        def told(state: str, size: int) -> None:
+            if state in (DOWNLOADING, DONE):
+                show(size, layer.size)
+            else:
+                tell(state, layer.digest, progressDetail={})
+
+        source = f"{repository.url}/{repository.path}"
+        self.downloads.fetch(layer, source, lambda offset: repository.blob(layer.digest, offset), told, check)
+        tell("Verifying Checksum", layer.digest, progressDetail={})
+        tell(DONE, layer.digest, progressDetail={})
+
+    def _extract(self, layer: Descriptor, diff_id: str, chain: str, parents: list[str]) -> int:
+        with self.blobs.path(layer.digest).open("rb") as blob:
+            watched = Watched(blob, layer.size, progress(layer.digest, "Extracting"))
+            try:
+                return self.layers.unpack(chain, parents, diff_id, decompressed(cast("IO[bytes]", watched)))
+            except ERRORS as error:
+                raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
+
+
+class _Coming:
+    """Fetches layers, some at a time, in their order; the job's thread unpacks them meanwhile."""
+
+    def __init__(self, layers: list[Descriptor], concurrency: int, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._waiting: queue.SimpleQueue[Descriptor] = queue.SimpleQueue()
+        self._arrived = {layer.digest: threading.Event() for layer in layers}
+        self._failures: list[Exception] = []
+        self._stopped = False
+        distinct = list({layer.digest: layer for layer in layers}.values())
+        for number, layer in enumerate(distinct):
+            self._waiting.put(layer)
+            if number >= concurrency:
+                tell("Waiting", layer.digest, progressDetail={})
+        for _ in range(min(concurrency, len(distinct))):
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(self._work,), name="pull", daemon=True).start()
+
+    def _work(self) -> None:
+        while not self._stopped and not self._failures:
+            try:
+                layer = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self._fetch(layer, self._check)
+            except Exception as error:
+                self._failures.append(error)
+            self._arrived[layer.digest].set()
+
+    def wait(self, layer: Descriptor) -> None:
+        """Return when a layer is here. Errors: that of any which failed, Cancelled."""
+        arrived = self._arrived[layer.digest]
+        while not arrived.wait(LOOK):
+            self._check()
+        self._check()
+
+    def _check(self) -> None:
+        check_cancelled()
+        if self._stopped:
+            raise Cancelled("pull: another layer failed")
+        if self._failures:
+            failure = self._failures[0]
+            raise failure if isinstance(failure, DockyardError) else DockyardError(f"pull: {failure}") from failure
+
+    def stop(self) -> None:
+        self._stopped = True
