@@ -14,6 +14,7 @@ from shared.protocol import (
     ContainerSummary,
     CreateContainer,
     EndpointSettings,
+    ImageInspect,
     ImageSummary,
     InvalidArgument,
     Mount,
@@ -112,4 +113,13 @@ def show_images(shown: list[ImageSummary]) -> list[ImageSummary]:
             summary.repo_digests = summary.repo_digests or [NONE_DIGEST]
         if api_version() < (1, 44):
             summary.virtual_size = summary.size
+    return shown
+
+
+def show_image(shown: ImageInspect) -> ImageInspect:
+    """Before 1.44 there was a size for it and all below; before 1.45 the container it was made of, and its config."""
+    if api_version() < (1, 44):
+        shown.virtual_size = shown.size
+    if api_version() < (1, 45):
+        shown.container, shown.container_config = "", shown.config  # Compose 1 reads the volumes there
     return shown

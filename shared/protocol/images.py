@@ -182,6 +182,9 @@ class ImageInspect(Record):
     graph_driver: dict[str, Any]
     root_fs: dict[str, Any] = field(name="RootFS")
     metadata: dict[str, Any]
+    virtual_size: int | UnsetType = UNSET  # for clients of API < 1.44
+    container: str | UnsetType = UNSET  # for clients of API < 1.45: what it was committed of
+    container_config: ContainerConfig | UnsetType = UNSET  # for clients of API < 1.45
 
 
 class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):

@@ -36,7 +36,7 @@ def list_images() -> Response:
 
 @routes.get("/<path:ref>/json")
 def inspect(ref: str) -> Response:
-    return show(read(InspectImage(image=ref)))
+    return show(older.show_image(read(InspectImage(image=ref))))
 
 
 @routes.get("/<path:ref>/history")

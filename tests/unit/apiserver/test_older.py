@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from services.apiserver import older
-from shared.protocol import ContainerCreated, CreateContainer, ImageSummary, StopContainer
+from shared.protocol import (
+    ContainerConfig,
+    ContainerCreated,
+    CreateContainer,
+    ImageInspect,
+    ImageSummary,
+    StopContainer,
+)
 from tests.unit.apiserver.test_routes import api, message
 
 EVERYTHING = {
@@ -120,6 +127,20 @@ def test_images_were_shown_with_a_name_of_none_and_a_virtual_size() -> None:
     assert (seen["1.43"]["RepoTags"], seen["1.43"]["VirtualSize"]) == ([], 7)
     assert "VirtualSize" not in seen["1.44"]
     assert [job.filters for job in bus.calls] == [{"reference": ["x"]}, {}, {}]  # type: ignore[attr-defined]
+
+
+def test_an_image_told_of_the_container_that_it_was_made_of() -> None:
+    fields = dict.fromkeys(("id", "parent", "comment", "created", "docker_version", "author", "architecture"), "")
+    image = ImageInspect(
+        **fields, variant="", os="linux", repo_tags=[], repo_digests=[], config=ContainerConfig(volumes={"/data": {}}),
+        size=7, graph_driver={}, root_fs={}, metadata={},
+    )  # fmt: skip
+    http, _ = api(image_inspect=lambda job: image)
+    seen = {version: http.get(f"/v{version}/images/x/json").get_json() for version in ("1.43", "1.44", "1.45")}
+    assert [shown.get("VirtualSize") for shown in seen.values()] == [7, None, None]
+    assert [shown.get("Container") for shown in seen.values()] == ["", "", None]
+    assert seen["1.44"]["ContainerConfig"]["Volumes"] == {"/data": {}}
+    assert "ContainerConfig" not in seen["1.45"]
 
 
 @pytest.mark.parametrize(
