@@ -102,7 +102,7 @@ class Renderer:
         lines.pop()
         if not lines or self.done:
             return b""
-        between = not self._open[1].data and not self._open[2].data
+        between = not any(line.data or line.begun for line in self._open.values())
         if between and self._since and self._all_too_early(lines):
             return b""
         if between and not self._skip and self._all_wanted(lines):

@@ -83,7 +83,7 @@ def _entries(command: list[str], cursor: _Cursor, stop: Callable[[], bool] | Non
                 return
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
-            yield b"".join(_line(line, cursor) for line in lines)
+            yield b"".join(_lines(line, cursor) for line in lines)
     finally:
         process.kill()
         process.stdout.close()
@@ -94,8 +94,8 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": ""}
 
 
-def _line(entry: bytes, cursor: _Cursor) -> bytes:
-    """Make an entry in journalctl's JSON a line of a log."""
+def _lines(entry: bytes, cursor: _Cursor) -> bytes:
+    """Make an entry in journalctl's JSON a line of a log; conmon may put what comes together into one: lines, then."""
     fields = json.loads(entry)
     cursor.text = fields.get("__CURSOR", cursor.text)
     message = fields.get("MESSAGE") or ""
@@ -103,4 +103,6 @@ def _line(entry: bytes, cursor: _Cursor) -> bytes:
     stream = b"stderr" if fields.get("PRIORITY") == STDERR_PRIORITY else b"stdout"
     flag = b"P" if fields.get("CONTAINER_PARTIAL_MESSAGE") == "true" else b"F"
     when = moment(int(fields["__REALTIME_TIMESTAMP"]) * 1000)
-    return b"%b %b %b %b\n" % (when, stream, flag, data.removesuffix(b"\n"))
+    *whole, last = data.removesuffix(b"\n").split(b"\n")
+    lines = [*((b"F", line) for line in whole), (flag, last)]
+    return b"".join(b"%b %b %b %b\n" % (when, stream, mark, line) for mark, line in lines)

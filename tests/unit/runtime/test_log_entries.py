@@ -53,6 +53,14 @@ def test_parts_of_a_line_are_one_frame_with_the_time_of_its_end() -> None:
     ]
 
 
+def test_the_end_of_a_long_line_in_a_block_of_its_own_has_no_time_and_the_next_line_has() -> None:
+    half = LINE.replace(b" F hello world", b" P " + b"y" * (MAX_LINE // 2))
+    renderer = Renderer(Selection(tty=True, timestamps=True))
+    shown = renderer.feed(half + half) + renderer.feed(LINE) + renderer.feed(LINE)
+    stamp = b"2026-11-24T10:58:11.630985409Z "
+    assert shown == stamp + b"y" * MAX_LINE + b"hello world\n" + stamp + b"hello world\n"
+
+
 def test_what_has_no_newline_is_shown_when_the_container_has_ended() -> None:
     renderer = Renderer(Selection())
     assert renderer.feed(LINE.replace(b" F ", b" P ")) == b""
