@@ -23,7 +23,7 @@ def test_it_prints_the_id_and_starts_nothing(stack: Any, tmp_path: Path) -> None
         "echo",
         ["on"],
     )
-    assert re.fullmatch("/[a-z]+_[a-z0-9_]+", shown["Name"])
+    assert re.fullmatch("/[a-z]+_[a-z0-9_-]+", shown["Name"])
     assert stack.docker("start", "-a", container).stdout == "on\n"
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def test_pulls_are_jobs(clean: Stack, registry: str) -> None:
     assert missing.returncode == 1
     assert f"manifest for {registry}/injected:2 not found" in missing.stderr
     assert "pull" in clean.dockyard("jobs").stdout
-    events = clean.out("events", "--since", "1", "--until", "0s", "--filter", "event=pull")
+    events = clean.out("events", "--since", "1", "--until", str(int(time.time()) + 1), "--filter", "event=pull")
     assert f"image pull {registry}/injected:1 (name={registry}/injected)" in events
 
 
