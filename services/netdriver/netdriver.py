@@ -173,6 +173,7 @@ class NetDriver:
         renamed = msgspec.structs.replace(lease, names=job.names, links=job.links)
         if renamed != lease:
             self._leases.put(renamed)
+        self._ours.add(lease.key)
         self._connect(renamed)
         return renamed.interface
 

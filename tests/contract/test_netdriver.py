@@ -149,6 +149,16 @@ def test_a_list_that_is_older_than_a_lease_takes_nothing_from_it(netdriver: NetD
     check_empty(later, run)
 
 
+def test_what_was_given_again_is_as_new_as_what_was_given(netdriver: NetDriver, run: Path) -> None:
+    """A start that its driver did not live to see the end of is made again, while the list is on its way."""
+    netdriver.allocate(want(1))
+    later = make(run)
+    later.allocate(want(1))
+    later.init({}, exact=False)
+    assert len(later.interfaces()) == 1
+    check_consistent(later, run)
+
+
 # --- the process ----------------------------------------------------------------------------------------------------
 
 
