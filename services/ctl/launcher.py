@@ -27,6 +27,7 @@ from tornado.ioloop import IOLoop
 from services.ctl.listeners import Listener
 from services.ctl.readiness import Readiness
 from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
+from shared.runtime.process import ARBITER
 
 __all__ = ["Launcher", "control_endpoint"]
 
@@ -65,6 +66,7 @@ class Launcher:
         for name in STRIPPED:
             os.environ.pop(name, None)
         os.environ.update(environ)
+        os.environ[ARBITER] = str(os.getpid())
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         self.loop = IOLoop.current()
         self.readiness = Readiness(run, listeners, BOOT_TIMEOUT)

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from shared.runtime.config import Config, ConfigError, load_config
 from shared.runtime.log import set_up_logging
 
-__all__ = ["Serve", "run", "take_descriptors"]
+__all__ = ["ARBITER", "Serve", "run", "take_descriptors"]
 
 EX_CONFIG = 78  # sysexits(3): a restart is no use
 PR_SET_PDEATHSIG = 1
+ARBITER = "ARBITER_PID"  # the variable that tells a process of a stack who has started it
 FORCED_AFTER = 3  # further signals that are absorbed before one forces the exit
 
 # serve(config, stop, on_stop): returns when ``stop`` is set; ``on_stop(f)`` has f called by the signal
@@ -41,6 +42,8 @@ def run(name: str, serve: Serve) -> int:
     set_up_logging(debug=config.debug)
     os.umask(0o077)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.environ.get(ARBITER, str(os.getppid())) != str(os.getppid()):
+        return 0  # it died before the kernel was asked to tell
     stop = threading.Event()
     callbacks: list[Callable[[], None]] = []
     _trap(name, stop, callbacks, debug=config.debug)

@@ -1,0 +1,24 @@
+"""What every service's ``__main__`` does before it serves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from shared.runtime.process import ARBITER
+
+PROGRAM = "import sys; from shared.runtime.process import run; sys.exit(run('x', lambda *_: print('served')))"
+
+
+def served(tmp_path: Path, **environ: str) -> str:
+    environ = {**os.environ, "DOCKYARD_ROOT": str(tmp_path), "DOCKYARD_RUN": str(tmp_path), **environ}
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def test_a_process_whose_arbiter_died_before_it_could_ask_to_be_told_does_not_serve(tmp_path: Path) -> None:
+    assert served(tmp_path) == "served\n"
+    assert served(tmp_path, **{ARBITER: str(os.getpid())}) == "served\n"
+    assert served(tmp_path, **{ARBITER: "1"}) == ""
