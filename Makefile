@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
-TEST_PACKAGES := runc docker-registry
+TEST_PACKAGES := runc docker-registry systemd
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
