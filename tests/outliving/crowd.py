@@ -142,7 +142,7 @@ class Crowd:
 
     def _check_published(self, member: Member) -> None:
         port = self.host.inspect(member.id)["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
-        fetch = [*self.host.enter, "curl", "-s", "--max-time", "2", f"http://127.0.0.1:{port}/"]
+        fetch = [*self.host.enter, "busybox", "wget", "-q", "-O-", "-T2", f"http://127.0.0.1:{port}/"]
         until(lambda: subprocess.run(fetch, capture_output=True, check=False).stdout == b"hello\n", SETTLE,
               f"{member.name} does not answer on port {port}")  # fmt: skip
 
