@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -142,7 +143,9 @@ class Crowd:
 
     def _check_published(self, member: Member) -> None:
         port = self.host.inspect(member.id)["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
-        fetch = [*self.host.enter, "busybox", "wget", "-q", "-O-", "-T2", f"http://127.0.0.1:{port}/"]
+        url = f"http://127.0.0.1:{port}/"
+        script = f"import urllib.request as r; print(r.urlopen('{url}', timeout=2).read().decode(), end='')"
+        fetch = [*self.host.enter, sys.executable, "-c", script]
         until(lambda: subprocess.run(fetch, capture_output=True, check=False).stdout == b"hello\n", SETTLE,
               f"{member.name} does not answer on port {port}")  # fmt: skip
 
