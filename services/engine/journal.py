@@ -1,8 +1,13 @@
-"""Journal: which jobs ran, for `dockyard jobs` and `dockyard trace`. Written in batches, a second late at most."""
+"""Journal: which jobs ran, for `dockyard jobs` and `dockyard trace`. Written in batches, a second late at most.
+
+It tells of the engine's work and is no part of it: entries that cannot be written are dropped, with a line in the log.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 import time
 from collections.abc import Iterable
 
@@ -13,6 +18,8 @@ from services.engine.store import Store
 from shared.protocol import ListJobs, PastJob
 
 __all__ = ["UNRECORDED", "Journal"]
+
+log = logging.getLogger("dockyard.engine")
 
 INTERVAL = 1.0  # seconds between writes
 # asked all the time, tell nothing
@@ -43,11 +50,14 @@ class Journal:
             return
         rows = [tuple(getattr(job, field) for field in FIELDS) for job in self._pending]
         self._pending.clear()
-        with self._store.transaction():
-            self._store.db.executemany(
-                f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
-            )
-            self._store.db.execute("DELETE FROM jobs WHERE started < ?", (time.time() - self._retention,))
+        try:
+            with self._store.transaction():
+                self._store.db.executemany(
+                    f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
+                )
+                self._store.db.execute("DELETE FROM jobs WHERE started < ?", (time.time() - self._retention,))
+        except sqlite3.Error as error:
+            log.error("%d entries of the job journal lost error=%s", len(rows), error)
 
     async def keep(self) -> None:
         while True:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
-from msgspec import field
+from msgspec import Meta, field
 
 from shared.protocol.job import Data, Job
 
@@ -109,7 +109,7 @@ class ListJobs(Job[list[PastJob]], frozen=True, tag="jobs"):
 
     ARGS: ClassVar[tuple[str, ...]] = ("trace",)
     REPEATABLE: ClassVar[bool] = True
-    limit: int = 100
+    limit: Annotated[int, Meta(ge=0, lt=1 << 31)] = 100
     running: bool = False
     trace: str = ""
     name: str = ""  # only jobs of that name

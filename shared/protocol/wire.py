@@ -13,9 +13,10 @@ from __future__ import annotations
 import enum
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from shared.protocol.errors import DockyardError, InvalidArgument, from_code
 from shared.protocol.job import Data
@@ -50,6 +51,10 @@ class Kind(enum.StrEnum):
     EVENT = "EVENT"  # engine → subscribers (PUB socket)
 
 
+# bounded by type: the engine keeps these numbers in columns of 64 bits, and a peer may send any
+Id = Annotated[int, Meta(ge=0, lt=1 << 32)]  # a pid or a uid, as the kernel has them
+ExitStatus = Annotated[int, Meta(ge=0, lt=256)]
+
 KINDS = {kind.encode(): kind for kind in Kind}
 
 
@@ -57,8 +62,8 @@ class Caller(Data, frozen=True):
     """Who sent a job. The engine puts in what the kernel says of the connection (SO_PEERCRED), where it can."""
 
     service: str
-    pid: int
-    uid: int = 0
+    pid: Id
+    uid: Id = 0
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,7 +72,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     parent: str = ""  # the id of the job that called this one
     deadline: float | None = None  # seconds on CLOCK_MONOTONIC (one clock for all processes of a host)
     caller: Caller | None = None
-    status: int = 0  # RESULT: 0 OK, 1 error, 127 not found
+    status: ExitStatus = 0  # RESULT: 0 OK, 1 error, 127 not found
     again: bool = False  # JOB: asked before under this id; the answer was lost with a process
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -17,6 +17,8 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
 def type_name(kind: Any) -> str:
     if kind in (None, type(None)):
         return "nothing"
+    if get_origin(kind) is Annotated:
+        return type_name(get_args(kind)[0])
     if isinstance(kind, type) and not hasattr(kind, "__origin__"):
         return kind.__name__
     return re.sub(r"shared\.protocol\.\w+\.|typing\.", "", str(kind)).replace("|", "or")

@@ -50,6 +50,21 @@ def test_a_garbled_header_is_an_invalid_argument(kind: bytes, header: bytes) -> 
     msgspec.json.decode(header, type=Header)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"status":99999999999999999999}',
+        b'{"status":256}',
+        b'{"status":-1}',
+        b'{"caller":{"service":"x","pid":1,"uid":99999999999999999999}}',
+        b'{"caller":{"service":"x","pid":-1}}',
+    ],
+)
+def test_numbers_that_no_kernel_gives_are_refused(header: bytes) -> None:
+    with pytest.raises(InvalidArgument, match="Expected `int`"):
+        Frame.parse([MAGIC, b"RESULT", header, b"null"])
+
+
 def is_no_object(body: bytes) -> bool:
     try:
         return not isinstance(json.loads(body), dict)

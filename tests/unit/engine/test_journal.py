@@ -1,0 +1,38 @@
+"""The journal on its own: what its database refuses is lost, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.engine.flights import Flight, Flights
+from services.engine.journal import Journal
+from services.engine.store import Store
+from shared.protocol import Header, ListJobs
+
+
+def flight(number: int) -> Flight:
+    return Flight(Header(id=f"{number:032x}", name="start"), b"{}", lambda frame: None, status=0, message="x" * 1000)
+
+
+def test_a_full_disk_costs_entries_and_not_the_engine(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(tmp_path)
+    journal = Journal(store, retention=3600)
+    (pages,) = store.db.execute("PRAGMA page_count").fetchone()
+
+    def recorded() -> set[Any]:
+        return {job.id for job in journal.find(ListJobs(), Flights(lambda flight: None))}
+
+    store.db.execute(f"PRAGMA max_page_count={pages}")
+    for number in range(100):
+        journal.note(flight(number))
+    with caplog.at_level(logging.ERROR):
+        assert recorded() == set()
+    assert "100 entries of the job journal lost" in caplog.text
+    store.db.execute("PRAGMA max_page_count=1000000")
+    journal.note(flight(7))
+    assert recorded() == {f"{7:032x}"}
+    store.close()
