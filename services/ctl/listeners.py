@@ -75,7 +75,7 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
     handed_over = _handed_over(environ)
     made: list[Listener] = []
     try:
-        for host in config.api_hosts:
+        for host in _hosts(config, handed_over):
             _listen(made, host, _make(host, config, handed_over, len(made)))
         if all(listener.is_encrypted for listener in made):
             path = str(config.run / "ready.sock")
@@ -87,6 +87,15 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
             listener.close()
         raise
     return made
+
+
+def _hosts(config: Config, handed_over: Mapping[int, str]) -> tuple[str, ...]:
+    """Return where to listen: if nobody says, on what systemd has handed over."""
+    if not handed_over:
+        return config.api_hosts
+    if config.hosts and not any(host.startswith("fd://") for host in config.hosts):
+        log.warning("sockets of systemd not served, since hosts names none of them by fd:// hosts=%s", config.hosts)
+    return config.hosts or ("fd://",)
 
 
 def _listen(made: list[Listener], host: str, listeners: Iterable[Listener]) -> None:

@@ -16,6 +16,7 @@ from services.ctl.options import Json, the_client, the_config
 from services.ctl.stack import Stack, StackError
 from services.ctl.top import Screen
 from shared.protocol import ListContainers, NotModified, StopContainer
+from shared.runtime.slices import choose
 
 __all__ = ["down", "ps", "restart", "scale", "top"]
 
@@ -56,7 +57,7 @@ def top(
 ) -> None:
     """Watch processes, jobs under way and containers; q ends it."""
     config = the_config()
-    screen = Screen(config.run, Cgroups(config.cgroup_parent))
+    screen = Screen(config.run, Cgroups(choose(config.cgroup_driver, config.cgroup_parent)[1]))
     raise typer.Exit(screen.once() if once or not sys.stdout.isatty() else screen.live())
 
 
