@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from services.ctl import completion, overview, table, units
+from services.ctl import completion, overview, system, table, units
 from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config
 from services.ctl.stack import Stack, StackError
@@ -18,7 +18,7 @@ from services.ctl.top import Screen
 from shared.protocol import ListContainers, NotModified, StopContainer
 from shared.runtime.slices import choose
 
-__all__ = ["down", "ps", "restart", "scale", "top"]
+__all__ = ["down", "ps", "reload", "restart", "scale", "top", "upgrade"]
 
 Service = Annotated[str, typer.Argument(autocompletion=completion.services)]
 
@@ -70,3 +70,17 @@ def scale(service: Service, count: Annotated[int, typer.Argument(min=1)]) -> Non
 def restart(service: Service) -> None:
     """Replace a service's processes, one by one."""
     Stack(the_config().run).restart(service)
+
+
+def upgrade() -> None:
+    """Replace all processes, one after the other, by what is on disk now: code, dockyard.toml, circus.ini.
+
+    Clients see no error, containers go on. What is on disk is tried first; if it cannot run, nothing is changed.
+    """
+    Stack(the_config().run).upgrade(print)
+    system.version()
+
+
+def reload() -> None:
+    """Read dockyard.toml and circus.ini anew, as an upgrade does, with the code that is on disk."""
+    Stack(the_config().run).upgrade()

@@ -23,7 +23,7 @@ from services.ctl.doctor import RUNTIMES, first_problem
 from shared.runtime.config import Config, ConfigError, label_warnings
 from shared.runtime.slices import BOOTED, choose
 
-__all__ = ["CHECKS", "StartError", "check", "take_lock"]
+__all__ = ["CHECKS", "REPEATED_CHECKS", "StartError", "check", "take_lock"]
 
 MIN_KERNEL = (5, 6)  # openat2(2)
 MACHINES = ("x86_64", "aarch64")  # those that the seccomp profile knows
@@ -155,6 +155,9 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
     _exec_driver,
     _cgroups,
 )
+
+# beside a stack that runs: its root is its own, and its temporary files are in use
+REPEATED_CHECKS = tuple(one for one in CHECKS if one not in (_claim_root, _temporary))
 
 
 def check(config: Config, checks: Iterable[Callable[[Config], None]] = CHECKS) -> Config:

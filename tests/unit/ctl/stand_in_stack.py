@@ -36,6 +36,15 @@ class Gates:
     def wait_for_api(self) -> None:
         self.wait_for("api")
 
+    def registered(self, service: str) -> set[int]:
+        return set()
+
+    def wait_for_successor(self, service: str, known: set[int]) -> None:
+        self.wait_for(service)
+
+    def await_quiet(self, service: str) -> None:
+        pass
+
     def is_alive(self) -> bool:
         return not (self.directory / "api.dead").exists()
 
