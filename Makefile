@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
-TEST_PACKAGES := runc docker-registry systemd
+TEST_PACKAGES := runc docker-registry systemd dbus
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
@@ -27,6 +27,7 @@ test: setup check $(VENV)/test-packages
 	$(BIN)/python -m pytest tests/unit
 	$(BIN)/python -m pytest tests/contract
 	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -rs -m "not long" tests/systemd
 
 check: setup
 	$(BIN)/ruff format --check .

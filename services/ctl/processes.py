@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import typer
@@ -15,10 +16,14 @@ from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config
 from services.ctl.stack import Stack, StackError
 from services.ctl.top import Screen
-from shared.protocol import ListContainers, NotModified, StopContainer
+from shared.protocol import DockyardError, ListContainers, NotModified, StopContainer
+from shared.runtime.config import Config
 from shared.runtime.slices import choose
 
-__all__ = ["down", "ps", "reload", "restart", "scale", "top", "upgrade"]
+__all__ = ["down", "ps", "reload", "restart", "scale", "stop_containers", "top", "upgrade"]
+
+STOPPED_AT_A_TIME = 64
+SHUTDOWN_TIMEOUT = 100.0  # seconds
 
 Service = Annotated[str, typer.Argument(autocompletion=completion.services)]
 
@@ -32,6 +37,29 @@ def down(containers: Annotated[bool, typer.Option(help="Stop the containers too.
             with contextlib.suppress(NotModified):
                 client.call(StopContainer(container=container.id))
     Stack(config.run).down(config.root)
+
+
+def stop_containers() -> None:
+    """Stop all containers at the same time, as for a shutdown of the host: restart policies hold at the next start."""
+    config = the_config()
+    running = the_client(config).call(ListContainers())
+    with ThreadPoolExecutor(max(1, min(len(running), STOPPED_AT_A_TIME))) as pool:
+        for error in pool.map(lambda container: _stop_for_shutdown(config, container.id), running):
+            if error:
+                print(f"dockyard: {error}", file=sys.stderr)
+
+
+def _stop_for_shutdown(config: Config, container: str) -> str:
+    client = the_client(config)
+    try:
+        client.call(StopContainer(container=container, shutdown=True), timeout=SHUTDOWN_TIMEOUT)
+    except NotModified:
+        pass
+    except DockyardError as error:
+        return error.message
+    finally:
+        client.close()
+    return ""
 
 
 def ps(as_json: Json = False) -> None:

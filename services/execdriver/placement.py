@@ -25,6 +25,7 @@ from shared.runtime.slices import choose, scope_cgroup
 __all__ = ["Cgroupfs", "Placement", "Systemd", "placement"]
 
 MONITOR = "monitor"
+WATCHED = ("systemd", "unified")  # the hierarchies in which systemd keeps track of its units
 
 
 class Placement(Protocol):
@@ -90,11 +91,11 @@ class Systemd:
         return None
 
     def clear(self, cgroup: str) -> None:
-        """systemd knows not every hierarchy of v1; in those it does, a monitor that is ending may still be there."""
-        for directory in Cgroup(str(Path(cgroup).parent)).directories():
-            with suppress(OSError):
-                (directory / MONITOR).rmdir()
-            with suppress(OSError):
+        """systemd knows not every hierarchy of v1. Where it watches for a scope to be empty, nothing may be removed."""
+        scope = Cgroup(str(Path(cgroup).parent))
+        watched = {scope.root / name / scope.path.lstrip("/") for name in WATCHED}
+        for directory in () if scope.unified else set(scope.directories()) - watched:
+            with suppress(OSError):  # a monitor that is ending may still be there: then systemd removes it
                 directory.rmdir()
 
 
