@@ -1,5 +1,7 @@
 # make run   set up this machine, start the stack, run a first container
 # make test  set up this machine, check the code, run the whole test suite
+# make install, make uninstall   PREFIX=/usr/local DESTDIR=: files, units, manual, completions
+# make deb   dist/dockyard_VERSION_ARCHITECTURE.deb, for Debian 12 and 13
 # make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
 
 SHELL := /bin/bash
@@ -10,7 +12,11 @@ TEST_PACKAGES := runc docker-registry systemd dbus
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
-.PHONY: run test check golden outliving bench conformance stop setup root
+PREFIX := /usr/local
+DESTDIR :=
+LIBRARY = $(DESTDIR)$(PREFIX)/lib/dockyard
+
+.PHONY: run test check golden outliving bench conformance stop setup root install uninstall deb
 
 run: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
@@ -49,6 +55,22 @@ bench: setup
 
 conformance: setup
 	@$(BIN)/python -m tests.conformance.dockerpy $(FILES)
+
+# Enable it with: systemctl enable --now dockyard.socket dockyard.service
+install: setup
+	@mkdir -p $(LIBRARY)
+	@python3 -m venv --clear $(LIBRARY)/venv
+	@$(LIBRARY)/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock .
+	@bash packaging/tree.sh "$(DESTDIR)" $(PREFIX) $(BIN)/dockyard
+	@[ -n "$(DESTDIR)" ] || ! command -v systemd-sysusers >/dev/null || systemd-sysusers $(PREFIX)/lib/sysusers.d/dockyard.conf
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+	@echo "dockyard is installed in $(DESTDIR)$(PREFIX)"
+
+uninstall:
+	@bash packaging/uninstall.sh "$(DESTDIR)" $(PREFIX)
+
+deb: setup
+	@bash packaging/deb/build.sh $(CURDIR)/$(BIN)/python dist
 
 stop:
 	@$(BIN)/dockyard down

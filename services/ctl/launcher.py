@@ -90,6 +90,7 @@ class Launcher:
             os.environ.pop(name, None)
         os.environ.update(environ)
         os.environ[ARBITER] = str(os.getpid())
+        os.environ["PYTHONSAFEPATH"] = "1"  # no code from the directory that we happen to be started in
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         self.loop = IOLoop.current()
         self.readiness = Readiness(run, listeners, BOOT_TIMEOUT)
