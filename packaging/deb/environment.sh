@@ -14,7 +14,7 @@ wanted="venv-$1-py$python"
 if [ "$(readlink venv)" != "$wanted" ] || ! venv/bin/python -c 'import services.ctl.main' 2>/dev/null; then
   rm -rf "$wanted"
   python3 -m venv --without-pip "$wanted"
-  "$wanted/bin/python" "$(echo wheels/pip-*.whl)/pip" install --quiet --no-cache-dir --no-index --find-links wheels \
+  PIP_CONFIG_FILE=/dev/null "$wanted/bin/python" "$(echo wheels/pip-*.whl)/pip" install --quiet --no-cache-dir --no-index --find-links wheels \
     --disable-pip-version-check --root-user-action=ignore "dockyard==$1"
   ln -sfn "$wanted" venv.new
   mv -T venv.new venv
