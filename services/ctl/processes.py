@@ -6,12 +6,14 @@ import contextlib
 import json
 import sys
 import time
+from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import typer
 
-from services.ctl import completion, overview, system, table, units
+from services.ctl import completion, overview, stacklog, system, table, units
 from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config
 from services.ctl.stack import Stack, StackError
@@ -20,7 +22,7 @@ from shared.protocol import DockyardError, ListContainers, NotModified, StopCont
 from shared.runtime.config import Config
 from shared.runtime.slices import choose
 
-__all__ = ["down", "ps", "reload", "restart", "scale", "stop_containers", "top", "upgrade"]
+__all__ = ["down", "logs", "ps", "reload", "restart", "scale", "stop_containers", "top", "upgrade"]
 
 STOPPED_AT_A_TIME = 64
 SHUTDOWN_TIMEOUT = 100.0  # seconds
@@ -98,6 +100,27 @@ def scale(service: Service, count: Annotated[int, typer.Argument(min=1)]) -> Non
 def restart(service: Service) -> None:
     """Replace a service's processes, one by one."""
     Stack(the_config().run).restart(service)
+
+
+def logs(
+    service: Annotated[str | None, typer.Argument(autocompletion=completion.services)] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is logged from now on.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 100,
+) -> None:
+    """Show what the stack, or one of its services, has logged: from systemd's journal or the stack's log file."""
+    config = the_config()
+    log = stacklog.the_log(config.run, config.pid_path)
+
+    def mine(found: Iterable[str]) -> Iterable[str]:
+        return stacklog.of_service(found, service) if service else found
+
+    for line in deque(mine(log.lines()), lines):
+        print(line)
+    if follow:
+        sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in mine(log.follow()):
+                print(line, flush=True)
 
 
 def upgrade() -> None:

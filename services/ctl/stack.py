@@ -80,15 +80,25 @@ class Stack:
         except StackError:
             return {}
 
+    def _away(self) -> tuple[dict[str, str], list[int]]:
+        """Return what is down, and who only ends what it has begun; nothing if the arbiter cannot tell."""
+        try:
+            now = self.condition()
+        except StackError:
+            return {}, []
+        return now["down"], now["draining"]
+
     def processes(self) -> Iterator[Process]:
         """Describe the processes there are, the arbiter first; a service that has none, without a pid."""
         found = [(service, self.status(service), self.pids(service)) for service in self.services()]
-        restarts = self.restarts()
+        restarts, down, draining = self.restarts(), *self._away()
         arbiters = {parent for _, _, pids in found for pid in pids if (parent := _parent(pid)) is not None}
         for service, status, pids in [(ARBITER, "active", sorted(arbiters)), *found]:
             yield from filter(None, (describe(service, status, pid, restarts.get(pid)) for pid in pids))
             if not pids and service != ARBITER:
-                yield Process(service, (), status, None, 0.0, 0, 0.0)
+                yield Process(service, (), "down" if service in down else status, None, 0.0, 0, 0.0)
+        for pid in draining:  # since an upgrade, for the clients that they have
+            yield from filter(None, [describe("apiserver", "draining", pid, None)])
 
     def scale(self, service: str, count: int) -> int:
         """Have ``count`` processes of a service; returns how many there were."""

@@ -54,10 +54,11 @@ class Machine:
         self.name, self.data = name, data
         self.checkout, self.program = CHECKOUT, DOCKYARD
 
-    def boot(self, target: str = "multi-user.target") -> None:
+    def boot(self, target: str = "multi-user.target", *, installed: bool = True) -> None:
         command = [SYSBOOT, "up", self.name, "--bind", CHECKOUT, "--data", self.data, "--target", target]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
-        self._install()
+        if installed:
+            self._install()
 
     def _install(self) -> None:
         for unit in UNITS:
@@ -103,6 +104,11 @@ class Machine:
 
     def write(self, path: str, text: str) -> None:
         self.run("sh", "-c", f'mkdir -p "$(dirname {path})"; cat > {path}', input=text)
+
+    def put(self, source: Path, path: str) -> None:
+        with source.open("rb") as stream:
+            command = [SYSBOOT, "exec", self.name, "sh", "-c", f"cat > {path}"]
+            subprocess.run(command, stdin=stream, check=True, timeout=60)
 
     def drop_in(self, *lines: str) -> None:
         """Change the service's section; `reset` takes it back."""
