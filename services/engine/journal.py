@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -26,6 +27,7 @@ INTERVAL = 1.0  # seconds between writes
 UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "container_stats", "runtime_stats"})
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
 COLUMNS = ", ".join(FIELDS)
+_row = attrgetter(*FIELDS)
 TREE = (
     "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
     "SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id AND jobs.parent != '') "
@@ -48,7 +50,7 @@ class Journal:
     def flush(self) -> None:
         if not self._pending:
             return
-        rows = [tuple(getattr(job, field) for field in FIELDS) for job in self._pending]
+        rows = [_row(job) for job in self._pending]
         self._pending.clear()
         try:
             with self._store.transaction():
