@@ -16,7 +16,7 @@ import msgspec
 
 from services.engine.flights import Flight, Flights
 from services.engine.store import Store
-from shared.protocol import ListJobs, PastJob
+from shared.protocol import DockyardError, ListJobs, PastJob
 
 __all__ = ["UNRECORDED", "Journal"]
 
@@ -58,7 +58,8 @@ class Journal:
                     f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
                 )
                 self._store.db.execute("DELETE FROM jobs WHERE started < ?", (time.time() - self._retention,))
-        except sqlite3.Error as error:
+            self._store.hold_reserve()
+        except (DockyardError, sqlite3.Error) as error:
             log.error("%d entries of the job journal lost error=%s", len(rows), error)
 
     async def keep(self) -> None:
