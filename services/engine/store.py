@@ -131,13 +131,14 @@ class Store:
         finally:
             self._depth -= 1
 
-    def put_container(self, record: ContainerRecord) -> None:
+    def add_container(self, record: ContainerRecord) -> None:
         row = (record.id, record.name, msgspec.json.encode(record))
-        self.db.execute(
-            "INSERT INTO containers VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET name=excluded.name, "
-            "record=excluded.record",
-            row,
-        )
+        self.db.execute("INSERT INTO containers VALUES (?,?,?)", row)
+
+    def put_container(self, record: ContainerRecord) -> None:
+        """Write a record anew; one that was deleted stays so, whoever still has it in hand."""
+        row = (record.name, msgspec.json.encode(record), record.id)
+        self.db.execute("UPDATE containers SET name=?, record=? WHERE id=?", row)
 
     def delete_container(self, container_id: str) -> None:
         self.db.execute("DELETE FROM containers WHERE id=?", (container_id,))
