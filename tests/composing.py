@@ -8,12 +8,13 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.integration.conftest import Stack
 
-__all__ = ["Project", "major", "programs"]
+__all__ = ["Project", "major", "programs", "since"]
 
 # where Debian, Docker's packages and a user's own directory have the plugin of version 2
 PLUGINS = (
@@ -43,6 +44,16 @@ def major(program: str) -> int:
     """Return the major version of a Compose program."""
     answer = subprocess.run([program, "version", "--short"], capture_output=True, text=True, timeout=60, check=True)
     return int(answer.stdout.strip().lstrip("v").split(".")[0])
+
+
+def since(version: int) -> Callable[[Any], Any]:
+    """Mark a test as one of what Compose has from a major version on: an older one does not get it."""
+
+    def mark(function: Any) -> Any:
+        function.since = version
+        return function
+
+    return mark
 
 
 class Project:
@@ -119,7 +130,7 @@ class Project:
         self("down", "--timeout", "0", "--volumes", "--remove-orphans", *args)
 
     @contextlib.contextmanager
-    def closing(self) -> Any:
+    def closing(self) -> Iterator[Project]:
         try:
             yield self
         finally:

@@ -17,6 +17,7 @@ from services.engine.links import resolve_links
 from services.engine.logdrivers import complete_log_config
 from services.engine.patterns import is_word
 from services.engine.resources import check_resources
+from services.engine.runtimes import available_runtimes
 from services.engine.sysinfo import SysInfo, sysinfo
 from services.engine.unsupported import refuse_unsupported
 from shared.protocol import (
@@ -77,10 +78,9 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
     """Set the defaults that `inspect` shows, and ids where other containers are named."""
     if made.network_mode in ("", "default"):
         made.network_mode = "bridge"
-    runtime = engine.config.runtime
-    if made.runtime not in ("", runtime):
+    made.runtime = made.runtime or engine.config.runtime
+    if made.runtime not in available_runtimes(engine.config):
         raise InvalidArgument(f"unknown or invalid runtime name: {made.runtime}")
-    made.runtime = runtime
     made.ipc_mode = made.ipc_mode or "private"
     made.cgroupns_mode = made.cgroupns_mode or "private"
     made.shm_size = made.shm_size or SHM_SIZE

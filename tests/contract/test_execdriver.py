@@ -68,10 +68,10 @@ class Bench:
 
     def new_driver(self) -> ExecDriver:
         runtime, reports = self.new_runtime(), Reports(self.bus)
-        containers = Containers(self.config, runtime, reports, Checks(self.bus))
+        containers = Containers(self.config, lambda _: runtime, reports, Checks(self.bus))
         return ExecDriver(
             containers,
-            Execs(self.config, runtime, reports),
+            Execs(self.config, lambda _: runtime, reports),
             TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"),
         )
 

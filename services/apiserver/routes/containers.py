@@ -72,6 +72,8 @@ def create() -> Response:
         host_config=params.decode(member(body, "HostConfig") or {}, HostConfig),
         networking_config=_networking(body),
     )
+    if isinstance(runtime := member(body, "Runtime"), str):  # docker-py says it beside HostConfig
+        job.host_config.runtime = job.host_config.runtime or runtime
     older.creating(job)
     return show(call(job), 201)
 

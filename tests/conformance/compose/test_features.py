@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.composing import major
+from tests.composing import major, since
 from tests.integration.conftest import until
 
 pytestmark = pytest.mark.root
 
 SLEEP = {"image": "busybox", "command": ["sleep", "1000"], "init": True}
-HTTPD = {"image": "busybox", "command": ["sh", "-c", "mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www"], "init": True}
+HTTPD = {
+    "image": "busybox",
+    "command": ["sh", "-c", "mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www"],
+    "init": True,
+}
 
 
 def test_a_service_waits_for_a_healthy_one(project: Any) -> None:
@@ -50,19 +54,23 @@ def test_a_service_waits_for_one_that_completes(project: Any) -> None:
 
 def test_an_unhealthy_dependency_fails_the_up(project: Any) -> None:
     check = {"test": ["CMD", "false"], "interval": "0.2s", "timeout": "5s", "retries": 2}
-    app = project({"db": {**SLEEP, "healthcheck": check}, "web": {**SLEEP, "depends_on": {"db": {"condition": "service_healthy"}}}})
+    app = project(
+        {
+            "db": {**SLEEP, "healthcheck": check},
+            "web": {**SLEEP, "depends_on": {"db": {"condition": "service_healthy"}}},
+        }
+    )
     answer = app("up", "-d", check=False)
     assert answer.returncode != 0
     assert "unhealthy" in answer.stderr + answer.stdout or "Encountered errors" in answer.stderr
     assert app.ids("web") == []
 
 
+@since(2)
 def test_up_wait(project: Any) -> None:
     check = {"test": "test -e /ready", "interval": "0.3s", "timeout": "5s", "retries": 50}
     slow = {"image": "busybox", "command": ["sh", "-c", "sleep 1; touch /ready; exec sleep 1000"], "init": True}
     app = project({"web": {**slow, "healthcheck": check}})
-    if major(app.program) == 1:
-        pytest.skip("Compose 1.29 has no --wait")
     app("up", "-d", "--wait")
     assert app.container("web")["State"]["Health"]["Status"] == "healthy"
 
@@ -157,7 +165,12 @@ def test_named_volumes_outlive_down(project: Any, stack: Any) -> None:
     (app.directory / "etc").mkdir()
     app.file("etc/x", "bound\n")
     app("up", "-d")
-    assert app.out("exec", "-T", "web", "sh", "-c", "echo kept > /data/a; cat /conf/x; grep -c ' /scratch tmpfs' /proc/mounts") == "bound\n1"
+    assert (
+        app.out(
+            "exec", "-T", "web", "sh", "-c", "echo kept > /data/a; cat /conf/x; grep -c ' /scratch tmpfs' /proc/mounts"
+        )
+        == "bound\n1"
+    )
     assert app("exec", "-T", "web", "touch", "/conf/y", check=False).returncode != 0
     app("down", "--timeout", "0")
     assert stack.out("volume", "ls", "-q", "--filter", "label=a=b") == "app_data"
@@ -166,14 +179,15 @@ def test_named_volumes_outlive_down(project: Any, stack: Any) -> None:
 
 
 def test_secrets_and_configs(project: Any) -> None:
-    one = major(project.__defaults__[0]) if project.__defaults__ and False else None
-    assert one is None
     service: dict[str, Any] = {**SLEEP, "secrets": ["token", {"source": "token", "target": "other"}]}
     top: dict[str, Any] = {"secrets": {"token": {"file": "./token.txt"}}}
     app = project(service_of(service), **top)
     app.file("token.txt", "s3cret\n")
     if major(app.program) > 1:
-        service["configs"] = [{"source": "conf", "target": "/etc/app.conf"}, {"source": "inline", "target": "/etc/inline", "mode": 0o440, "uid": "3"}]
+        service["configs"] = [
+            {"source": "conf", "target": "/etc/app.conf"},
+            {"source": "inline", "target": "/etc/inline", "mode": 0o440, "uid": "3"},
+        ]
         service["secrets"].append("fromenv")
         top["configs"] = {"conf": {"file": "./app.conf"}, "inline": {"content": "a=${WHO}\n"}}
         top["secrets"]["fromenv"] = {"environment": "SECRET"}
@@ -181,9 +195,15 @@ def test_secrets_and_configs(project: Any) -> None:
         app.write(service_of(service), **top)
     environ = {"WHO": "me", "SECRET": "from the environment"}
     app("up", "-d", environ=environ)
-    assert app.out("exec", "-T", "web", "cat", "/run/secrets/token", "/run/secrets/other", environ=environ) == "s3cret\ns3cret"
+    assert (
+        app.out("exec", "-T", "web", "cat", "/run/secrets/token", "/run/secrets/other", environ=environ)
+        == "s3cret\ns3cret"
+    )
     if major(app.program) > 1:
-        assert app.out("exec", "-T", "web", "cat", "/etc/app.conf", "/etc/inline", "/run/secrets/fromenv", environ=environ) == "key=value\na=me\nfrom the environment"
+        assert (
+            app.out("exec", "-T", "web", "cat", "/etc/app.conf", "/etc/inline", "/run/secrets/fromenv", environ=environ)
+            == "key=value\na=me\nfrom the environment"
+        )
         assert app.out("exec", "-T", "web", "stat", "-c", "%a %u", "/etc/inline", environ=environ) == "440 3"
 
 
@@ -203,7 +223,18 @@ def test_profiles(project: Any) -> None:
 
 def test_run(project: Any) -> None:
     app = project({"db": SLEEP, "web": {**SLEEP, "depends_on": ["db"], "environment": {"A": "service"}}})
-    answer = app("run", "--rm", "-T", "-e", "B=given", "web", "sh", "-c", "echo $A $B; ping -c1 -W2 db >/dev/null && echo found; exit 4", check=False)
+    answer = app(
+        "run",
+        "--rm",
+        "-T",
+        "-e",
+        "B=given",
+        "web",
+        "sh",
+        "-c",
+        "echo $A $B; ping -c1 -W2 db >/dev/null && echo found; exit 4",
+        check=False,
+    )
     assert answer.returncode == 4, answer.stderr
     assert answer.stdout.split() == ["service", "given", "found"]
     assert len(app.ids(all_=True)) == 1  # the db it depends on
@@ -213,10 +244,9 @@ def test_run(project: Any) -> None:
     assert app.inspect("one-off")["Config"]["Labels"]["com.docker.compose.oneoff"] == "True"
 
 
+@since(2)
 def test_cp(project: Any) -> None:
     app = project({"web": SLEEP})
-    if major(app.program) == 1:
-        pytest.skip("Compose 1.29 has no cp")
     app("up", "-d")
     app.file("here", "copied\n")
     app("cp", "here", "web:/tmp/there")
@@ -245,9 +275,17 @@ def test_limits_and_the_rest_of_a_service(project: Any) -> None:
     )  # fmt: skip
     app("--compatibility", "up", "-d")
     got, host = app.container("web")["Config"], app.container("web")["HostConfig"]
-    assert (got["Hostname"], got["Domainname"], got["User"], got["WorkingDir"]) == ("box", "example.test", "3:4", "/tmp")
+    assert (got["Hostname"], got["Domainname"], got["User"], got["WorkingDir"]) == (
+        "box",
+        "example.test",
+        "3:4",
+        "/tmp",
+    )
     assert (host["ReadonlyRootfs"], host["CapDrop"], host["ShmSize"]) == (True, ["ALL"], 32 << 20)
     assert (host["NanoCpus"], host["Memory"], host["IpcMode"]) == (500_000_000, 64 << 20, "shareable")
     assert (got["StopSignal"], got["StopTimeout"], got["Tty"]) == ("SIGUSR1", 3, True)
-    assert app.out("exec", "-T", "web", "sh", "-c", "ulimit -n; cat /proc/sys/net/core/somaxconn; pwd; id -u") == "100\n77\n/tmp\n3"
+    assert (
+        app.out("exec", "-T", "web", "sh", "-c", "ulimit -n; cat /proc/sys/net/core/somaxconn; pwd; id -u")
+        == "100\n77\n/tmp\n3"
+    )
     assert "10.9.8.7\tthere" in app.out("exec", "-T", "web", "cat", "/etc/hosts")
