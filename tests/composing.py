@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -12,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.conftest import Stack
 
-__all__ = ["Project", "major", "programs", "since"]
+__all__ = ["Make", "Project", "major", "programs", "project", "pytest_generate_tests", "since"]
 
 # where Debian, Docker's packages and a user's own directory have the plugin of version 2
 PLUGINS = (
@@ -22,14 +23,15 @@ PLUGINS = (
     "/usr/lib/docker/cli-plugins",
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
-    os.path.expanduser("~/.docker/cli-plugins"),
+    str(Path("~/.docker/cli-plugins").expanduser()),
 )
 TIMEOUT = 120.0  # seconds for one command
+NUMBER = "com.docker.compose.container-number"
 
 
 @functools.cache
 def programs() -> tuple[str, ...]:
-    """Return the paths of all Compose programs, one a major version: those of ``COMPOSE`` (separated by colons) first."""
+    """Return the paths of all Compose programs, one a major version; ``COMPOSE`` names some, with colons."""
     candidates = [*filter(None, os.environ.get("COMPOSE", "").split(":")), shutil.which("docker-compose")]
     candidates += [f"{directory}/docker-compose" for directory in PLUGINS]
     found: dict[int, str] = {}
@@ -129,12 +131,30 @@ class Project:
     def down(self, *args: str) -> None:
         self("down", "--timeout", "0", "--volumes", "--remove-orphans", *args)
 
-    @contextlib.contextmanager
-    def closing(self) -> Iterator[Project]:
-        try:
-            yield self
-        finally:
-            self("down", "--timeout", "0", "--volumes", "--remove-orphans", check=False)
+
+Make = Callable[..., Project]
 
 
-NUMBER = "com.docker.compose.container-number"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with each version that has what it is about; with none, pytest says that it was skipped."""
+    if "compose" in metafunc.fixturenames:
+        lowest = getattr(metafunc.function, "since", 1)
+        chosen = [program for program in programs() if major(program) >= lowest]
+        metafunc.parametrize("compose", chosen, ids=[f"v{major(program)}" for program in chosen])
+
+
+@pytest.fixture
+def project(stack: Stack, compose: str, tmp_path: Path) -> Iterator[Make]:
+    """Make projects; at the end each is taken down, and nothing of it may be left."""
+    made: list[Project] = []
+
+    def make(services: dict[str, Any], name: str = "app", **top: Any) -> Project:
+        made.append(Project(stack, compose, tmp_path / name, services, **top))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.down()
+        assert one.ids(all_=True) == []
+    networks = stack.out("network", "ls", "-q", "--filter", "type=custom").split()
+    assert networks == [], "a network is left"

@@ -42,7 +42,8 @@ def test_a_service_waits_for_one_that_completes(project: Any) -> None:
         {
             "setup": setup,
             "web": {
-                "image": "busybox", "command": ["sh", "-c", "cat /data/done; exec sleep 1000"], "volumes": ["data:/data"],
+                "image": "busybox", "volumes": ["data:/data"],
+                "command": ["sh", "-c", "cat /data/done; exec sleep 1000"],
                 "init": True, "depends_on": {"setup": {"condition": "service_completed_successfully"}},
             },
         },
@@ -78,7 +79,10 @@ def test_up_wait(project: Any) -> None:
 def test_networks_with_aliases_and_addresses(project: Any) -> None:
     app = project(
         {
-            "web": {**SLEEP, "networks": {"front": {"aliases": ["www", "shop"]}, "back": {"ipv4_address": "10.214.7.9"}}},
+            "web": {
+                **SLEEP,
+                "networks": {"front": {"aliases": ["www", "shop"]}, "back": {"ipv4_address": "10.214.7.9"}},
+            },
             "db": {**SLEEP, "networks": {"back": {"ipv4_address": "10.214.7.10"}}},
             "proxy": {**SLEEP, "networks": ["front"]},
         },
@@ -148,10 +152,11 @@ def test_published_ports(project: Any) -> None:
 
 def fetch(app: Any, port: str) -> str:
     """Ask a port of the stack's loopback for a page."""
-    script = "import sys, urllib.request as u; print(u.urlopen(f'http://127.0.0.1:{sys.argv[1]}/', timeout=5).read().decode(), end='')"
+    url = f"http://127.0.0.1:{port}/"
+    script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode(), end='')"
     return str(
         subprocess.run(
-            ["nsenter", "--net", "--target", str(app.stack.process.pid), "python3", "-c", script, port],
+            ["nsenter", "--net", "--target", str(app.stack.process.pid), "python3", "-c", script, url],
             capture_output=True, text=True, check=False, timeout=30,
         ).stdout
     )  # fmt: skip
