@@ -343,7 +343,7 @@ def test_two_attachments_see_the_same(bench: Bench) -> None:
 
 def test_a_monitor_that_is_late_loses_no_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has accepted who attached before the process runs; else it would end without having seen them."""
-    runtime = type(bench.driver.containers._runtime)
+    runtime = type(bench.driver.containers._runtime_of(""))
     real = runtime.start
 
     def start(self: Any, container: str) -> None:
