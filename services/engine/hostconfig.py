@@ -32,6 +32,7 @@ from shared.protocol import (
     joined_container,
     parse_security_options,
 )
+from shared.runtime.logs.options import option_warnings
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -69,6 +70,7 @@ def complete_host_config(engine: Engine, config: ContainerConfig, given: HostCon
     if made.cpu_percent:
         warnings.append("linux does not support CPU percent. Percent discarded.")
         made.cpu_percent = 0
+    warnings += option_warnings(made.log_config.config or {})
     if made.port_bindings and made.network_mode in ("host", "none"):
         warnings.append("Published ports are discarded when using host network mode")
     return made, warnings
