@@ -18,10 +18,10 @@ from services.execdriver import monitor
 from services.execdriver.attach import hand_over
 from services.execdriver.bundle import Bundle, ExecBundle, Process, Start
 from services.execdriver.cgroups import expect_moves
-from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.process import build_process
 from services.execdriver.reports import Reports
+from services.execdriver.runtimes import RuntimeOf
 from shared.bus.context import emit
 from shared.protocol import (
     Conflict,
@@ -69,8 +69,8 @@ class Handover:
 
 
 class Execs:
-    def __init__(self, config: Config, runtime: Runtime, reports: Reports) -> None:
-        self._run, self._runtime, self._reports = config.run, runtime, reports
+    def __init__(self, config: Config, runtime_of: RuntimeOf, reports: Reports) -> None:
+        self._run, self._runtime_of, self._reports = config.run, runtime_of, reports
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._handovers: dict[str, Handover] = {}
         self._exits: Exits[ExecBundle] = Exits(self._on_exit)
@@ -109,7 +109,7 @@ class Execs:
         _kill(bundle)
         bundle.create(Start(start.generation, start.cgroup, container=job.container))
         bundle.write("process.json", msgspec.json.encode(process))
-        with monitor.prepared(bundle, self._runtime, job) as let_run:
+        with monitor.prepared(bundle, self._runtime_of(start.runtime), job) as let_run:
             if job.attach:
                 self._hand_over(bundle, issue)
             return let_run()
