@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
-TEST_PACKAGES := runc docker-registry systemd dbus
+TEST_PACKAGES := runc docker-registry systemd dbus docker-compose
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
@@ -54,7 +54,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.start_path
 
 conformance: setup
-	@$(BIN)/python -m tests.conformance.dockerpy $(FILES)
+	@$(BIN)/python -m tests.conformance $(FILES)
 
 # Enable it with: systemctl enable --now dockyard.socket dockyard.service
 install: setup

@@ -28,6 +28,12 @@ class _Handler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self._tells_priority = _is_journal(stream)
 
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(f"{self.format(record)}\n")  # stderr is line-buffered: written by this
+        except Exception:
+            self.handleError(record)
+
     def format(self, record: logging.LogRecord) -> str:
         second = int(record.created)
         if second != self._second:

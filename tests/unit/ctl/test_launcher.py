@@ -376,7 +376,7 @@ def test_sighup_is_an_upgrade_and_a_stubborn_predecessor_is_killed(stack: StandI
     stack.signal(signal.SIGHUP)
     stack.until(lambda: ready_again(stack))
     stack.until(lambda: {name: len(stack.pids(name)) for name in PARTS} == dict.fromkeys(PARTS, 2))
-    assert not Path(f"/proc/{stack.pids('second')[0]}").exists()
+    stack.until(lambda: not Path(f"/proc/{stack.pids('second')[0]}").exists())
 
 
 def test_what_cannot_run_is_not_begun(stack: StandInStack) -> None:
