@@ -52,9 +52,11 @@ bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
 	@$(BIN)/dockyard busybox
 	$(BIN)/python -m tests.bench.start_path
+	$(BIN)/python -m tests.bench.cold_start
 
 conformance: setup
 	@$(BIN)/python -m tests.conformance $(FILES)
+	@[ -n "$(FILES)" ] || $(BIN)/python -m pytest -rs -m long tests/systemd
 
 # Enable it with: systemctl enable --now dockyard.socket dockyard.service
 install: setup

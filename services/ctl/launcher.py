@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from circus.arbiter import Arbiter
 from circus.config import get_config
+from circus.util import to_bool
 from sdnotify import SystemdNotifier
 from tornado.ioloop import IOLoop
 
@@ -108,12 +109,14 @@ class Launcher:
 
     def _make_arbiter(self, ini: Path, run: Path, listeners: list[Listener], scaled: Mapping[str, int]) -> GatedArbiter:
         settings = get_config(str(ini))
+        ungated = {one["name"] for one in settings["watchers"] if not to_bool(one.pop("gate", True))}
         watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
         descriptors = ",".join(str(listener.fileno()) for listener in listeners)
         for watcher in watchers:
             if watcher.max_retry < 0:
                 raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
             watcher.on_misconfigured = self._misconfigured
+            watcher.gate = watcher.name not in ungated
             watcher.configured = watcher.numprocesses
             watcher.numprocesses = scaled.get(watcher.name, watcher.numprocesses)
             if watcher.use_sockets:
@@ -190,6 +193,11 @@ class Launcher:
             for watcher in self._in_order():
                 self._say(f"{'replacing' if self._generation else 'starting'} {watcher.name}", *self._progress())
                 await self._start_one(watcher)
+                if watcher.gate or self._generation:
+                    log.info("ready service=%s", watcher.name)
+            for watcher in self._ungated():
+                self._say(f"starting {watcher.name}")
+                await self._in_thread(self.readiness.wait_for, watcher.name)
                 log.info("ready service=%s", watcher.name)
             await self._in_thread(self.readiness.wait_for_api)
             log.info("first ping answered")
@@ -215,6 +223,9 @@ class Launcher:
             return watchers
         return sorted(watchers, key=lambda watcher: (watcher.use_sockets, watcher.name in ASKERS))
 
+    def _ungated(self) -> list[Any]:
+        return [] if self._generation else [one for one in self.arbiter.iter_watchers() if not one.gate]
+
     def _progress(self) -> list[str]:
         """An upgrade that goes on is a sign of life: the engine is replaced in it, and does not answer for a moment."""
         return ["WATCHDOG=1"] if self._generation and self.watchdog else []
@@ -228,7 +239,8 @@ class Launcher:
                 await self._end_predecessors(watcher.name)
         self._spawning = asyncio.ensure_future(watcher._start())
         await asyncio.shield(self._spawning)
-        await self._in_thread(self.readiness.wait_for, watcher.name)
+        if watcher.gate or self._generation:
+            await self._in_thread(self.readiness.wait_for, watcher.name)
         if self._generation:
             await self._in_thread(self.readiness.wait_for_successor, watcher.name, known)
             if watcher.use_sockets:

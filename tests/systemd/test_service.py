@@ -147,6 +147,25 @@ def test_a_killed_part_comes_back_and_the_unit_stays_as_it_is(started: Machine) 
     assert started.state() == "active"
 
 
+def test_the_journal_has_the_log_with_priorities_and_job_ids(started: Machine) -> None:
+    started.docker("run", "--rm", "busybox", "true")
+    job = started.sh(
+        f"{started.program} job containers >/dev/null; {started.program} jobs --name start --limit 1 --json"
+    )
+    identifier = job.partition('"id":"')[2][:32]
+    assert identifier in started.dockyard("logs").stdout
+    assert identifier in started.dockyard("trace", identifier[:12]).stdout
+    engine = started.dockyard("logs", "engine", "-n", "1000").stdout
+    assert "dockyard.jobs +job start(" in engine
+    assert "dockyard.arbiter" not in engine
+    assert "dockyard.arbiter ready" in started.dockyard("logs", "arbiter", "--lines", "50").stdout
+    started.kill("KILL", *started.pids("netdriver"))
+    until(lambda: "service lost name=netdriver" in started.run(
+        "journalctl", "-u", "dockyard", "-p", "warning", "-o", "cat", "--no-pager").stdout)  # fmt: skip
+    serious = started.run("journalctl", "-u", "dockyard", "-p", "warning", "-o", "cat", "--no-pager").stdout
+    assert " INFO " not in serious
+
+
 def test_reload_is_an_upgrade(started: Machine) -> None:
     pid = run_counter(started)
     before = started.show("MainPID", "NRestarts")

@@ -163,6 +163,17 @@ def test_each_starts_when_the_one_before_is_ready_and_they_stop_in_reverse(stack
     assert stack.notifications().count("READY=1") == stack.notifications().count("STOPPING=1") == 1
 
 
+def test_one_without_a_gate_holds_up_the_readiness_but_not_the_next(stack: StandInStack) -> None:
+    ini = stack.directory / "circus.ini"
+    ini.write_text(ini.read_text().replace("stand_in.py second\n", "stand_in.py second\ngate = False\n"))
+    stack.launch("first", "third", "api")
+    stack.until(lambda: all(stack.pids(name) for name in PARTS))
+    stack.until(lambda: "ready service=third" in (stack.directory / "log").read_text())
+    assert "READY=1" not in stack.notifications()
+    stack.open("second")
+    stack.until(lambda: "READY=1" in stack.notifications())
+
+
 def test_what_systemd_says_to_the_arbiter_is_not_for_its_children(stack: StandInStack) -> None:
     theirs = {
         "LISTEN_FDS": "1",
