@@ -17,29 +17,26 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from circus.arbiter import Arbiter
-from circus.config import get_config
-from circus.util import to_bool
 from sdnotify import SystemdNotifier
 from tornado.ioloop import IOLoop
 
 from services.ctl import succession
+from services.ctl.arbiter import GatedArbiter, make_arbiter
 from services.ctl.listeners import Listener
 from services.ctl.readiness import Readiness
 from services.ctl.rehearsal import rehearse
 from services.ctl.succession import Legacy
+from services.ctl.waiting import in_thread
 from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
 from shared.runtime.process import ARBITER
 
-__all__ = ["Launcher", "control_endpoint"]
+__all__ = ["Launcher"]
 
-T = TypeVar("T")
 log = logging.getLogger("dockyard.arbiter")
 
 RESTART_LIMIT = 10  # more restarts of one watcher within RESTART_WINDOW escalate
@@ -49,24 +46,6 @@ BOOT_TIMEOUT = 60.0  # seconds
 RETRY_SIGN = 1.0  # seconds until engine and API are asked again, if they did not answer
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 ASKERS = ("engine", "reader")  # in an upgrade they come after those whom they ask
-
-
-def control_endpoint(run: Path) -> str:
-    return f"ipc://{run}/circus.sock"
-
-
-class GatedArbiter(Arbiter):
-    """``on_quit``: what `quit` on the control endpoint does instead of stopping everything at once."""
-
-    on_quit: Callable[[], None]
-    on_upgrade: Callable[[], str | None]
-    condition: Callable[[], dict[str, Any]]
-
-    def stop(self) -> Any:
-        self.on_quit()
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
 
 
 class Launcher:
@@ -105,34 +84,13 @@ class Launcher:
         self._signals = 0
         self._spawning: asyncio.Future[Any] | None = None
         self._upgrade: asyncio.Future[None] | None = None
-        self.arbiter = self._make_arbiter(ini, run, listeners, legacy.scaled if legacy else {})
+        self.arbiter = self._make_arbiter(legacy.scaled if legacy else {})
 
-    def _make_arbiter(self, ini: Path, run: Path, listeners: list[Listener], scaled: Mapping[str, int]) -> GatedArbiter:
-        settings = get_config(str(ini))
-        ungated = {one["name"] for one in settings["watchers"] if not to_bool(one.pop("gate", True))}
-        watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
-        descriptors = ",".join(str(listener.fileno()) for listener in listeners)
-        for watcher in watchers:
-            if watcher.max_retry < 0:
-                raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
+    def _make_arbiter(self, scaled: Mapping[str, int]) -> GatedArbiter:
+        arbiter = make_arbiter(self._ini, self._run, self._listeners, scaled)
+        arbiter.on_quit, arbiter.on_upgrade, arbiter.condition = self.stop, self.upgrade, self.condition
+        for watcher in arbiter.watchers:
             watcher.on_misconfigured = self._misconfigured
-            watcher.gate = watcher.name not in ungated
-            watcher.configured = watcher.numprocesses
-            watcher.numprocesses = scaled.get(watcher.name, watcher.numprocesses)
-            if watcher.use_sockets:
-                watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
-        arbiter = GatedArbiter(
-            watchers,
-            control_endpoint(run),
-            f"ipc://{run}/circus-events.sock",
-            check_delay=float(settings.get("check_delay", 0.2)),
-            sockets=listeners,
-            loop=self.loop,
-            proc_name="dockyard up",
-        )
-        arbiter.on_quit = self.stop
-        arbiter.on_upgrade = self.upgrade
-        arbiter.condition = self.condition
         return arbiter
 
     # -- the whole life
@@ -197,9 +155,9 @@ class Launcher:
                     log.info("ready service=%s", watcher.name)
             for watcher in self._ungated():
                 self._say(f"starting {watcher.name}")
-                await self._in_thread(self.readiness.wait_for, watcher.name)
+                await in_thread(self.readiness.wait_for, watcher.name)
                 log.info("ready service=%s", watcher.name)
-            await self._in_thread(self.readiness.wait_for_api)
+            await in_thread(self.readiness.wait_for_api)
             log.info("first ping answered")
         except TimeoutError as error:
             self._fail(str(error))
@@ -233,22 +191,22 @@ class Launcher:
     async def _start_one(self, watcher: Any) -> None:
         known: set[int] = set()
         if self._generation:
-            known = await self._in_thread(self.readiness.registered, watcher.name)
+            known = await in_thread(self.readiness.registered, watcher.name)
             if not watcher.use_sockets:
-                await self._in_thread(self.readiness.await_quiet, watcher.name)
+                await in_thread(self.readiness.await_quiet, watcher.name)
                 await self._end_predecessors(watcher.name)
         self._spawning = asyncio.ensure_future(watcher._start())
         await asyncio.shield(self._spawning)
         if watcher.gate or self._generation:
-            await self._in_thread(self.readiness.wait_for, watcher.name)
+            await in_thread(self.readiness.wait_for, watcher.name)
         if self._generation:
-            await self._in_thread(self.readiness.wait_for_successor, watcher.name, known)
+            await in_thread(self.readiness.wait_for_successor, watcher.name, known)
             if watcher.use_sockets:
                 self._drain(watcher.name)
 
     async def _end_predecessors(self, service: str) -> None:
         pids = self._predecessors.pop(service, [])
-        await self._in_thread(succession.end, pids, BoundedWatcher.GRACE)
+        await in_thread(succession.end, pids, BoundedWatcher.GRACE)
 
     def _drain(self, service: str) -> None:
         """Have the predecessors take no more connections: they end when the last they have does."""
@@ -257,29 +215,9 @@ class Launcher:
         for number in (signal.SIGUSR1, signal.SIGTERM):  # see `services.apiserver.server`
             succession.send(pids, number)
 
-    async def _in_thread(self, wait: Callable[..., T], *args: Any) -> T:
-        """Wait in a daemon thread: at the end nobody waits for the waiting."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def settle(result: T | None, error: BaseException | None) -> None:
-            if not future.done():
-                future.set_exception(error) if error is not None else future.set_result(result)  # type: ignore[arg-type]
-
-        def run() -> None:
-            try:
-                outcome: tuple[T | None, BaseException | None] = (wait(*args), None)
-            except BaseException as error:
-                outcome = (None, error)
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(settle, *outcome)
-
-        threading.Thread(target=run, name="readiness", daemon=True).start()
-        return await future
-
     async def _feed_watchdog(self) -> None:
         while True:
-            alive = await self._in_thread(self.readiness.is_alive)
+            alive = await in_thread(self.readiness.is_alive)
             if alive:
                 self.notifier.notify("WATCHDOG=1")
             await asyncio.sleep(self.watchdog if alive else min(self.watchdog, RETRY_SIGN))
@@ -301,7 +239,7 @@ class Launcher:
         log.info("upgrade asked for")
         self._say("upgrade: trying what is on disk", "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            self._trouble = await self._in_thread(rehearse, self._ini, root, self._run, succession.begun_with)
+            self._trouble = await in_thread(rehearse, self._ini, root, self._run, succession.begun_with)
             if not self._trouble and not self._stopping.is_set():
                 await self._quiet()
                 log.info("executing anew")
@@ -357,7 +295,7 @@ class Launcher:
             self.arbiter.ctrl.caller.stop()
         self.readiness.give_up()
         await self._quiet()
-        await self._in_thread(succession.end, self._draining, BoundedWatcher.GRACE)
+        await in_thread(succession.end, self._draining, BoundedWatcher.GRACE)
         for watcher in self.arbiter.iter_watchers(reverse=False):
             log.info("stopping service=%s", watcher.name)
             await self._settled(watcher._stop)

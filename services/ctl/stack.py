@@ -12,7 +12,7 @@ from typing import Any
 from circus.client import CircusClient
 from circus.exc import CallError
 
-from services.ctl.launcher import control_endpoint
+from services.ctl.arbiter import control_endpoint
 from services.ctl.up import take_lock
 
 __all__ = ["ARBITER", "Process", "Stack", "StackError", "describe"]
