@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from services.graphdriver.ahead import ahead
 from services.graphdriver.apply import apply_layer
 from services.graphdriver.blobs import Blobs, sync_directory
 from services.graphdriver.driver import StorageDriver
@@ -119,7 +120,8 @@ class Layers:
             try:
                 self.driver.prepare(temporary, [self.path(parent) for parent in parents])
                 target = self.driver.diff_path(temporary)
-                size = apply_layer(stream, target, overlay=self.driver.name == "overlay")  # type: ignore[arg-type]
+                with ahead(stream) as plain:
+                    size = apply_layer(plain, target, overlay=self.driver.name == "overlay")
                 if (found := stream.digest()) != diff_id:
                     raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")
                 (temporary / "layer.json").write_text(json.dumps({"chain_id": chain_id, "size": size}))

@@ -22,8 +22,9 @@ CHUNK = 1 << 18  # bytes
 # What tarfile raises on hostile input; a chain of extended headers exhausts its stack.
 TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 
-# name, mode, uid, gid, size, mtime, checksum, type, linkname, (magic, version), uname, gname, major, minor, prefix
-HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8x32s32s8s8s155s12x")
+# name, mode, uid, gid, size, mtime, checksum, type, linkname, (magic, version, names of owners), major, minor, prefix
+HEADER = struct.Struct("100s8s8s8s12s12s8sc100s72x8s8s155s12x")
+DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 CHECKSUM = slice(148, 156)
 BLANKS = 8 * ord(" ")  # the checksum's own place counts as blanks
 
@@ -114,7 +115,7 @@ class Member(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> Member:  # type: ignore[override]
-        """Read a header as tarfile does; one that is not plain (numbers in base 256, old sparse files, …) it reads."""
+        """Read a header as tarfile does, less the owners' names; one that is not plain (base 256, …) it reads."""
         try:
             member = cls._plain(buf, encoding, errors)
         except ValueError:
@@ -125,15 +126,15 @@ class Member(tarfile.TarInfo):
     def _plain(cls, buf: bytes, encoding: str, errors: str) -> Member | None:
         if len(buf) != tarfile.BLOCKSIZE:
             return None
-        name, mode, uid, gid, size, mtime, checksum, kind, link, user, group, major, minor, prefix = HEADER.unpack(buf)
+        name, mode, uid, gid, size, mtime, checksum, kind, link, major, minor, prefix = HEADER.unpack(buf)
         if kind not in PLAIN or _octal(checksum) != sum(buf) - sum(buf[CHECKSUM]) + BLANKS:
             return None
         found = cls(_text(name, encoding, errors))
         found.mode, found.uid, found.gid = _octal(mode), _octal(uid), _octal(gid)
         found.size, found.mtime, found.chksum = _octal(size), _octal(mtime), _octal(checksum)
         found.type, found.linkname = kind, _text(link, encoding, errors)
-        found.uname, found.gname = _text(user, encoding, errors), _text(group, encoding, errors)
-        found.devmajor, found.devminor = _octal(major), _octal(minor)
+        if kind in DEVICES:
+            found.devmajor, found.devminor = _octal(major), _octal(minor)
         if kind == tarfile.AREGTYPE and found.name.endswith("/"):
             found.type = tarfile.DIRTYPE  # as before POSIX
         if found.isdir():
@@ -153,15 +154,13 @@ PLAIN = frozenset(
 
 def _octal(field: bytes) -> int:
     """Errors: ValueError (it is none; one in base 256 begins with a byte that is no digit)."""
-    end = field.find(b"\0")
-    digits = (field if end < 0 else field[:end]).strip()
-    if not digits:
-        return 0
-    if not digits.isdigit():
+    digits = field.partition(b"\0")[0].strip()
+    if digits.isdigit():
+        return int(digits, 8)
+    if digits:
         raise ValueError("no octal digits")
-    return int(digits, 8)
+    return 0
 
 
 def _text(field: bytes, encoding: str, errors: str) -> str:
-    end = field.find(b"\0")
-    return (field if end < 0 else field[:end]).decode(encoding, errors)
+    return field.partition(b"\0")[0].decode(encoding, errors)

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import IO, Protocol
+from typing import Protocol
 
-from services.graphdriver.members import TAR_ERRORS, Forward, open_tar
+from services.graphdriver.members import TAR_ERRORS, Forward, Source, open_tar
 from shared.bus.context import check_cancelled
 from shared.protocol import InvalidArgument
 
@@ -55,7 +55,7 @@ class Place(Protocol):
     def made(self, parent: int, base: str, name: str) -> None: ...
 
 
-def unpack(source: IO[bytes], place: Place, owner: tuple[int, int] | None = None) -> int:
+def unpack(source: Source, place: Place, owner: tuple[int, int] | None = None) -> int:
     """Unpack an uncompressed tar stream; returns the bytes of its regular files.
 
     ``owner``: (uid, gid) of all that is made, in place of what the archive says.
@@ -81,7 +81,7 @@ class _Unpacking:
     size: int = 0
     directory_times: dict[str, int] = field(default_factory=dict)  # set at the end: what is made inside changes them
 
-    def run(self, source: IO[bytes]) -> int:
+    def run(self, source: Source) -> int:
         stream = Forward(source)
         with open_tar(stream) as archive:
             while (member := archive.next()) is not None:
