@@ -14,7 +14,9 @@ from isal import igzip_lib
 
 __all__ = ["ERRORS", "decompressed", "unpacked"]
 
-ERRORS = (EOFError, igzip_lib.IsalError, zstandard.ZstdError, lzma.LZMAError)  # of the data, not of the disk
+ISAL_ERROR = cast("type[Exception]", igzip_lib.error)  # its stub has an instance
+ERRORS: tuple[type[Exception], ...] = (EOFError, ISAL_ERROR, zstandard.ZstdError, lzma.LZMAError)
+"""Of the data, not of the disk."""
 MAX_WINDOW = 256 << 20  # bytes of memory that a stream may ask for
 HEAD = 6  # bytes that tell the formats apart
 CHUNK = 1 << 18  # bytes unpacked at a time
@@ -134,7 +136,6 @@ class _Inflating(io.RawIOBase):
         piece, self._plain = self._plain[: len(view)], self._plain[len(view) :]
         view[: len(piece)] = piece
         return len(piece)
-
 
     def _next_stream(self) -> bytes:
         data = self._current.unused_data or self._source.read(self._packing.size)

@@ -23,10 +23,9 @@ from typing import IO
 
 from services.graphdriver.ahead import ahead
 from services.graphdriver.apply import apply_layer
-from services.graphdriver.blobs import Blobs, sync_directory
+from services.graphdriver.blobs import Blobs
 from services.graphdriver.driver import StorageDriver
 from services.graphdriver.overlay import Overlay
-from services.graphdriver.syscalls import sync_file_system
 from services.graphdriver.trees import tree_size
 from services.graphdriver.unpack import MAX_UNPACKED
 from services.graphdriver.vfs import Vfs
@@ -125,11 +124,10 @@ class Layers:
                 if (found := stream.digest()) != diff_id:
                     raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")
                 (temporary / "layer.json").write_text(json.dumps({"chain_id": chain_id, "size": size}))
-                sync_file_system(temporary)
-                temporary.rename(self.path(chain_id))
+                with self._blobs.durable.change():
+                    temporary.rename(self.path(chain_id))
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-            sync_directory(self._layers)
             return size
 
     # -- containers' layers

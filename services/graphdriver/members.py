@@ -71,6 +71,11 @@ class Forward:
             pass
         return position
 
+    def drain(self) -> None:
+        """Read to the end."""
+        while self._source.read(CHUNK):
+            pass
+
     def pieces(self, size: int) -> Iterator[memoryview]:
         """Yield exactly ``size`` bytes. Errors: tarfile.ReadError (there are less)."""
         for piece in self._pieces(size):
@@ -139,7 +144,7 @@ class Member(tarfile.TarInfo):
             found.type = tarfile.DIRTYPE  # as before POSIX
         if found.isdir():
             found.name = found.name.rstrip("/")
-        if prefix[0] and kind not in tarfile.GNU_TYPES:  # type: ignore[attr-defined]
+        if prefix[0] and kind not in tarfile.GNU_TYPES:
             found.name = f"{_text(prefix, encoding, errors)}/{found.name}"
         return found
 

@@ -175,7 +175,7 @@ class _Unpacking:
             raise InvalidArgument(f"invalid {self.place.kind}: it unpacks to more than {MAX_UNPACKED} bytes")
         segments: list[tuple[int, int]] | None = member.sparse  # type: ignore[assignment]  # typeshed errs here
         for offset, size in [(0, member.size)] if segments is None else segments:
-            if not (0 <= offset and 0 <= size and offset + size <= member.size):
+            if not (offset >= 0 and size >= 0 and offset + size <= member.size):
                 raise InvalidArgument(f"invalid {self.place.kind}: {member.name!r} has data outside of itself")
             if segments is not None:
                 os.lseek(descriptor, offset, os.SEEK_SET)

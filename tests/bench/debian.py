@@ -75,17 +75,23 @@ def _packages() -> list[list[str]]:
 
 def _layer(path: Path, packages: list[str]) -> Path:
     answer = subprocess.run(["dpkg-query", "-L", *packages], capture_output=True, text=True, check=True)
-    names = sorted({_real(line) for line in answer.stdout.splitlines() if line.startswith("/") and os.path.lexists(line)})
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w") as layer:
-            for name in names:
-                layer.add(name, recursive=False, filter=_whole_seconds)
+    names = sorted(
+        {_real(line) for line in answer.stdout.splitlines() if line.startswith("/") and os.path.lexists(line)}
+    )
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as layer,
+    ):
+        for name in names:
+            layer.add(name, recursive=False, filter=_whole_seconds)
     return path
 
 
 def _real(name: str) -> str:
     """Return the name of a file by no links: dpkg's lists say /bin/sh where there is but /usr/bin."""
-    return os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))  # noqa: PTH
+    path = Path(name)
+    return str(path.parent.resolve() / path.name)
 
 
 def _whole_seconds(member: tarfile.TarInfo) -> tarfile.TarInfo:

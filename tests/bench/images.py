@@ -53,7 +53,9 @@ def main(found: list[Engine], directory: Path, rounds: int) -> None:
     archive = directory / "image.tar"
     layers = make_archive(archive)
     size = sum(layer.stat().st_size for layer in layers) / 1e6
-    print(f"\nan image of {len(layers)} layers, {size:.0f} MB packed: seconds waited (CPU seconds of engine and client)")
+    print(
+        f"\nan image of {len(layers)} layers, {size:.0f} MB packed: seconds waited (CPU seconds of engine and client)"
+    )
     print(f"  {'':10}" + "".join(f"{engine.name:>18}" for engine in found))
     with ExitStack() as stack:
         store = directory / "registry"

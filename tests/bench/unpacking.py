@@ -26,7 +26,7 @@ DECOMPRESSORS = ("zcat", "pigz -dc", "igzip -dc")
 def unpack_speed(layers: list[Path], directory: Path, rounds: int) -> None:
     """Print a line for each file system."""
     packers = [command for command in DECOMPRESSORS if shutil.which(command.split()[0])]
-    for place in (directory, Path("/dev/shm")):  # noqa: S108
+    for place in (directory, Path("/dev/shm")):
         with tempfile.TemporaryDirectory(prefix="dockyard-bench-", dir=place) as scratch:
             times: dict[str, list[float]] = {name: [] for name in ("ours", *packers)}
             for _ in range(rounds):
