@@ -18,6 +18,7 @@ from shared.protocol import InvalidArgument
 
 __all__ = ["MAX_MEMBERS", "Spool", "Spooled"]
 
+BROKEN: tuple[type[Exception], ...] = (*TAR_ERRORS, *ERRORS)
 MAX_MEMBERS = 100_000  # of an archive
 CHUNK = 1 << 20
 
@@ -56,7 +57,7 @@ class Spool:
                 else:
                     raise InvalidArgument(f"invalid archive: it has more than {MAX_MEMBERS} members")
             stream.drain()
-        except (*TAR_ERRORS, *ERRORS) as error:
+        except BROKEN as error:
             raise InvalidArgument(f"invalid archive: {error}") from error
 
     def _member(self, stream: Forward, member: tarfile.TarInfo) -> None:

@@ -39,7 +39,7 @@ class LayerFile:
         self.path = path
         self._diff_id, self._size = hashlib.sha256(), 0
         self._packed = _Hashing(path.open("xb"))
-        self._gzip = IGzipFile("", "wb", COMPRESSION_LEVEL, cast("IO[bytes]", self._packed), mtime=0)
+        self._gzip: IO[bytes] = _Gzip("", "wb", COMPRESSION_LEVEL, cast("IO[bytes]", self._packed), mtime=0)
 
     def write(self, data: bytes) -> None:
         self._size += len(data)
@@ -60,6 +60,9 @@ class LayerFile:
     def descriptor(self) -> Descriptor:
         digest = f"sha256:{self._packed.hasher.hexdigest()}"
         return Descriptor(media_type=f"{PLAIN}+gzip", digest=digest, size=self.path.stat().st_size)
+
+
+_Gzip = cast("Callable[..., IO[bytes]]", IGzipFile)  # it has no annotations
 
 
 class _Hashing:
