@@ -33,6 +33,7 @@ MIGRATIONS = (
     "DROP INDEX IF EXISTS jobs_parent",  # to version 2: it has the jobs that have a parent, and no others
 )
 
+RESERVE, PAGE = 2 << 20, 4096  # bytes kept for a full disk; of a page of the database
 OUTCOME_KEPT = 600.0  # seconds; who asks again does so for some seconds after a process is back
 
 SCHEMA = """
@@ -75,6 +76,7 @@ class Store:
         self.db.execute("PRAGMA synchronous=FULL")
         self._migrate()
         self.db.executescript(SCHEMA)
+        self._reserve()
         self._depth = 0
 
     @classmethod
@@ -99,6 +101,21 @@ class Store:
         for statement in MIGRATIONS[version:]:
             self.db.execute(statement)
         self.db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _reserve(self) -> None:
+        """Have room for records on a full disk, on which what fills it has to be removed.
+
+        The write-ahead log is written from its beginning again after each checkpoint and keeps its length, and pages
+        that are free in the database are taken first: both are made long enough at once.
+        """
+        try:
+            self.db.execute(f"PRAGMA wal_autocheckpoint = {RESERVE // 2 // PAGE}")
+            self.db.execute("CREATE TABLE IF NOT EXISTS reserve (data BLOB)")
+            self.db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (RESERVE,))
+            self.db.execute("DROP TABLE reserve")
+            self.db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        except sqlite3.OperationalError as error:
+            log.warning("no room is kept for a full disk error=%s", error)
 
     def close(self) -> None:
         self.db.close()

@@ -39,16 +39,21 @@ BORROWED = "borrowed"
 
 
 def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> StorageDriver:
-    """Return the driver of that name, or the best that works in ``directory``. Errors: DockyardError.
+    """Return the driver of that name, or that of the layers which are here, or the best that works in ``directory``.
 
-    ``options``: those of overlay, as ``overlay.index=on``.
+    ``options``: those of overlay, as ``overlay.index=on``. Errors: DockyardError.
     """
-    overlay = Overlay([option.removeprefix("overlay.") for option in options])
-    if name != "vfs" and overlay.works(directory):
+    overlay, vfs = Overlay([option.removeprefix("overlay.") for option in options]), Vfs()
+    name = name or next((driver.name for driver in (overlay, vfs) if _has_layers(directory.parent / driver.name)), "")
+    if name != vfs.name and overlay.works(directory):
         return overlay
-    if name == "overlay":
+    if name == overlay.name:
         raise DockyardError(f"storage driver overlay does not work in {directory}")
-    return Vfs()
+    return vfs
+
+
+def _has_layers(directory: Path) -> bool:
+    return directory.is_dir() and any(directory.iterdir())
 
 
 class _Hashing:

@@ -19,6 +19,7 @@ from services.graphdriver import syscalls
 __all__ = ["Overlay"]
 
 EMPTY = "empty"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 MAX_OPTIONS = 4095  # bytes that mount(2) takes
 # What a container changes is whole in its upper directory, whatever the host's defaults: it can be read there.
 WHOLE = "metacopy=off,redirect_dir=off,index=off"
@@ -34,22 +35,20 @@ class Overlay:
         self._options = "".join(f",{option}" for option in options)
 
     def works(self, directory: Path) -> bool:
-        """Try a real mount in ``directory``."""
-        with tempfile.TemporaryDirectory(dir=directory) as trial:
-            top = Path(trial)
-            for name in ("lower", "upper", "work", "merged"):
-                (top / name).mkdir()
-            try:
-                syscalls.mount(
-                    "overlay",
-                    top / "merged",
-                    "overlay",
-                    f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work{self._options}",
-                )
-            except OSError:
-                return False
-            syscalls.unmount(top / "merged")
+        """Try a real mount in ``directory``. A full disk says nothing against it: what is there can be removed."""
+        try:
+            with tempfile.TemporaryDirectory(dir=directory) as trial:
+                self._try(Path(trial))
+        except OSError as error:
+            return error.errno in FULL
         return True
+
+    def _try(self, top: Path) -> None:
+        for name in ("lower", "upper", "work", "merged"):
+            (top / name).mkdir()
+        places = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
+        syscalls.mount("overlay", top / "merged", "overlay", f"{places}{self._options}")
+        syscalls.unmount(top / "merged")
 
     def diff_path(self, layer: Path) -> Path:
         return layer / "diff"
