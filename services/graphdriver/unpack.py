@@ -98,6 +98,8 @@ class _Unpacking:
         name = self._clean(member.name)
         with self._parent(name) as (parent, base):
             if not base:
+                if not member.isdir():
+                    raise InvalidArgument(f"invalid {self.place.kind}: its root, {member.name!r}, is no directory")
                 with _opened(parent, ".") as descriptor:
                     self._attributes(descriptor, member)
                 return
