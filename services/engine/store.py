@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from services.engine.database import Database, Reserve
 from services.engine.execs import ExecRecord
 from services.engine.networks import NetworkRecord
 from services.engine.record import ContainerRecord
@@ -33,7 +34,6 @@ MIGRATIONS = (
     "DROP INDEX IF EXISTS jobs_parent",  # to version 2: it has the jobs that have a parent, and no others
 )
 
-RESERVE, PAGE = 2 << 20, 4096  # bytes kept for a full disk; of a page of the database
 OUTCOME_KEPT = 600.0  # seconds; who asks again does so for some seconds after a process is back
 
 SCHEMA = """
@@ -71,20 +71,22 @@ class Store:
             raise StoreLocked(f"another engine works on {root}") from None
         path = root / "engine.db"
         path.touch(mode=0o600)
-        self.db = sqlite3.connect(path, isolation_level=None)
+        self._reserve = Reserve(path)
+        self.db = sqlite3.connect(path, isolation_level=None, factory=Database)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=FULL")
         self._migrate()
         self.db.executescript(SCHEMA)
-        self._reserve()
         self._depth = 0
+        self.hold_reserve()
 
     @classmethod
     def for_reading(cls, root: Path) -> Store:
         store = cls.__new__(cls)
         store._lock = -1
         store._depth = 0
-        store.db = sqlite3.connect(f"file:{root / 'engine.db'}?mode=ro", uri=True, isolation_level=None)
+        database = f"file:{root / 'engine.db'}?mode=ro"
+        store.db = sqlite3.connect(database, uri=True, isolation_level=None, factory=Database)
         return store
 
     def data_version(self) -> int:
@@ -102,25 +104,15 @@ class Store:
             self.db.execute(statement)
         self.db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
-    def _reserve(self) -> None:
-        """Have room for records on a full disk, on which what fills it has to be removed.
-
-        The write-ahead log is written from its beginning again after each checkpoint and keeps its length, and pages
-        that are free in the database are taken first: both are made long enough at once.
-        """
-        try:
-            self.db.execute(f"PRAGMA wal_autocheckpoint = {RESERVE // 2 // PAGE}")
-            self.db.execute("CREATE TABLE IF NOT EXISTS reserve (data BLOB)")
-            self.db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (RESERVE,))
-            self.db.execute("DROP TABLE reserve")
-            self.db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-        except sqlite3.OperationalError as error:
-            log.warning("no room is kept for a full disk error=%s", error)
-
     def close(self) -> None:
         self.db.close()
         if self._lock >= 0:
+            self._reserve.close()
             os.close(self._lock)
+
+    def hold_reserve(self) -> None:
+        """Hold room for the records of what is done on a full disk; to be called now and then."""
+        self._reserve.hold()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -139,13 +131,14 @@ class Store:
         finally:
             self._depth -= 1
 
-    def put_container(self, record: ContainerRecord) -> None:
+    def add_container(self, record: ContainerRecord) -> None:
         row = (record.id, record.name, msgspec.json.encode(record))
-        self.db.execute(
-            "INSERT INTO containers VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET name=excluded.name, "
-            "record=excluded.record",
-            row,
-        )
+        self.db.execute("INSERT INTO containers VALUES (?,?,?)", row)
+
+    def put_container(self, record: ContainerRecord) -> None:
+        """Write a record anew; one that was deleted stays so, whoever still has it in hand."""
+        row = (record.name, msgspec.json.encode(record), record.id)
+        self.db.execute("UPDATE containers SET name=?, record=? WHERE id=?", row)
 
     def delete_container(self, container_id: str) -> None:
         self.db.execute("DELETE FROM containers WHERE id=?", (container_id,))

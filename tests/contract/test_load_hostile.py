@@ -77,11 +77,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "indexes without end": (nested(5), "nested too deeply"),
     "another digest": (layout(b"{}").replace(b"{}", b"[]"), "does not match its digest"),
     "a digest that is a path": (
-        tar({"index.json": b'{"manifests": [{"digest": "sha256:../../manifest.json"}]}', "manifest": b"{}"}), "is missing"),
+        tar({"index.json": b'{"manifests": [{"digest": "sha256:../../manifest"}]}', "manifest": b"{}"}), "is missing"),
     "cut off": (docker_archive(config_of(), list(LAYERS), ["x:1"])[:8000], "unexpected end"),
     "cut off and packed": (gzip.compress(docker_archive(config_of(), list(LAYERS), ["x:1"]))[:-50], "ended before"),
-    "a changed byte": (
-        gzip.compress(docker_archive(config_of(), list(LAYERS), ["x:1"]), mtime=0)[:-8] + b"\0" * 8, "ncorrect checksum"),
+    "a changed byte": (gzip.compress(docker_archive(config_of(), list(LAYERS), ["x:1"]))[:-8] + bytes(8), "checksum"),
 }  # fmt: skip
 
 

@@ -1,77 +1,88 @@
-"""A store on a disk that fills up: what does not fit fails in words that say so, and what is there goes on."""
+"""A full disk: what runs goes on, and whatever makes room, or ends something, is still done and recorded."""
 
 from __future__ import annotations
 
-import io
-import os
-import signal
+import errno
+import itertools
 import subprocess
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.api import request
 from tests.integration.conftest import Stack, until
 
 pytestmark = pytest.mark.root
-SIZE = 48  # MiB
+
+BLOCK = 4096  # bytes
 
 
 @pytest.fixture
-def small(new_stack: Any) -> Iterator[Stack]:
-    stack: Stack = new_stack()
-    stack.root.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}m,mode=755", "tmpfs", stack.root], check=True)
-    stack.start()
-    stack.dockyard("busybox")
+def stack(new_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    stack = new_stack()
+    stack.root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(stack.root)], check=True)
+    stack.start().dockyard("busybox")
     yield stack
-    if ids := stack.out("ps", "-aq").split():
-        stack.docker("rm", "-f", *ids)
+    stack.docker("rm", "-f", *stack.out("ps", "-aq").split())
     stack.stop()
-    subprocess.run(["umount", "--lazy", stack.root], check=True)
+    subprocess.run(["umount", str(stack.root)], check=True)
 
 
-def graph(stack: Stack) -> list[tuple[str, int]]:
-    """Return the store's files with their sizes, less the place of containers."""
-    top = stack.root / "graph"
-    return sorted((str(p), p.lstat().st_size) for p in top.rglob("*") if not p.is_dir() and "containers" not in p.parts)
+def fill(root: Path) -> Path:
+    """Fill the file system to its last block, as whatever shares it with us may."""
+    path = root / "filling"
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError) as caught:
+        while True:
+            file.write(b"x" * BLOCK)
+    assert caught.value.errno == errno.ENOSPC
+    return path
 
 
-def rootfs(size: int) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        member = tarfile.TarInfo("random")
-        member.size = size
-        tar.addfile(member, io.BytesIO(os.urandom(size)))
-    return buffer.getvalue()
+def states(stack: Stack) -> dict[str, Any]:
+    rows = stack.out("ps", "-a", "--format", "{{.Names}} {{.State}}").splitlines()
+    return dict(row.split() for row in rows)
 
 
-def test_a_disk_fills_up_and_has_room_again(small: Stack, tmp_path: Path) -> None:
-    before = graph(small)
-    archive = tmp_path / "big.tar"
-    archive.write_bytes(rootfs(14 << 20))
-    small.docker("import", str(archive), "fits")
-    small.docker("save", "-o", str(tmp_path / "saved.tar"), "fits")
-    archive.write_bytes(rootfs(30 << 20))
-    small.docker("run", "--name", "fills", "busybox", "dd", "if=/dev/zero", "of=/full", "bs=64k", check=False)
+def test_on_a_full_disk_containers_are_ended_and_removed(stack: Stack) -> None:
+    for name in ("stopped", "killed", "removed", "ends"):
+        stack.docker("run", "-d", "--name", name, "busybox", "sh", "-c", "trap exit TERM; while :; do sleep 0.1; done")
+    filling = fill(stack.root)
+    refused = stack.docker("run", "busybox", "true", check=False)
+    assert (refused.returncode, "o space left on device" in refused.stderr) == (125, True), refused.stderr
+    stack.docker("stop", "stopped")
+    stack.docker("kill", "killed")
+    assert stack.out("wait", "killed") == "137"
+    stack.docker("rm", "-f", "removed")
+    stack.docker("exec", "ends", "kill", "1")
+    assert stack.out("wait", "ends") == "0"
+    expected = {"stopped": "exited", "killed": "exited", "ends": "exited"}
+    assert states(stack) == expected
+    engine = stack.pids("engine")
+    stack.dockyard("restart", "engine")  # and it is durable
+    until(lambda: stack.pids("engine") not in ([], engine))
+    assert states(stack) == expected
+    stack.docker("rm", "stopped")
+    filling.unlink()
+    assert stack.out("run", "--rm", "busybox", "echo", "room again") == "room again"
 
-    for words in (
-        ["import", str(archive), "big"],
-        ["commit", "fills", "big"],
-        ["load", "-i", str(tmp_path / "saved.tar")],
-    ):
-        refused = small.docker(*words, check=False)
-        assert refused.returncode == 1, words
-        assert "No space left on device" in refused.stdout + refused.stderr, words
-    assert {"busybox", "fits"} == set(small.out("images", "--format", "{{.Repository}}").split())
 
-    (pid,) = small.pids("graphdriver")
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: pid not in small.pids("graphdriver") and small.pids("graphdriver"))
-    small.docker("rm", "fills")
-    small.docker("rmi", "fits")
-    until(lambda: graph(small) == before, what="more is there than at the beginning")
-    small.docker("load", "-i", str(tmp_path / "saved.tar"))
-    assert small.out("run", "--rm", "busybox", "echo", "room again") == "room again"
+def test_where_even_the_reserve_is_used_up_the_answer_says_so(stack: Stack) -> None:
+    """And the engine is there, and goes on when there is room."""
+    stack.docker("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    filling = fill(stack.root)
+
+    def refused() -> Any:
+        """Have records written until the answer is no."""
+        status, answer = request(stack, "POST", "/containers/web/update", {"Memory": next(sizes)})
+        return status != 200 and (status, answer)
+
+    sizes = itertools.count(64 << 20, 4096)
+    full = {"message": "the engine's records cannot be written: no space left on device"}
+    assert until(refused, 60) == (500, full)
+    assert states(stack) == {"web": "running"}
+    filling.unlink()
+    stack.docker("stop", "-t", "0", "web")
+    assert states(stack) == {"web": "exited"}
