@@ -198,7 +198,7 @@ def test_a_commit_that_fails_leaves_nothing(graph: Graph, monkeypatch: pytest.Mo
         commit(graph, parent)
     graph.do(GraphCollect(keep_images=[parent], keep_containers=[CONTAINER]))
     assert graph.files() == before
-    monkeypatch.setattr("services.graphdriver.blobs.os.fsync", full_disk)
+    monkeypatch.setattr("services.graphdriver.durable.sync_file_system", full_disk)
     with pytest.raises(DockyardError, match="No space left"):
         commit(graph, parent)
     assert not list((graph.config.root / "graph/tmp").iterdir())
