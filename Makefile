@@ -2,6 +2,7 @@
 # make test  set up this machine, check the code, run the whole test suite
 # make install, make uninstall   PREFIX=/usr/local DESTDIR=: files, units, manual, completions
 # make deb   dist/dockyard_VERSION_ARCHITECTURE.deb, for Debian 12 and 13
+# make crashes     kill -9, and a full disk, at each step of what changes the store
 # make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ PREFIX := /usr/local
 DESTDIR :=
 LIBRARY = $(DESTDIR)$(PREFIX)/lib/dockyard
 
-.PHONY: run test check golden outliving bench conformance stop setup root install uninstall deb
+.PHONY: run test check golden outliving crashes bench conformance stop setup root install uninstall deb
 
 run: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
@@ -47,6 +48,9 @@ golden: setup
 
 outliving: setup
 	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest -s tests/outliving
+
+crashes: setup
+	CRASH_STRIDE=1 $(BIN)/python -m pytest tests/contract/test_crashes.py
 
 bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
