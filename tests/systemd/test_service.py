@@ -34,7 +34,9 @@ def test_the_units_are_right(machine: Machine) -> None:
     verify = "systemd-analyze verify --man=no dockyard.* dockyard-shutdown.service"
     assert machine.sh(f"cd /etc/systemd/system; {verify} 2>&1") == ""
     rated = machine.sh("systemd-analyze security --no-pager dockyard.service | tail -1")
-    assert float(re.findall(r"level for dockyard.service: ([\d.]+)", rated)[0]) < 9.6  # dockerd's
+    assert (
+        float(re.findall(r"level for dockyard.service: ([\d.]+)", rated)[0]) <= 9.6
+    )  # dockerd's: what it would like better, containers would inherit
 
 
 def test_it_is_active_only_when_the_api_has_answered(machine: Machine) -> None:
@@ -52,12 +54,8 @@ def test_it_is_active_only_when_the_api_has_answered(machine: Machine) -> None:
     until(lambda: machine.state() == "active", 30)
     assert machine.show("StatusText")["StatusText"] == "ready"
     assert machine.docker("version", "--format", "{{.Server.Version}}")
-    said = re.findall(
-        r"dockyard.arbiter (first ping answered|ready service=apiserver)|(Started dockyard)", machine.journal()
-    )
-    assert [first or second for first, second in said[-3:]] == [
-        "ready service=apiserver", "first ping answered", "Started dockyard",
-    ]  # fmt: skip
+    said = re.findall(r"dockyard.arbiter (first ping answered|ready service=apiserver|ready)$", machine.journal(), re.M)
+    assert said[-3:] == ["ready service=apiserver", "first ping answered", "ready"]
 
 
 def test_the_first_docker_ps_starts_the_stack_and_is_answered(machine: Machine) -> None:
