@@ -54,7 +54,9 @@ def test_it_is_active_only_when_the_api_has_answered(machine: Machine) -> None:
     until(lambda: machine.state() == "active", 30)
     assert machine.show("StatusText")["StatusText"] == "ready"
     assert machine.docker("version", "--format", "{{.Server.Version}}")
-    said = re.findall(r"dockyard.arbiter (first ping answered|ready service=apiserver|ready)$", machine.journal(), re.M)
+    said = re.findall(
+        r"dockyard.arbiter (first ping answered|ready service=apiserver|ready)$", machine.journal(), re.MULTILINE
+    )
     assert said[-3:] == ["ready service=apiserver", "first ping answered", "ready"]
 
 
