@@ -49,7 +49,8 @@ def test_it_is_active_only_when_the_api_has_answered(machine: Machine) -> None:
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         assert machine.state() == "activating"
-    assert machine.show("StatusText")["StatusText"] == "starting apiserver"
+    until(lambda: machine.show("StatusText")["StatusText"] == "starting apiserver", 30)
+    assert machine.state() == "activating"
     machine.kill("CONT", *held)
     until(lambda: machine.state() == "active", 30)
     assert machine.show("StatusText")["StatusText"] == "ready"
