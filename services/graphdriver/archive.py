@@ -16,9 +16,9 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from services.graphdriver.blobs import digest_of
-from services.graphdriver.members import TAR_ERRORS, Member
 from shared.protocol import InvalidArgument
 from shared.protocol.reference import normalize
+from shared.runtime.members import TAR_ERRORS, Member
 
 __all__ = ["Archive", "LoadedImage"]
 

@@ -14,7 +14,6 @@ import msgspec
 
 from services.graphdriver.archive import Archive, LoadedImage
 from services.graphdriver.blobs import Blobs, digest_of, is_digest
-from services.graphdriver.compression import ERRORS, decompressed
 from services.graphdriver.layers import Layers
 from services.graphdriver.progress import Watched, progress
 from services.graphdriver.unpack import MAX_UNPACKED
@@ -22,6 +21,7 @@ from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
+from shared.runtime.compression import ERRORS, decompressed
 
 __all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
 

@@ -20,9 +20,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Protocol
 
-from services.graphdriver.members import TAR_ERRORS, Member
 from shared.bus.context import check_cancelled
 from shared.protocol import InvalidArgument
+from shared.runtime.members import TAR_ERRORS, Member
 
 __all__ = ["FORBIDDEN_XATTRS", "MAX_UNPACKED", "NOFOLLOW_DIRECTORY", "Place", "XATTR", "remove", "unpack"]
 
