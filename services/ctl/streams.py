@@ -103,7 +103,7 @@ class Streams:
         self.sessions.append(thread)
 
     def begin_output(self, ticket: Ticket, show: Callable[[str], None]) -> None:
-        """Read lines of JSON from a thread, and ``show`` each; `end_sessions` waits for the last. Errors: Unavailable."""
+        """Read lines of JSON from a thread, ``show`` each; `end_sessions` waits for the last. Errors: Unavailable."""
         source = redeem(ticket)
 
         def read() -> None:

@@ -103,7 +103,7 @@ def test_with_an_image_goes_what_it_was_made_of(stack: Any) -> None:
 def test_what_others_were_made_of_is_not_deleted_but_loses_its_name(stack: Any) -> None:
     base = image(stack, "1", "base:latest")
     image(stack, "2", "top:latest", parent=base)
-    with pytest.raises(Conflict, match="cannot be forced.* image has dependent child images"):
+    with pytest.raises(Conflict, match=r"cannot be forced.* image has dependent child images"):
         stack.client.call(DeleteImage(image=base, force=True))
     assert [entry.deleted for entry in stack.client.call(DeleteImage(image="base"))] == [""]
     assert base in left(stack)
