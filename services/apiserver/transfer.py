@@ -178,6 +178,7 @@ def _lines(job: Job[Any], last: str, timeout: float | None) -> Generator[dict[st
                 yield line
                 said.taken()
         finally:
+            gone.set()  # who takes no more lines has gone, whoever notices first
             said.close()
 
 

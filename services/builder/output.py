@@ -85,6 +85,7 @@ class Output:
 
     def tell(self, message: dict[str, Any]) -> None:
         """Say something. Errors: Cancelled."""
+        check_cancelled()
         if self._held is not None:
             self._held.append(message)
             return
