@@ -168,7 +168,7 @@ class Stack:
         images = [
             line.split() for line in self.out("images", "-a", "--format", "{{.Repository}} {{.Tag}}").splitlines()
         ]
-        if named := [f"{name}:{tag}" for name, tag in images if name not in self.kept_images and "<none>" != tag]:
+        if named := [f"{name}:{tag}" for name, tag in images if name not in self.kept_images and tag != "<none>"]:
             self.docker("rmi", "-f", *named)
         self.docker("image", "prune", "-f")  # each with what it was made of
 

@@ -134,10 +134,9 @@ def test_stages(stack: Any) -> None:
 
 
 def test_from_scratch(stack: Any) -> None:
-    build(
-        stack,
-        'FROM busybox AS b\nFROM scratch\nWORKDIR /x/y\nCOPY --from=b /bin/busybox /bin/\nCMD ["/bin/busybox", "pwd"]\n',
-    )
+    lines = ["FROM busybox AS b", "FROM scratch", "WORKDIR /x/y", "COPY --from=b /bin/busybox /bin/",
+             'CMD ["/bin/busybox", "pwd"]']  # fmt: skip
+    build(stack, "\n".join(lines))
     assert run(stack) == "/x/y"
     failed = build(stack, "FROM scratch\nRUN true\n", check=False)
     assert "RUN needs an image" in failed.stderr
@@ -301,8 +300,8 @@ def test_volumes_users_and_entry_points_of_the_base(stack: Any) -> None:
     """What a step writes into a volume stays; RUN takes the base's user, and not its entry point."""
     build(stack, 'FROM busybox\nVOLUME /data\nUSER 9\nENTRYPOINT ["false"]\nCMD ["x"]\n')
     stack.docker("tag", "made", "base")
-    lines = ["FROM base", "USER 0", "RUN mkdir /data && echo kept > /data/f", "COPY f.txt /data/g", "USER 9", "RUN id -u > /tmp/u",
-             "ENTRYPOINT []"]  # fmt: skip
+    lines = ["FROM base", "USER 0", "RUN mkdir /data && echo kept > /data/f", "COPY f.txt /data/g", "USER 9",
+             "RUN id -u > /tmp/u", "ENTRYPOINT []"]  # fmt: skip
     build(stack, "\n".join(lines), f__txt="x")
     assert run(stack, "cat", "/data/f", "/tmp/u").split() == ["kept", "9"]
     assert config(stack).get("Cmd") is None

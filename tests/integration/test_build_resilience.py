@@ -1,4 +1,4 @@
-"""Builds whose client leaves, whose processes die: nothing of them stays; and mounts, which outlive a step or do not."""
+"""Builds whose client leaves, or whose processes die: nothing of them stays; and mounts, which do not stay either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build takes from elsewhere: ADD of archives and URLs, contexts of git and of tarballs; and contexts that attack."""
+"""What a build takes from elsewhere: archives and URLs, contexts of git and of tarballs; and contexts that attack."""
 
 from __future__ import annotations
 
