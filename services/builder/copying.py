@@ -112,6 +112,8 @@ def _digest(copy: Copy, picked: Picked) -> str:
             entry.link,
             sorted(entry.xattrs.items()),
         ]
+        if entry.kind != tarfile.SYMTYPE:  # whose mode is what the file system makes it
+            facts.append(entry.mode)
         if copy.preserve_owner:
             facts += [entry.uid, entry.gid]
         if entry.kind in (tarfile.CHRTYPE, tarfile.BLKTYPE):
