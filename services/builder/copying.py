@@ -105,13 +105,7 @@ def _digest(copy: Copy, picked: Picked) -> str:
     whole = hashlib.sha256()
     for below, entry in _wanted(copy, picked):
         name = below if picked.entry.is_directory else picked.name
-        facts: list[object] = [
-            f"{picked.parents}/{name}",
-            entry.kind,
-            entry.mode,
-            entry.link,
-            sorted(entry.xattrs.items()),
-        ]
+        facts: list[object] = [f"{picked.parents}/{name}", entry.kind, entry.link, *sorted(entry.xattrs.items())]
         if entry.kind != tarfile.SYMTYPE:  # whose mode is what the file system makes it
             facts.append(entry.mode)
         if copy.preserve_owner:

@@ -34,22 +34,13 @@ class Known:
 BASE = msgspec.structs.replace(IMAGE, id="base", history=[{"created_by": "base"}], diff_ids=["d0"], parent="")
 
 
-def find(self, ref: str) -> Image:
-    if ref not in self._images:
-        raise NotFound(ref)
-    return self._images[ref]
-
-
-BASE = msgspec.structs.replace(IMAGE, id="base", history=[{"created_by": "base"}], diff_ids=["d0"], parent="")
-
-
-def step(name: str, parent: Image, created_by: str, *, layer: str = "", **facts: Any) -> Image:
+def step(name: str, above: Image, created_by: str, *, layer: str = "", **facts: Any) -> Image:
     entry = {"created_by": created_by} if layer else {"created_by": created_by, "empty_layer": True}
     made = {
-        "id": name, "parent": parent.id, "history": [*parent.history, entry], "config": CONFIG,
-        "diff_ids": [*parent.diff_ids, *([layer] if layer else [])], **facts,
+        "id": name, "parent": above.id, "history": [*above.history, entry], "config": CONFIG,
+        "diff_ids": [*above.diff_ids, *([layer] if layer else [])], **facts,
     }  # fmt: skip
-    return msgspec.structs.replace(parent, **made)
+    return msgspec.structs.replace(above, **made)
 
 
 def find(
