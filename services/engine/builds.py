@@ -24,7 +24,8 @@ TIMEOUT = 10.0  # seconds
 
 
 async def end(engine: Engine, build: str, keep: Iterable[str]) -> None:
-    """Remove the containers of a build; those to keep become ordinary ones."""
+    """Remove the containers of a build; those to keep become ordinary ones. Its images may be pruned from now on."""
+    engine.images.release(build)
     for container in [container for container in engine.containers if container.record.build == build]:
         if container.id in keep:
             container.record.build = ""
@@ -52,6 +53,8 @@ async def collect(engine: Engine) -> None:
                 await _remove(engine, container)
             except DockyardError as error:
                 log.warning("container of a lost build not removed id=%s error=%s", container.id, error)
+    for build in set(engine.images.held_by()) - known:
+        engine.images.release(build)
     if known:
         engine.router.spawn(_cancel_forsaken(engine, known))
 

@@ -9,7 +9,7 @@ from services.engine import builds
 from services.engine.buildcache import find_cached
 from services.engine.host import facts
 from services.engine.views import rfc3339
-from shared.bus.context import job_id
+from shared.bus.context import caller_id, job_id
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     CommitLayer,
@@ -35,8 +35,11 @@ async def cached(engine: Engine, job: FindCached) -> str:
     """Look for an image that this step made, or make it of one whose history has the step."""
     parent = engine.images.require(job.parent) if job.parent else None
     found, source = find_cached(engine.images, parent, job.created_by, job.config, job.cachefrom)
-    if found is not None or source is None:
-        return found.id if found else ""
+    if found is not None:
+        engine.images.hold(caller_id(), found.id)
+        return found.id
+    if source is None:
+        return ""
     entry = source.history[len(parent.history) if parent else 0]
     image = _new_image(engine, parent, job.config, job.created_by, str(entry.get("author", "")))
     order = ConfigureImage(image=image, source=None if entry.get("empty_layer") else source)

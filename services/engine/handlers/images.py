@@ -48,6 +48,8 @@ async def set_image(engine: Engine, job: SetImage) -> None:
     if job.order and engine.store.outcome(job.order) is not None:
         return  # it was asked twice, and this is the second image: nobody's, it is collected
     names = [familiar(tag) for tag in job.tags]
+    if job.action == "build" and (flight := engine.router.flights.get(job.order)) is not None:
+        engine.images.hold(flight.header.parent, job.image.id)
     if job.action == "push":
         await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
     else:
@@ -253,7 +255,7 @@ def _delete_parents(engine: Engine, image: Image) -> list[DeletedImage]:
     gone: list[DeletedImage] = []
     parent = engine.images.by_id(image.parent)
     while parent is not None and not engine.images.references(parent.id):
-        if _has_children(engine, parent) or _users(engine, parent):
+        if _has_children(engine, parent) or _users(engine, parent) or engine.images.is_held(parent.id):
             break
         gone += _delete(engine, parent)
         parent = engine.images.by_id(parent.parent)
@@ -293,7 +295,7 @@ async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
     gone: list[DeletedImage] = []
     for image in sorted(engine.images, key=_created, reverse=True):
         tags = engine.images.tags(image.id)
-        kept = not named_too if tags else any(other.parent == image.id for other in engine.images)
+        kept = not named_too if tags else _has_children(engine, image) or engine.images.is_held(image.id)
         if kept or _users(engine, image) or not wanted(int(_created(image) * 1e9), image.config.labels or {}):
             continue
         gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]

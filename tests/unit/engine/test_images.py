@@ -7,12 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.bus.context import Context, current
 from shared.protocol import (
     Conflict,
     ContainerConfig,
     CreateContainer,
     DeletedImage,
     DeleteImage,
+    EndBuild,
+    FindCached,
+    Header,
     InspectImage,
     InvalidArgument,
     ListImages,
@@ -98,6 +102,20 @@ def test_with_an_image_goes_what_it_was_made_of(stack: Any) -> None:
     assert left(stack) == {BUSYBOX, base, first, other}
     stack.client.call(DeleteImage(image=other, noprune=True))
     assert left(stack) == {BUSYBOX, base, first}
+
+
+def test_what_a_build_has_come_to_is_not_pruned(stack: Any) -> None:
+    config = ContainerConfig(cmd=["x"])
+    made = image(stack, "1", parent=BUSYBOX, history=[*IMAGE.history, {"created_by": "RUN x"}], config=config)
+    token = current.set(Context(Header(id="build"), lambda output: None))  # the builder's job
+    try:
+        assert stack.client.call(FindCached(parent=BUSYBOX, created_by="RUN x", config=config)) == made
+    finally:
+        current.reset(token)
+    assert prune(stack) is None
+    stack.client.call(EndBuild(build="build"))
+    assert prune(stack) is not None
+    assert left(stack) == {BUSYBOX}
 
 
 def test_what_others_were_made_of_is_not_deleted_but_loses_its_name(stack: Any) -> None:
