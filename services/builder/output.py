@@ -6,6 +6,7 @@ It is held up where the other side does not read: what is under way is bounded, 
 from __future__ import annotations
 
 import queue
+import select
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from shared.bus.context import check_cancelled, emit
+from shared.bus.context import check_cancelled, current, emit
 from shared.bus.tickets import TicketServer
 from shared.protocol import TICKET_LIFETIME, DockyardError, encode_body
 
@@ -22,6 +23,7 @@ __all__ = ["Output", "StepFailed"]
 
 PENDING = 256  # messages
 POLL_INTERVAL = 0.2  # seconds between two looks at whether the build was cancelled
+HANGUP_INTERVAL = 1.0  # seconds between two looks at whether anybody still listens to a step that says nothing
 RED, PLAIN = "\x1b[91m", "\x1b[0m"  # as Docker's classic builder shows stderr
 
 
@@ -40,17 +42,32 @@ class Output:
         self._lines: queue.Queue[bytes | None] = queue.Queue(PENDING)
         self._taken, self._done, self._gone = threading.Event(), threading.Event(), False
         self._held: list[dict[str, Any]] | None = [] if quiet else None
+        self._context = current.get()
         self._deadline = time.monotonic() + TICKET_LIFETIME
         emit(encode_body(tickets.issue(self._serve)).decode(), stream="output")
 
     def _serve(self, connection: socket.socket) -> None:
+        """Send what is said. Whoever took the ticket and goes away, or dies, has given up the build."""
         self._taken.set()
         try:
-            while (line := self._lines.get()) is not None:
+            while (line := self._next(connection)) is not None:
                 connection.sendall(line)
+        except (BrokenPipeError, ConnectionResetError):
+            if self._context is not None:
+                self._context.cancelled.set()
         finally:
             self._gone = True
             self._done.set()
+
+    def _next(self, connection: socket.socket) -> bytes | None:
+        poller = select.poll()
+        poller.register(connection, select.POLLRDHUP)
+        while True:
+            try:
+                return self._lines.get(timeout=HANGUP_INTERVAL)
+            except queue.Empty:
+                if poller.poll(0):
+                    raise BrokenPipeError("the other side has gone") from None
 
     def __enter__(self) -> Output:
         return self

@@ -22,7 +22,7 @@ from typing import Any
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import ListJobs
-from tests.bench import bus, containers
+from tests.bench import builds, bus, containers
 from tests.bench.engines import engines
 
 DRIVER_JOBS = ("layer_", "allocate_", "release_", "runtime_")
@@ -123,6 +123,7 @@ def main() -> None:
                 ratio = statistics.median(samples["dockyard"]) / statistics.median(samples[name])
                 print(f"  dockyard / {name}: {ratio:.2f}")
         containers.main(found, max(1, arguments.rounds // 5))
+        builds.main(found, max(1, arguments.rounds // 5))
 
 
 if __name__ == "__main__":

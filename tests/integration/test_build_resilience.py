@@ -111,6 +111,15 @@ def test_a_client_that_leaves_cancels_its_build(stack: Any, tmp_path: Path) -> N
     until(lambda: layers_are_those_of_images(stack))
 
 
+def test_a_worker_of_the_api_that_is_killed_cancels_its_builds(stack: Any, tmp_path: Path) -> None:
+    process = begin(stack, tmp_path)
+    for worker in stack.pids("apiserver"):
+        os.kill(worker, signal.SIGKILL)
+    process.communicate(timeout=60)
+    until(lambda: stack.docker("ps", check=False).returncode == 0)
+    until(lambda: nothing_left(stack))
+
+
 def test_a_client_that_leaves_in_the_midst_of_its_context(stack: Any) -> None:
     connection = Connection(stack)
     connection.connect()
