@@ -18,6 +18,7 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     endpoint = engine_endpoint(config.run)
     builder = Builder(config, Client(endpoint, "builder"))
     worker = Worker(endpoint, "builder", builder, jobs, threads=THREADS)
+    on_stop(builder.cancel_all)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
 

@@ -23,7 +23,7 @@ from shared.bus.context import check_cancelled
 from shared.dockerfile.expansion import expand
 from shared.dockerfile.parser import Heredoc, Instruction
 from shared.dockerfile.words import json_list
-from shared.protocol import InvalidArgument
+from shared.protocol import InvalidArgument, NotImplementedByUs
 from shared.runtime.download import downloaded, is_web
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def copy(stage: StageBuild, step: Instruction) -> None:
     for flag in flags:
         if flag.name not in FLAGS[step.name]:
             raise InvalidArgument(f"unknown flag: --{flag.name}")
+        if flag.name == "keep-git-dir" and truth(flag.name, flag.value):
+            raise NotImplementedByUs("ADD --keep-git-dir is not supported")
     files: list[IO[bytes]] = []
     try:
         read = _read(stage, step, flags, rest, files)

@@ -8,7 +8,7 @@ from services.builder.build import Build
 from services.builder.caches import Caches
 from services.builder.output import Output
 from shared.bus.bus import Bus
-from shared.bus.context import asked_again, job_id
+from shared.bus.context import Context, asked_again, current, job_id
 from shared.bus.handlers import Handlers
 from shared.bus.tickets import TicketServer
 from shared.protocol import (
@@ -16,6 +16,7 @@ from shared.protocol import (
     BuildCachePruned,
     BuildImage,
     DockyardError,
+    Header,
     ListBuildCache,
     ListBuilds,
     NotImplementedByUs,
@@ -39,7 +40,12 @@ class Builder:
         self.caches = Caches(root / "cache")
         self.tickets = TicketServer(config.run / "builder.tickets")
         self.bus, self.config = bus, config
-        self.builds: set[str] = set()
+        self.builds: dict[str, Context] = {}
+
+    def cancel_all(self) -> None:
+        """End all builds: the process is about to."""
+        for context in list(self.builds.values()):
+            context.cancelled.set()
 
 
 jobs: Handlers[Builder] = Handlers()
@@ -53,14 +59,15 @@ def build(builder: Builder, job: BuildImage) -> str:
         raise NotImplementedByUs("squash is not supported: build in stages and copy what is wanted to the last one")
     if job.isolation not in ("", "default"):
         raise NotImplementedByUs(f"isolation {job.isolation} is not supported on linux")
-    builder.builds.add(job_id())
+    context = current.get() or Context(Header(), lambda output: None)
+    builder.builds[job_id()] = context
     try:
         with Output(builder.tickets, quiet=job.quiet) as output:
             return Build(builder, job, output).run()
     except Unavailable as error:
         raise DockyardError(error.message) from error  # it ends the build: it is not to be asked for again
     finally:
-        builder.builds.discard(job_id())
+        builder.builds.pop(job_id(), None)
 
 
 @jobs.handles(ListBuilds)
