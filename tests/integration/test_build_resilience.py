@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,26 @@ def test_a_builder_that_is_killed_leaves_nothing(stack: Any, tmp_path: Path) -> 
     assert "builder" in errors
     until(lambda: nothing_left(stack))
     build(stack, "FROM busybox\nRUN true\n")  # the next one is none the worse for it
+
+
+def test_a_builder_that_is_killed_at_any_point_leaves_nothing(stack: Any, tmp_path: Path) -> None:
+    lines = ["FROM busybox AS one", "WORKDIR /w", "COPY . .", "RUN --mount=target=/c cp /c/f.txt /f", "FROM scratch",
+             "COPY --from=one / /", "RUN echo more > /more"]  # fmt: skip
+    write(tmp_path, {"Dockerfile": "\n".join(lines), "f.txt": "f" * 100_000})
+    for moment in (0.08, 0.2, 0.4):
+        (builder,) = until(lambda: stack.pids("builder"))
+        process = subprocess.Popen(
+            ["docker", "build", "--no-cache", str(tmp_path)], env={**stack.environ, "DOCKER_BUILDKIT": "0"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(moment)  # so that it is in the midst of something, whatever that is
+        os.kill(builder, signal.SIGKILL)
+        process.wait(60)
+        until(lambda pid=builder: stack.pids("builder") not in ([], [pid]))
+    until(lambda: nothing_left(stack), 30)
+    stack.docker("image", "prune", "-f")
+    until(lambda: layers_are_those_of_images(stack))
+    assert stack.out("images", "-aq", "--no-trunc").split() == [stack.out("inspect", "-f", "{{.Id}}", "busybox")]
 
 
 def test_a_build_goes_on_while_other_processes_die(stack: Any, tmp_path: Path) -> None:
