@@ -26,12 +26,12 @@ from typing import IO, Any, Protocol, cast
 from shared.bus.context import check_cancelled
 from shared.dockerfile.ignore import compile_glob
 from shared.protocol import InvalidArgument
+from shared.runtime import links
 from shared.runtime.members import TAR_ERRORS, Member
 from shared.runtime.openat2 import open_inside
 
 __all__ = ["Entry", "Single", "Source", "Tar", "Tree", "clean", "follow", "glob", "walk"]
 
-MAX_LINKS = 255
 XATTR = "SCHILY.xattr."
 CAPABILITY = "security.capability"
 MISSING = (FileNotFoundError, NotADirectoryError)
@@ -81,27 +81,17 @@ def clean(path: str) -> str:
     return posixpath.normpath(f"/{path}").strip("/")
 
 
-def follow(source: Source, path: str, *, last: bool = True) -> str:
-    """Resolve all symlinks of a path as far as it exists; without ``last`` not the one that its last part is."""
-    pending, resolved, links = path.split("/")[::-1], list[str](), 0
-    while pending:
-        part = pending.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            resolved = resolved[:-1]
-            continue
-        here = "/".join([*resolved, part])
-        entry = source.entry(here) if pending or last else None
-        if entry is None or entry.kind != tarfile.SYMTYPE:
-            resolved.append(part)
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            raise InvalidArgument(f"too many links: {path}")
-        resolved = [] if entry.link.startswith("/") else resolved
-        pending += entry.link.split("/")[::-1]
-    return "/".join(resolved)
+def follow(source: Source, path: str) -> str:
+    """Resolve all symlinks of a path as far as it exists. Errors: InvalidArgument (too many)."""
+
+    def link(here: str) -> str | None:
+        entry = source.entry(here)
+        return entry.link if entry is not None and entry.kind == tarfile.SYMTYPE else None
+
+    resolved = "/".join(links.follow(path, link))
+    if link(resolved) is not None:
+        raise InvalidArgument(f"too many links: {path}")
+    return resolved
 
 
 def glob(source: Source, pattern: str) -> list[str]:
