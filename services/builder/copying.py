@@ -15,12 +15,14 @@ from shared.bus.context import check_cancelled
 from shared.dockerfile.ignore import compile_glob
 from shared.protocol import InvalidArgument
 from shared.runtime.compression import ERRORS, unpacked
+from shared.runtime.members import TAR_ERRORS
 from shared.runtime.user import resolve_user
 
 __all__ = ["Copy", "Picked", "Plan", "fingerprint", "pick", "place"]
 
 CHUNK = 1 << 20
 DIRECTORY_MODE = 0o755
+NO_TAR: tuple[type[Exception], ...] = (*ERRORS, *TAR_ERRORS, OSError)
 
 
 @dataclass(frozen=True)
@@ -234,5 +236,5 @@ def _is_archive(picked: Picked) -> bool:
             plain = unpacked(file)
             with tarfile.open(fileobj=plain, mode="r|") as archive:
                 return archive.next() is not None
-        except (*ERRORS, tarfile.TarError, OSError, ValueError, RecursionError):
+        except NO_TAR:
             return False

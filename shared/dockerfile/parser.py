@@ -76,7 +76,8 @@ def _directives(lines: list[str]) -> tuple[str, int]:
 class _Reader:
     def __init__(self, lines: list[str], start: int, escape: str) -> None:
         self._lines, self._at = lines, start
-        self._continued = re.compile(rf"{re.escape(escape)}[ \t]*$")
+        e = re.escape(escape)
+        self._continued = re.compile(rf"(?<!{e}){e}[ \t]*$")  # one that is escaped itself continues nothing
 
     def __iter__(self) -> Iterator[Instruction]:
         while self._at < len(self._lines):
