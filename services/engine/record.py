@@ -103,6 +103,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     oom_killed: bool = False
     pid: int = 0
     created_by: str = ""  # the id of the job that created it
+    build: str = ""  # the id of the build that it is a step of
     attempt: str = ""  # the id of the job that began the last start
     pausing: str = ""  # the id of the job that began to pause it last, or to let it run on
     removed_by: str = ""  # the id of the job that is to be answered when it is gone

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
-from services.graphdriver.members import TAR_ERRORS, Forward, Source, open_tar
 from shared.bus.context import check_cancelled
 from shared.protocol import InvalidArgument
+from shared.runtime.members import TAR_ERRORS, Forward, Source, open_tar
 
 __all__ = ["FORBIDDEN_XATTRS", "MAX_UNPACKED", "NOFOLLOW_DIRECTORY", "Place", "XATTR", "remove", "unpack"]
 
