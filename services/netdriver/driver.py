@@ -37,8 +37,11 @@ class Driver(Protocol):
         """
         ...
 
-    def reserve_port(self, wanted: Request) -> AllocatedPort:
-        """Choose one more host port; on failure nothing stays reserved. Errors as `reserve`."""
+    def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
+        """Choose one more host port, of each address that is asked for; on failure nothing stays reserved.
+
+        Errors as `reserve`.
+        """
         ...
 
     def connect(self, lease: Lease, namespace: Namespace) -> None:
@@ -54,7 +57,7 @@ class Driver(Protocol):
         ...
 
     def lead_out(self, lease: Lease, namespace: Namespace) -> None:
-        """Have the default route go through the lease's interface; `connect` does so if the lease says so."""
+        """Have those default routes go through the lease's interface that it has; `connect` does this too."""
         ...
 
     def is_connected(self, lease: Lease) -> bool:

@@ -23,7 +23,7 @@ class NoneDriver:
     def reserve(self, job: AllocateInterface) -> Interface:
         return Interface(mode="none")
 
-    def reserve_port(self, wanted: Request) -> AllocatedPort:
+    def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
         raise Conflict("a container without a network cannot publish ports")
 
     def connect(self, lease: Lease, namespace: Namespace) -> None:

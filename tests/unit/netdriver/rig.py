@@ -56,7 +56,7 @@ def make(run: Path, **settings: object) -> NetDriver:
     """Return a NetDriver as a new process would have it."""
     config = Config(run=run, **settings)  # type: ignore[arg-type]
     firewall = None if config.bridge == "none" else Firewall.of(config)
-    netdriver = NetDriver(config, drivers(config, firewall))
+    netdriver = NetDriver(config, drivers(config, firewall), firewall)
     alive.append(netdriver)
     return netdriver
 
