@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import msgspec
@@ -74,15 +74,17 @@ class Names:
     def _index(self, leases: list[Lease]) -> None:
         self._of, self._names, self._addresses = {}, {}, {}
         for lease in sorted(leases, key=lambda lease: (len(lease.interface.name), lease.interface.name)):
-            network, address = lease.interface.network, lease.interface.address
+            network, interface = lease.interface.network, lease.interface
+            addresses = [one for one in (interface.address, interface.address6) if one]
             self._of.setdefault(lease.container, []).append(lease)
             for name in dict.fromkeys(name.lower() for name in lease.names):
-                self._names.setdefault((network, name), []).append(address)
+                self._names.setdefault((network, name), []).extend(addresses)
             if lease.names:
-                self._addresses[network, address] = f"{lease.names[0]}.{lease.network_name}"
+                name = f"{lease.names[0]}.{lease.network_name}"
+                self._addresses.update({(network, address): name for address in addresses})
 
     def lookup(self, container: str, name: str) -> list[str] | None:
-        """Return the addresses that a name has for a container, another first each time; None if it has none."""
+        """Return the addresses that a name has for a container, another first each time; None if it is nobody's."""
         name = name.lower().removesuffix(".")
         for lease in self._of.get(container, []):
             suffix = f".{lease.network_name.lower()}"
@@ -95,7 +97,7 @@ class Names:
                     return found[first:] + found[:first]
         return None
 
-    def reverse(self, container: str, address: IPv4Address) -> str | None:
+    def reverse(self, container: str, address: IPv4Address | IPv6Address) -> str | None:
         """Return the name of an address in one of a container's networks, with the network's name."""
         networks = (lease.interface.network for lease in self._of.get(container, []))
         return next((name for network in networks if (name := self._addresses.get((network, str(address))))), None)
@@ -106,10 +108,10 @@ class Names:
 
     def reaches_out(self, container: str) -> bool:
         """Say whether a container is in a network that leads out; else it gets no answer from outside either."""
-        if any(lease.interface.gateway for lease in self._of.get(container, [])):
+        if any(lease.interface.gateway or lease.interface.gateway6 for lease in self._of.get(container, [])):
             return True
         try:
             default = msgspec.json.decode((self._directory / f"{container}.json").read_bytes(), type=Lease)
         except (OSError, msgspec.DecodeError):
             return False
-        return bool(default.interface.gateway)
+        return bool(default.interface.gateway or default.interface.gateway6)

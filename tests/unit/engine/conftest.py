@@ -38,6 +38,7 @@ from shared.protocol import (
     Interface,
     Job,
     Kind,
+    LinkContainers,
     ListHeldVolumes,
     ListInterfaces,
     MakeNetwork,
@@ -210,6 +211,11 @@ def release(world: World, job: ReleaseInterface) -> None:
 def interfaces(world: World, job: ListInterfaces) -> dict[str, list[Interface]]:
     found = {container: list(held.values()) for container, held in world.interfaces.items()}
     return {container: held for container, held in found.items() if job.container in ("", container)}
+
+
+@answer(LinkContainers)
+def link(world: World, job: LinkContainers) -> None:
+    pass
 
 
 @answer(MakeNetwork)
