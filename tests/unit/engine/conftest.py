@@ -288,7 +288,7 @@ class Stack:
         self.start_engine()
         groups = {
             "graphdriver": ("graph_", "layer_", "volumedriver_"),
-            "netdriver": ("init_", "allocate_", "release_", "interfaces", "networkdriver_"),
+            "netdriver": ("init_", "link", "allocate_", "release_", "interfaces", "networkdriver_"),
             "execdriver": ("runtime_",),
         }
         for service, prefixes in groups.items():
