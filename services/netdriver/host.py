@@ -150,6 +150,8 @@ def _set_ipv6(name: str, *, on: bool) -> None:
     conf = SYSCTL / "ipv6/conf" / name
     if conf.exists():
         write_sysctl(conf / "accept_ra", "0")
+        # without a link-local address, which duplicate detection delays, neighbours of forwarded packets are not found
+        write_sysctl(conf / "accept_dad", "0")
         write_sysctl(conf / "disable_ipv6", "0" if on else "1")
 
 

@@ -97,6 +97,8 @@ def _host_ips(host_ip: str, versions: Sequence[int], *, given: bool) -> tuple[st
         raise InvalidArgument(f"invalid host IP address: {host_ip}") from None
     if address.version == 6 and (address.is_link_local or address.ipv4_mapped):
         raise InvalidArgument(f"invalid host IP address: {host_ip}: neither link-local nor mapped")
+    if address.version == 6 and address.is_loopback:
+        raise InvalidArgument("a port cannot be published on [::1], from where the kernel leads nowhere: use 127.0.0.1")
     both = (host_ip, ANY6) if host_ip == ANY and not given else (str(address),)
     return tuple(one for one in both if (6 if ":" in one else 4) in versions)
 

@@ -46,9 +46,11 @@ MAPS = {
     "published_at6": "type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service",
 }
 CHAINS = {
+    # the kernel takes no answer to ::1 from outside lo: there, whoever tries is refused at once and goes to 127.0.0.1
     "publish": """\
 dnat ip to ip daddr . meta l4proto . th dport map @published_at4
 dnat ip to meta l4proto . th dport map @published4
+ip6 daddr ::1 return
 dnat ip6 to ip6 daddr . meta l4proto . th dport map @published_at6
 dnat ip6 to meta l4proto . th dport map @published6
 """,
@@ -68,7 +70,6 @@ fib daddr type local jump publish
     "postrouting": """\
 type nat hook postrouting priority srcnat; policy accept;
 oifname @bridges ct status dnat ip saddr 127.0.0.0/8 masquerade
-oifname @bridges ct status dnat ip6 saddr ::1 masquerade
 ip saddr . oifname @home4 ct status dnat masquerade
 ip6 saddr . oifname @home6 ct status dnat masquerade
 ip saddr . oifname @home4 return

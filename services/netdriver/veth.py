@@ -118,6 +118,7 @@ def enable_ipv6(lease: Lease, *, advertisements: bool) -> None:
     def switch() -> None:
         if not advertisements:  # nobody else on the bridge tells a container where to go
             (conf / "accept_ra").write_text("0")
+            (conf / "accept_dad").write_text("0")
         (conf / "disable_ipv6").write_text("0")
 
     inside(Path(lease.interface.netns), switch)

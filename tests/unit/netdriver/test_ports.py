@@ -49,8 +49,8 @@ def test_parse() -> None:
         ("", (6,), ("::",)),
         ("0.0.0.0", (4, 6), ("0.0.0.0",)),
         ("::", (4, 6), ("::",)),
-        ("[::1]", (4, 6), ("::1",)),
-        ("0:0::1", (4, 6), ("::1",)),
+        ("[fd00::7]", (4, 6), ("fd00::7",)),
+        ("fd00:0::7", (4, 6), ("fd00::7",)),
     ],
 )
 def test_the_addresses_that_a_binding_means(host_ip: str, versions: tuple[int, ...], host_ips: tuple[str, ...]) -> None:
@@ -73,6 +73,7 @@ def test_a_container_without_such_an_address_cannot_publish_there(
         ("65536", "tcp", LOCAL, ""),
         ("80", "icmp", LOCAL, ""),
         ("80", "tcp", "fe80::1", ""),
+        ("80", "tcp", "::1", ""),
         ("80", "tcp", "::ffff:127.0.0.1", ""),
         ("80", "tcp", "localhost", ""),
         ("80", "tcp", LOCAL, "http"),
