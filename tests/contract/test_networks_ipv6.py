@@ -101,7 +101,7 @@ def test_a_network_of_ipv6_alone(netdriver: NetDriver) -> None:
     with pytest.raises(InvalidArgument, match="the container has no IPv4 address"):
         join(netdriver, 2, "six", ports={"80/tcp": [PortBinding(host_ip="0.0.0.0")]})
     assert join(netdriver, 3, "six", address6="fd06::77").address6 == "fd06::77"
-    with pytest.raises(InvalidArgument, match="no configured subnet or ip-range contain the IP address 10.1.1.1"):
+    with pytest.raises(InvalidArgument, match=r"no configured subnet or ip-range contain the IP address 10\.1\.1\.1"):
         join(netdriver, 4, "six", address="10.1.1.1")
 
 
