@@ -88,14 +88,14 @@ def _check_mac_address(job: CreateContainer, settings: EndpointSettings) -> None
 def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord | None) -> None:
     """Check what is asked of an endpoint. ``network``: None if it is not known yet. Errors: InvalidArgument."""
     ipam = settings.ipam_config or {}
+    for text in _link_local(settings):
+        _address(text, "link-local IP", (4, 6))
     if name in PREDEFINED:
-        if any(ipam.values()):
+        if ipam.get("IPv4Address") or ipam.get("IPv6Address"):
             raise InvalidArgument("user specified IP address is supported on user defined networks only")
         if settings.aliases:
             raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
         return
-    for text in _link_local(settings):
-        _address(text, "link-local IP", (4, 6))
     for version in (4, 6):
         text = _asked_address(settings, version)
         address = _address(text, f"IPv{version}", (version,)) if text else None
@@ -188,6 +188,7 @@ def allocation(engine: Engine, record: ContainerRecord, name: str) -> AllocateIn
         mode="bridge",
         hostname=record.config.hostname,
         mac_address=asked.mac_address,
+        link_local=_link_local(asked),
         ports=_bindings(record),
         gw_priority=asked.gw_priority,
     )
@@ -200,7 +201,6 @@ def allocation(engine: Engine, record: ContainerRecord, name: str) -> AllocateIn
         network=place.network,
         address=_asked_address(asked, 4),
         address6=_asked_address(asked, 6),
-        link_local=_link_local(asked),
         names=dns_names(record, place),
         links=dict(_links(engine, asked)),
         dns=list(record.host_config.dns or engine.config.dns),

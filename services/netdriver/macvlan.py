@@ -117,10 +117,11 @@ class LinkDriver:
                         netns=namespace.fd,
                     )
                 )
-        if interface.address6:
+        addresses = interface_addresses(interface)
+        if any(":" in one for one in addresses):
             veth.enable_ipv6(lease, advertisements=True)
-        addresses = [add_address(index, ip_interface(one)) for one in interface_addresses(interface)]
-        namespace.rtnl.run(set_link(interface.name, up=True), *addresses, *veth.routes(lease))
+        given = [add_address(index, ip_interface(one)) for one in addresses]
+        namespace.rtnl.run(set_link(interface.name, up=True), *given, *veth.routes(lease))
 
     def lead_out(self, lease: Lease, namespace: Namespace) -> None:
         veth.lead_out(lease, namespace)

@@ -82,9 +82,10 @@ def _add_pair(lease: Lease, namespace: Namespace, mtu: int) -> None:
             peer_netns=home,
         )
         rest = [set_link(interface.name, up=True)]
-        rest += [add_address(index, ip_interface(one)) for one in interface_addresses(interface)]
+        addresses = interface_addresses(interface)
+        rest += [add_address(index, ip_interface(one)) for one in addresses]
         rest += routes(lease)
-        if interface.address6:
+        if any(":" in one for one in addresses):
             namespace.rtnl.run(pair)
             enable_ipv6(lease, advertisements=False)
             namespace.rtnl.run(*rest)
