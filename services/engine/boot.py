@@ -75,6 +75,7 @@ async def _boot(engine: Engine) -> None:
         await _open_api(engine, driver)
     resume_restarts(engine)
     wake_all(engine)
+    engine.router.spawn(engine.denials.watch())
 
 
 async def _until_done(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Self
 
+from services.netdriver.denials import denials
 from services.netdriver.leases import Peer
 from services.netdriver.netlink import messages
 from services.netdriver.nft import Nft, NftError
@@ -111,6 +112,11 @@ class Firewall:
     def published(self) -> list[AllocatedPort]:
         with self._lock:
             return list(self._published)
+
+    def denials(self) -> list[str]:
+        """Return what firewalls of the host's have against what is published. Raises NftError."""
+        with self._lock:
+            return denials(self._nft, self.table, list(self._published), list(self._zones)) if self.enabled else []
 
     # -- links
 

@@ -25,6 +25,7 @@ __all__ = [
     "InspectNetwork",
     "Interface",
     "LinkContainers",
+    "ListDenials",
     "ListInterfaces",
     "ListNetworks",
     "MakeNetwork",
@@ -197,6 +198,12 @@ class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
     protocol: str = "tcp"
     host_ip: str = ""
     host_port: str = ""
+
+
+class ListDenials(Job[list[str]], frozen=True, tag="network_denials"):
+    """List what firewalls of the host's have against what is published, a sentence each: for `info`'s warnings."""
+
+    REPEATABLE: ClassVar[bool] = True
 
 
 class LinkContainers(Job[None], frozen=True, tag="link"):

@@ -153,6 +153,17 @@ def test_a_foreign_flush_is_made_good_for_all_networks(net: Stack) -> None:
     assert fetch(net, "127.0.0.1", 8087) == "served"
 
 
+def test_info_warns_when_the_hosts_firewall_denies_what_is_published(net: Stack) -> None:
+    net.docker("run", "-d", "-p", "8088:80", *SERVE)
+    assert "8088" not in net.out("info", "-f", "{{json .Warnings}}")
+    on_host(net, "nft", "add table ip filter")
+    on_host(net, "nft", "add chain ip filter INPUT { type filter hook input priority 0; policy drop; }")
+    net.docker("run", "-d", "-p", "8089:80", *SERVE)
+    said = "ports 8088/tcp, 8089/tcp are published although chain INPUT of table ip filter denies it"
+    until(lambda: said in net.out("info", "-f", "{{json .Warnings}}"))
+    on_host(net, "nft", "delete table ip filter")
+
+
 def test_the_operators_rules_stay_when_the_netdriver_is_killed(net: Stack) -> None:
     on_host(net, "nft", "add", "rule", "inet", "dockyard_dytest0", "operator", "tcp", "dport", "9", "drop")
     (pid,) = net.pids("netdriver")

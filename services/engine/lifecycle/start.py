@@ -80,6 +80,8 @@ async def start_now(engine: Engine, container: Container) -> None:
             await _start_failed(engine, container, error)
             raise
         note_start(engine, container)
+    if record.interface is not None and record.interface.ports:
+        engine.denials.ask_soon()
     await tell_parents(engine, container)
 
 

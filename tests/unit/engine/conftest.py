@@ -39,6 +39,7 @@ from shared.protocol import (
     Job,
     Kind,
     LinkContainers,
+    ListDenials,
     ListHeldVolumes,
     ListInterfaces,
     MakeNetwork,
@@ -218,6 +219,9 @@ def link(world: World, job: LinkContainers) -> None:
     pass
 
 
+answer(ListDenials)(lambda world, job: [])
+
+
 @answer(MakeNetwork)
 def make_network(world: World, job: MakeNetwork) -> BridgeNetwork:
     asked = job.network
@@ -288,7 +292,7 @@ class Stack:
         self.start_engine()
         groups = {
             "graphdriver": ("graph_", "layer_", "volumedriver_"),
-            "netdriver": ("init_", "link", "allocate_", "release_", "interfaces", "networkdriver_"),
+            "netdriver": ("init_", "link", "allocate_", "release_", "interfaces", "network"),
             "execdriver": ("runtime_",),
         }
         for service, prefixes in groups.items():
