@@ -40,6 +40,7 @@ golden: setup
 
 outliving: setup
 	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest -s tests/outliving
+	SEED=$(SEED) LEAK_ROUNDS=500 LEAK_STRIDE=3 $(BIN)/python -m pytest -s tests/contract/test_never_leaks.py
 
 bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach

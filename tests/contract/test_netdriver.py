@@ -8,10 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 
 import pytest
 import zmq
@@ -51,6 +50,7 @@ from tests.unit.netdriver.rig import (
     die,
     fetch,
     ip,
+    killed_at,
     make,
     own_netns,
     pings,
@@ -530,28 +530,6 @@ def test_a_change_finds_the_table_gone_and_brings_it_back(netdriver: NetDriver, 
 
 
 # --- killed in the middle -------------------------------------------------------------------------------------------
-
-
-def killed_at(step: int, run: Path, operation: Callable[[NetDriver], object]) -> bool:
-    """Run ``operation`` in a process that dies, unprepared, after so many calls to C; tell whether it died."""
-    pid = os.fork()
-    if pid == 0:
-        left = step
-
-        def count(frame: FrameType, event: str, _argument: object) -> None:
-            nonlocal left
-            if event == "c_call" and "services/netdriver" in frame.f_code.co_filename:
-                if left == 0:
-                    os._exit(9)
-                left -= 1
-
-        driver = make(run)
-        driver._ensure_initialised()
-        threading.setprofile(count)
-        sys.setprofile(count)
-        operation(driver)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
 
 
 @pytest.mark.parametrize("generation", [1, 2])
