@@ -6,7 +6,9 @@ The API's version history (moby api/docs/CHANGELOG.md); each function says from 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from services.apiserver.spelling import member
 from services.apiserver.versions import api_version
 from shared.protocol import (
     BindOptions,
@@ -18,9 +20,10 @@ from shared.protocol import (
     ImageSummary,
     InvalidArgument,
     Mount,
+    NotImplementedByUs,
 )
 
-__all__ = ["ask_for_images", "creating", "show_container", "show_images", "show_summaries"]
+__all__ = ["ask_for_images", "creating", "refuse_kernel_memory", "show_container", "show_images", "show_summaries"]
 
 SHORT_ID = 12
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"
@@ -47,6 +50,13 @@ def creating(job: CreateContainer) -> None:
             job.config.healthcheck.start_interval = 0
     for mount in host_config.mounts or []:
         _mount(version, mount)
+
+
+def refuse_kernel_memory(host_config: Any) -> None:
+    """Until API 1.41 kernel memory could be limited, as kernels before 5.4 could. Errors: NotImplementedByUs."""
+    asked = member(host_config, "KernelMemory") if isinstance(host_config, dict) else None
+    if asked and api_version() < (1, 42):
+        raise NotImplementedByUs("KernelMemory is not implemented: the kernel has no such limit any more")
 
 
 def _one_network(job: CreateContainer) -> None:

@@ -17,10 +17,11 @@ from shared.runtime import values
 from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
-__all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
+__all__ = ["PREFIX", "RUNTIMES", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
+RUNTIMES = ("crun", "runc")  # the OCI runtimes whose words are known
 NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS")
 TLS = Path("/etc/dockyard/tls")
 

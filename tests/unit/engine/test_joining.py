@@ -57,19 +57,24 @@ def test_it_must_run_at_the_start(stack: Any, donor: str, field: str, title: str
     assert state_of(stack, "web").running
 
 
-@pytest.mark.parametrize("field", [field for field, _ in MODES])
-def test_one_that_comes_later_is_found_at_the_start(stack: Any, field: str) -> None:
-    create(stack, **{field: "container:late"})
+def test_one_that_comes_later_is_found_at_the_start(stack: Any) -> None:
+    create(stack, network_mode="container:late")
     with pytest.raises(NotFound, match="No such container: late"):
         stack.client.call(StartContainer(container="web"))
     late = create(stack, "late")
     stack.client.call(StartContainer(container="late"))
-    assert getattr(started(stack).host_config, field) == f"container:{late}"
+    assert started(stack).host_config.network_mode == f"container:{late}"
+
+
+@pytest.mark.parametrize("field", ["pid_mode", "ipc_mode"])
+def test_whose_other_namespaces_are_joined_must_be_there(stack: Any, field: str) -> None:
+    with pytest.raises(InvalidArgument, match="No such container: late"):
+        create(stack, **{field: "container:late"})
 
 
 def test_nobody_joins_itself(stack: Any) -> None:
-    create(stack, pid_mode="container:web")
-    with pytest.raises(Conflict, match="cannot join own PID namespace"):
+    create(stack, network_mode="container:web")
+    with pytest.raises(Conflict, match="cannot join own network namespace"):
         stack.client.call(StartContainer(container="web"))
 
 
