@@ -24,7 +24,7 @@ from services.netdriver.netlink import (
 from shared.protocol import Bridge, Conflict
 from shared.runtime.config import Config
 
-__all__ = ["Host", "Plan", "ensure_bridge", "ports_of", "write_sysctl"]
+__all__ = ["Host", "Plan", "ensure_bridge", "has_ipv6", "ports_of", "write_sysctl"]
 
 DEFAULT_MTU = 1500
 RTN_UNICAST = 1
@@ -145,10 +145,14 @@ def _machine() -> str:
         return ""
 
 
+def has_ipv6() -> bool:
+    return (SYSCTL / "ipv6").exists()
+
+
 def _set_ipv6(name: str, *, on: bool) -> None:
     """Without IPv6 no link-local address, and never an advertisement of a container's as a route of the host's."""
     conf = SYSCTL / "ipv6/conf" / name
-    if conf.exists():
+    if has_ipv6():
         write_sysctl(conf / "accept_ra", "0")
         # without a link-local address, which duplicate detection delays, neighbours of forwarded packets are not found
         write_sysctl(conf / "accept_dad", "0")

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from services.netdriver.bridge import BridgeDriver
-from services.netdriver.host import Host
+from services.netdriver.host import Host, has_ipv6
 from services.netdriver.ipam import Network, first_free, unique_local
 from services.netdriver.leases import Lease
 from services.netdriver.macvlan import LinkDriver
@@ -96,6 +96,8 @@ class Networks:
             raise Conflict("networks cannot be created: networking is disabled (bridge = none)")
         if not default.enforces and (wanted.internal or not wanted.icc):
             raise InvalidArgument("a network cannot be shut without rules: firewall = false")
+        if wanted.ipv6 and not has_ipv6():
+            raise InvalidArgument("this host's kernel has no IPv6")
         with self._lock:
             driver = self._drivers.get(wanted.id)
             if driver is not None and driver.network is not None:

@@ -38,14 +38,14 @@ class Query:
         if self._type == QTYPE.PTR and self.name.lower().endswith((REVERSE, REVERSE6)):
             found = names.reverse(container, address) if (address := _address(self.name)) else None
             return None if found is None else self._reply([PTR(found)])
-        addresses = names.lookup(container, self.name)
-        if addresses is None:
+        if not names.knows(container, self.name):
             return None
-        found6, found4 = [one for one in addresses if ":" in one], [one for one in addresses if ":" not in one]
-        return self._reply(
-            [A(one) for one in found4 if self._type in (QTYPE.A, QTYPE.ANY)]
-            + [AAAA(one) for one in found6 if self._type in (QTYPE.AAAA, QTYPE.ANY)]
-        )
+        found = [A(one) for one in names.lookup(container, self.name, 4)] if self._asks_for(QTYPE.A) else []
+        found6 = [AAAA(one) for one in names.lookup(container, self.name, 6)] if self._asks_for(QTYPE.AAAA) else []
+        return self._reply([*found, *found6])
+
+    def _asks_for(self, kind: int) -> bool:
+        return self._type in (kind, QTYPE.ANY)
 
     def _reply(self, data: list[Any]) -> bytes:
         """``data``: of dnslib's A, AAAA, PTR."""
