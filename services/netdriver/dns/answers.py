@@ -40,9 +40,9 @@ class Query:
             return None if found is None else self._reply([PTR(found)])
         if not names.knows(container, self.name):
             return None
-        found = [A(one) for one in names.lookup(container, self.name, 4)] if self._asks_for(QTYPE.A) else []
+        found4 = [A(one) for one in names.lookup(container, self.name, 4)] if self._asks_for(QTYPE.A) else []
         found6 = [AAAA(one) for one in names.lookup(container, self.name, 6)] if self._asks_for(QTYPE.AAAA) else []
-        return self._reply([*found, *found6])
+        return self._reply([*found4, *found6])
 
     def _asks_for(self, kind: int) -> bool:
         return self._type in (kind, QTYPE.ANY)
