@@ -16,7 +16,7 @@ import msgspec
 from services.netdriver import veth
 from services.netdriver.addresses import Addresses, address_of, mac_of
 from services.netdriver.firewall import Firewall
-from services.netdriver.host import Plan, ensure_bridge, ports_of
+from services.netdriver.host import Host, Plan, ensure_bridge, ports_of
 from services.netdriver.ipam import InterfaceAddress
 from services.netdriver.leases import Lease
 from services.netdriver.netlink import Rtnl, delete_link
@@ -108,11 +108,11 @@ class BridgeDriver:
             if error.errno != ENODEV:
                 raise
 
-    def init(self, leases: Sequence[Lease]) -> Bridge:
+    def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         held = [lease.interface for lease in leases]
         with self._lock:
             known = [*self._addresses.gateways.values(), *(one for interface in held for one in _gateways(interface))]
-            bridge = ensure_bridge(self._config, self._plan(known))
+            bridge = ensure_bridge(self._config, self._plan(known), host)
             gateways = {
                 version: ip_interface(text) for version, text in ((4, bridge.address), (6, bridge.address6)) if text
             }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from services.netdriver.host import Host
 from services.netdriver.leases import Lease
 from services.netdriver.netns import Namespace
 from services.netdriver.ports import Request
@@ -18,10 +19,10 @@ __all__ = ["Driver"]
 
 
 class Driver(Protocol):
-    def init(self, leases: Sequence[Lease]) -> Bridge:
+    def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         """Make or mend what all containers share; the first call counts what ``leases`` hold as taken.
 
-        Raises Conflict, Unavailable.
+        ``host``: as it was read a moment ago, so that it need not be read again. Raises Conflict, Unavailable.
         """
         ...
 

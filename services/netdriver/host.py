@@ -3,67 +3,52 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
 
+from services.netdriver import dumps
+from services.netdriver.dumps import HostAddress, HostLink, HostRoute
 from services.netdriver.ipam import POOLS, InterfaceAddress, Network, choose_subnet, unique_local
-from services.netdriver.netlink import (
-    IFF_UP,
-    Rtnl,
-    add_address,
-    add_bridge,
-    get_addresses,
-    get_link,
-    get_links,
-    get_routes,
-    set_link,
-)
+from services.netdriver.netlink import IFF_UP, Rtnl, add_address, add_bridge, set_link
 from shared.protocol import Bridge, Conflict
 from shared.runtime.config import Config
 
 __all__ = ["Host", "Plan", "ensure_bridge", "has_ipv6", "ports_of", "write_sysctl"]
 
 DEFAULT_MTU = 1500
-RTN_UNICAST = 1
 SYSCTL = Path("/proc/sys/net")
 RA_ALTHOUGH_FORWARDING = "2"  # accept_ra
 
 
 @dataclass(frozen=True)
 class Host:
-    """What the host's namespace has, as pyroute2's messages."""
+    """What the host's namespace has."""
 
-    links: dict[str, Any]
-    addresses: list[Any]
-    routes: list[Any]
+    links: dict[str, HostLink]
+    addresses: list[HostAddress]
+    routes: list[HostRoute]
 
     @classmethod
     def read(cls, rtnl: Rtnl) -> Host:
-        links = {link.get_attr("IFLA_IFNAME"): link for link in rtnl.get(get_links())}
-        addresses = [*rtnl.get(get_addresses(4)), *rtnl.get(get_addresses(6))]
-        return cls(links, addresses, [*rtnl.get(get_routes(4)), *rtnl.get(get_routes(6))])
+        return cls(dumps.links(rtnl), dumps.addresses(rtnl), dumps.routes(rtnl))
 
     def address_of(self, index: int, version: int = 4) -> InterfaceAddress | None:
         """Return a link's first address, a link-local one of IPv6 apart."""
-        found = (_interface(one) for one in self.addresses if one["index"] == index)
+        found = (one.address for one in self.addresses if one.index == index)
         return next((one for one in found if one.version == version and not one.is_link_local), None)
 
     def taken(self) -> Iterable[Network]:
         """Yield every network with a route or an address of the host's in it; the default route does not count."""
-        for address in self.addresses:
-            yield _interface(address).network
-        for route in self.routes:
-            if route["type"] == RTN_UNICAST and route["dst_len"]:
-                yield ip_network(f"{route.get_attr('RTA_DST')}/{route['dst_len']}", strict=False)
+        yield from (one.address.network for one in self.addresses)
+        yield from (one.destination for one in self.routes if one.destination is not None)
 
     def uplink_mtu(self) -> int:
         """Return the MTU of the default route's link, else 1500."""
-        indexes = [r.get_attr("RTA_OIF") for r in self.routes if r["type"] == RTN_UNICAST and not r["dst_len"]]
-        mtus = [link.get_attr("IFLA_MTU") for link in self.links.values() if link["index"] in indexes]
-        return int(mtus[0]) if mtus else DEFAULT_MTU
+        indexes = [one.index for one in self.routes if one.destination is None]
+        return next((link.mtu for link in self.links.values() if link.index in indexes), DEFAULT_MTU)
 
 
 @dataclass(frozen=True)
@@ -78,23 +63,22 @@ class Plan:
     part6: IPv6Network | None = None  # with no address configured: the network to take one from
 
 
-def ensure_bridge(config: Config, plan: Plan) -> Bridge:
+def ensure_bridge(config: Config, plan: Plan, host: Host | None = None) -> Bridge:
     """Make the bridge with addresses and MTU, up, with the sysctls it needs; keep what an existing one has.
 
-    Raises Conflict (the name is another kind of link's, ``bip`` is not the bridge's address, ``fixed_cidr`` not in its
-    network), Unavailable (no free pool), OSError.
+    ``host``: as it was read a moment ago. Raises Conflict (the name is another kind of link's, ``bip`` is not the
+    bridge's address, ``fixed_cidr`` not in its network), Unavailable (no free pool), OSError.
     """
     name = config.bridge
     with Rtnl() as rtnl:
-        host = Host.read(rtnl)
+        host = host or Host.read(rtnl)
         link = host.links.get(name)
-        mtu = config.mtu or (host.uplink_mtu() if link is None else int(link.get_attr("IFLA_MTU")))
+        mtu = config.mtu or (host.uplink_mtu() if link is None else link.mtu)
         if link is None:
             rtnl.run(add_bridge(name, mac_address=_random_mac()))
-            (link,) = rtnl.get(get_link(name))
-        elif _kind(link) != "bridge":
+        elif link.kind != "bridge":
             raise Conflict(f"{name} exists and is not a bridge")
-        index = link["index"]
+        index = socket.if_nametoindex(name) if link is None else link.index
         addresses = {version: _choose(config, plan, host, index, version) for version in plan.given}
         _set_ipv6(name, on=6 in addresses)
         # an MTU that is set, even to what it is, no longer follows the ports'
@@ -173,26 +157,13 @@ def _forward_ipv6() -> None:
 
 def ports_of(bridge: str, prefix: str) -> list[str]:
     """List the links that are up, ports of the bridge, and named ``prefix``…. Raises OSError."""
-    with Rtnl() as rtnl:
-        links = {link.get_attr("IFLA_IFNAME"): link for link in rtnl.get(get_links())}
-    if bridge not in links:
+    try:
+        index = socket.if_nametoindex(bridge)
+    except OSError:
         return []
-    index = links[bridge]["index"]
-    return [
-        name
-        for name, link in links.items()
-        if name.startswith(prefix) and link["flags"] & IFF_UP and link.get_attr("IFLA_MASTER") == index
-    ]
-
-
-def _kind(link: Any) -> str:
-    info = link.get_attr("IFLA_LINKINFO")
-    return str(info.get_attr("IFLA_INFO_KIND")) if info else ""
-
-
-def _interface(address: Any) -> InterfaceAddress:
-    text = address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
-    return ip_interface(f"{text}/{address['prefixlen']}")
+    with Rtnl() as rtnl:
+        found = dumps.links(rtnl, index).values()
+    return [link.name for link in found if link.name.startswith(prefix) and link.flags & IFF_UP]
 
 
 def _random_mac() -> str:

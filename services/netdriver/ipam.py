@@ -56,8 +56,9 @@ def first_free(pools: Iterable[str], taken: Iterable[Network], version: int = 4)
         if base.version != version:
             continue
         near = [network for network in found if network.overlaps(base)]
+        exact = set(near)
         for subnet in base.subnets(new_prefix=size):
-            if not any(subnet.overlaps(network) for network in near):
+            if subnet not in exact and not any(subnet.overlaps(network) for network in near):
                 return subnet
     raise Unavailable("all predefined address pools have been fully subnetted")
 

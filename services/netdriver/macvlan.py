@@ -14,6 +14,7 @@ import msgspec
 from services.netdriver import veth
 from services.netdriver.addresses import Addresses, interface_addresses, mac_of
 from services.netdriver.bridge import check_mac_address
+from services.netdriver.host import Host
 from services.netdriver.leases import Lease
 from services.netdriver.netlink import Rtnl, add_address, add_link_on, delete_link, get_link, set_link
 from services.netdriver.netns import Namespace, inside
@@ -68,7 +69,7 @@ class LinkDriver:
                 why = f"{network.driver} on parent interface {network.parent}: {error.strerror}"
                 raise InvalidArgument(why) from error
 
-    def init(self, leases: Sequence[Lease]) -> Bridge:
+    def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         network = self.network
         gateways = {
             version: ip_interface(f"{gateway}/{subnet.partition('/')[2]}")

@@ -63,6 +63,7 @@ RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 3, 0, 1
 MAIN_ROUTE = {"table": RT_TABLE_MAIN, "proto": RTPROT_BOOT, "scope": RT_SCOPE_UNIVERSE, "type": RTN_UNICAST}
 NEW = NLM_F_CREATE | NLM_F_EXCL
 IFA_F_NODAD = 0x02
+RTEXT_FILTER_SKIP_STATS = 1 << 3
 LINK_MODES: dict[str, dict[str, tuple[str, str | int]]] = {  # kind → mode → attribute and value (if_link.h)
     "macvlan": {mode: ("IFLA_MACVLAN_MODE", mode) for mode in ("private", "vepa", "bridge", "passthru")},
     "ipvlan": {mode: ("IFLA_IPVLAN_MODE", number) for number, mode in enumerate(("l2", "l3", "l3s"))},
@@ -107,6 +108,18 @@ class Rtnl:
                 found.append(message)
             if not dump:
                 return found
+
+    def dump(self, request: Message) -> Iterator[bytes]:
+        """Yield the bodies of what a dump request answers, undecoded. Raises OSError."""
+        self._send([request], 0)
+        while True:
+            for kind, data in messages(self._socket.recv(RECEIVE_SIZE)):
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    number = -struct.unpack_from("=i", data, HEADER.size)[0]
+                    raise OSError(number, os.strerror(number))
+                yield data[HEADER.size :]
 
     def _send(self, requests: tuple[Message, ...] | list[Message], flags: int) -> None:
         batch = bytearray()
@@ -232,8 +245,13 @@ def get_link(name: str) -> Message:
     return message
 
 
-def get_links() -> Message:
-    return _message(ifinfmsg, RTM_GETLINK, NLM_F_DUMP)
+def get_links(master: int = 0) -> Message:
+    """All links, or the ports of the bridge with the index ``master``; without statistics."""
+    message = _message(ifinfmsg, RTM_GETLINK, NLM_F_DUMP)
+    message["attrs"] = [("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS)]
+    if master:
+        message["attrs"].append(("IFLA_MASTER", master))
+    return message
 
 
 def get_addresses(version: int = 4) -> Message:

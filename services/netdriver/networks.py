@@ -114,7 +114,7 @@ class Networks:
             self._write(network)
             self._drivers[network.id] = driver
             try:
-                driver.init(())
+                driver.init((), host)
             except Exception:
                 self._remove(network, driver)
                 raise
@@ -167,10 +167,15 @@ class Networks:
 
     def init(self, leases: Sequence[Lease]) -> None:
         """Make or mend all of them, with what ``leases`` hold; one that cannot be stops no other."""
+        held: dict[str, list[Lease]] = {}
+        for lease in leases:
+            held.setdefault(lease.interface.network, []).append(lease)
+        with Rtnl() as rtnl:
+            host = Host.read(rtnl)
         for driver in self:
             network = driver.network.id if driver.network else ""
             try:
-                driver.init([lease for lease in leases if lease.interface.network == network])
+                driver.init(held.get(network, []), host)
             except (DockyardError, OSError) as error:
                 log.error("network cannot be made network=%s error=%s", network, error)
 
