@@ -1,7 +1,7 @@
 """`python -m tests.bench.endpoints`: what a ready endpoint, many ports and networks cost the netdriver alone, in ms.
 
-An endpoint is namespace, veth pair, bridge port, address, route and rules. Processor time is the figure to compare: it does
-not depend on what else the machine does. In a network namespace of its own; as root.
+An endpoint is namespace, veth pair, bridge port, address, route and rules. Processor time is the figure to compare: it
+depends less on what else the machine does. In a network namespace of its own; as root.
 """
 
 from __future__ import annotations
