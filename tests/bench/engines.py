@@ -19,10 +19,15 @@ __all__ = ["Engine", "engines"]
 
 
 class Engine:
-    """``command``: the client's, as ``docker --host …``; ``options``: of its `run`."""
+    """``command``: the client's, as ``docker --host …``; ``options``: of its `run`; ``insecure``: of its `pull`.
 
-    def __init__(self, name: str, command: list[str], options: list[str] | None = None) -> None:
-        self.name, self.command, self.options = name, command, options or []
+    ``daemon``: the process that its others descend of, 0 if it has none; ``inside``: what enters its network.
+    """
+
+    def __init__(self, name: str, command: list[str], options: list[str] | None = None, daemon: int = 0) -> None:
+        self.name, self.command, self.options, self.daemon = name, command, options or [], daemon
+        self.inside: list[str] = ["nsenter", "--net", "--target", str(daemon)] if daemon else []
+        self.insecure: list[str] = []
 
     def do(self, *words: str) -> None:
         subprocess.run([*self.command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -41,8 +46,8 @@ class Engine:
 
 
 @contextmanager
-def dockerd(directory: Path) -> Iterator[list[str]]:
-    """Run Debian's dockerd on its own data; yields the client's command."""
+def dockerd(directory: Path) -> Iterator[tuple[list[str], int]]:
+    """Run Debian's dockerd on its own data; yields the client's command, and the daemon's pid."""
     host = f"unix://{directory}/docker.sock"
     daemon = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec", "--host", host]
     daemon += ["--pidfile", f"{directory}/pid", "--bridge", "none"] if not shutil.which("iptables") else []
@@ -56,7 +61,7 @@ def dockerd(directory: Path) -> Iterator[list[str]]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise RuntimeError(f"dockerd does not start: {(directory / 'dockerd.log').read_text()[-500:]}")
             time.sleep(0.2)
-        yield client
+        yield client, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -66,13 +71,14 @@ def dockerd(directory: Path) -> Iterator[list[str]]:
 def engines(stack: ExitStack, path: Path) -> list[Engine]:
     """Return ours, at the API socket ``path``, and the peers; ``stack`` ends what was started."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-")))
-    found = [Engine("dockyard", ["docker", "--host", f"unix://{path}"])]
+    arbiter = int((path.parent / "dockyard.pid").read_text())
+    found = [Engine("dockyard", ["docker", "--host", f"unix://{path}"], daemon=arbiter)]
     archive = str(directory / "busybox.tar")
     found[0].do("save", "-o", archive, "busybox")
     if shutil.which("dockerd"):
         try:
-            client = stack.enter_context(dockerd(directory))
-            found.append(Engine("dockerd", client))
+            client, pid = stack.enter_context(dockerd(directory))
+            found.append(Engine("dockerd", client, daemon=pid))
             found[-1].do("load", "-qi", archive)
         except (RuntimeError, OSError) as error:
             print(f"dockerd does not take part: {error}")
@@ -88,6 +94,7 @@ def engines(stack: ExitStack, path: Path) -> list[Engine]:
         # its default limits are above what a machine without CAP_SYS_RESOURCE may set
         limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
         podman = Engine("podman", [*inside, *client], limits)
+        podman.inside, podman.insecure = inside[:2], ["--tls-verify=false"]
         time.sleep(0.5)
         podman.do("load", "-qi", archive)
         probe = subprocess.run(
