@@ -78,6 +78,7 @@ async def _boot(engine: Engine) -> None:
     wake_all(engine)
     if engine.router.drivers.of(builds.BUILDER):
         await _until_done(engine, builds.collect)
+    engine.router.spawn(engine.denials.watch())
 
 
 async def _until_done(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
