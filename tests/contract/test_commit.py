@@ -166,6 +166,8 @@ def test_what_the_runtime_makes_to_mount_on_is_no_change(graph: Graph) -> None:
         (rootfs / name).mkdir()
     for name in ("hosts", "hostname", "resolv.conf"):
         (rootfs / "etc" / name).touch()
+    (rootfs / ".dockerenv").touch()
+    (rootfs / "etc/mtab").symlink_to("/proc/mounts")
     assert told(graph) == []
     assert commit(graph, parent).diff_ids == parent.diff_ids  # an empty layer is none
     (rootfs / "dev/null").write_text("somebody's")

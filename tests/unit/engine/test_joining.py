@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -80,12 +81,14 @@ def test_nobody_joins_itself(stack: Any) -> None:
 def test_one_that_waits_for_its_restart_cannot_be_joined(stack: Any) -> None:
     container = create(stack, "donor", restart_policy=RestartPolicy(name="always"))
     stack.client.call(StartContainer(container="donor"))
-    stack.world.script["runtime_start"] = lambda job: 1 / 0
+    over = threading.Event()
+    stack.world.script["runtime_start"] = lambda job: over.wait(20) and 1 / 0
     stack.world.exit(container, 1)
     until(stack, "donor", "restarting")
     create(stack, pid_mode="container:donor")
     with pytest.raises(Conflict, match="is restarting, wait until the container is running"):
         stack.client.call(StartContainer(container="web"))
+    over.set()
     stack.client.call(StopContainer(container="donor"))
 
 
