@@ -29,15 +29,21 @@ CREATE_TIMEOUT = 60.0  # seconds for the runtime's create or exec
 ACCEPT_TIMEOUT = 1.0  # seconds for a monitor to accept connections
 RUNTIME_LOG = "runtime.log"
 
+Admit = Callable[[int], None]
 
-def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> int:
+
+def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart, admit: Admit) -> int:
     """Start conmon, which has the runtime create the container; returns the pid of its init, which waits to be started.
+
+    ``admit`` is called with the monitor's pid before it does anything.
 
     Errors: what `Runtime.create_error` makes of the runtime's message; DockyardError.
     """
     with ExitStack() as stack:
         answers, writer = _pipe(stack)
-        _launch(bundle, _command(bundle, runtime, job), _OCI_SYNCPIPE=writer.fileno())
+        waits, gate = _pipe(stack)
+        descriptors = {"_OCI_SYNCPIPE": writer.fileno(), "_OCI_STARTPIPE": waits.fileno()}
+        _launch(bundle, _command(bundle, runtime, job), admit, gate, **descriptors)
         writer.close()
         pid, message = _read_answer(bundle, answers)
     if pid <= 0:
@@ -46,7 +52,7 @@ def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> int:
 
 
 @contextmanager
-def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> Iterator[Callable[[], int]]:
+def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec, admit: Admit) -> Iterator[Callable[[], int]]:
     """Start an exec's monitor: inside, it takes connections, and its process does not run.
 
     What is yielded lets it run and returns its pid. Errors of that: what `Runtime.exec_error` makes of the runtime's
@@ -59,10 +65,9 @@ def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> Iterator
         writer.close()
         attachable, attach = _pipe(stack)
         gate = stack.enter_context(bundle.gate.open("r+b", buffering=0))
-        gate.write(b"0")  # conmon reads a first word at once
         descriptors = {"_OCI_SYNCPIPE": sync, "_OCI_ATTACHPIPE": attach, "_OCI_STARTPIPE": gate}
         numbers = {name: file.fileno() for name, file in descriptors.items()}
-        _launch(bundle, _exec_command(bundle, runtime, job), **numbers)
+        _launch(bundle, _exec_command(bundle, runtime, job), admit, gate, **numbers)
         sync.close()
         attach.close()
         if _read_answer(bundle, attachable)[0] < 0:
@@ -84,8 +89,11 @@ def _pipe(stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
     return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
 
 
-def _launch(bundle: Bundle, command: list[str], **descriptors: int) -> None:
-    """Run conmon until it has gone to the background. ``descriptors`` are inherited, and named in its environment."""
+def _launch(bundle: Bundle, command: list[str], admit: Admit, gate: BinaryIO, **descriptors: int) -> None:
+    """Run conmon until it has gone to the background. ``descriptors`` are inherited, and named in its environment.
+
+    It reads a first word from ``gate`` before it forks: once it has been admitted.
+    """
     try:
         process = subprocess.Popen(
             command,
@@ -101,6 +109,13 @@ def _launch(bundle: Bundle, command: list[str], **descriptors: int) -> None:
             pass_fds=list(descriptors.values()),
             start_new_session=True,
         )
+        try:
+            admit(process.pid)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        gate.write(b"0")
         process.wait(CREATE_TIMEOUT)  # conmon forks at once; the child goes on
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DockyardError(f"the monitor of {bundle.id} did not start: {error}") from error

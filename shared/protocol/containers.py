@@ -73,13 +73,17 @@ class StartContainer(Job[None], frozen=True, tag="start"):
 
 
 class StopContainer(Job[None], frozen=True, tag="stop"):
-    """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run)."""
+    """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run).
+
+    ``shutdown``: the host goes down; the restart policy does not hold now, but when the stack is started again.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None  # seconds; None: the container's own, else 10; negative: for ever
     signal: str = ""
+    shutdown: bool = False
 
 
 class RestartContainer(Job[None], frozen=True, tag="restart"):

@@ -16,6 +16,7 @@ from typing import Any
 from shared.runtime import values
 from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
+from shared.runtime.slices import is_slice
 
 __all__ = ["PREFIX", "RUNTIMES", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
 
@@ -54,7 +55,14 @@ class Config:
         "honour restart policies at the start; what runs is never stopped by one (live-restore is always on)",
         letter="r",
     )
-    cgroup_parent: str = setting("/dockyard", "the cgroup above all containers")
+    cgroup_driver: str = setting(
+        "",
+        "systemd: each container in a scope of its own; cgroupfs: in a cgroup of its own; empty: systemd where it runs",
+        check=values.is_cgroup_driver,
+    )
+    cgroup_parent: str = setting(
+        "", "the slice or cgroup above all containers; empty: dockyard.slice with systemd, else /dockyard"
+    )
     shutdown_timeout: float = setting(5.0, "seconds that jobs under way are given at a stop", check=values.is_amount)
     job_retention: float = setting(7 * 24 * 3600.0, "seconds that the job journal remembers", check=values.is_amount)
     event_retention: float = setting(
@@ -66,7 +74,8 @@ class Config:
 
     hosts: tuple[str, ...] = setting(
         (),
-        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock",
+        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock, or "
+        "what systemd hands over",
         section="The API",
         also=("host",),
         letter="H",
@@ -247,6 +256,10 @@ CONTRADICTIONS: tuple[tuple[Callable[[Config], bool], str], ...] = (
     (
         lambda c: not c.ipv6 and bool(c.bip6 or c.fixed_cidr_v6),
         "You specified --bip6 or --fixed-cidr-v6 without --ipv6. Please set --ipv6 to true.",
+    ),
+    (
+        lambda c: c.cgroup_driver == "systemd" and bool(c.cgroup_parent) and not is_slice(c.cgroup_parent),
+        'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice".',
     ),
     (_outside, "You specified a --fixed-cidr that is not inside the network of --bip."),
     (

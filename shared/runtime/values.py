@@ -18,6 +18,7 @@ __all__ = [
     "is_address",
     "is_amount",
     "is_bridge_address",
+    "is_cgroup_driver",
     "is_count",
     "is_domain",
     "is_ipv4",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 LOG_DRIVERS = ("json-file", "local", "journald", "none")
+CGROUP_DRIVERS = ("systemd", "cgroupfs")
 STORAGE_DRIVERS = ("overlay", "vfs")
 STORAGE_OPTIONS = {"overlay.index": ("on", "off")}
 LABELS = ("user", "role", "type", "level")  # the parts of an SELinux context
@@ -128,6 +130,11 @@ def is_origin(text: str) -> None:
     url = urlsplit(text)
     if text != "*" and (not url.scheme or not url.netloc or text != f"{url.scheme}://{url.netloc}"):
         raise ValueError(f"{text!r} is not an origin, as https://example.com:8443, or *")
+
+
+def is_cgroup_driver(text: str) -> None:
+    if text not in CGROUP_DRIVERS:
+        raise ValueError(f"{text!r} is none of {', '.join(CGROUP_DRIVERS)}")
 
 
 def is_storage_driver(text: str) -> None:

@@ -72,7 +72,9 @@ async def start(engine: Engine, job: StartContainer) -> None:
 
 @jobs.handles(StopContainer)
 async def stop(engine: Engine, job: StopContainer) -> None:
-    await stopping.stop(engine, engine.containers.find(job.container), job.timeout, job.signal)
+    container = engine.containers.find(job.container)
+    container.host_goes_down |= job.shutdown
+    await stopping.stop(engine, container, job.timeout, job.signal)
 
 
 @jobs.handles(RestartContainer)

@@ -169,7 +169,7 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "NGoroutines": len(engine.router.flights),
         "SystemTime": rfc3339(time.time_ns()),
         "LoggingDriver": engine.config.log_driver,
-        "CgroupDriver": "cgroupfs",
+        "CgroupDriver": engine.config.cgroup_driver or "cgroupfs",
         "CgroupVersion": facts.cgroup_version,
         "NEventsListener": engine.events.readers,
         "KernelVersion": facts.kernel,

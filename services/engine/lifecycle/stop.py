@@ -72,15 +72,16 @@ async def _stop(engine: Engine, container: Container, timeout: float | None, sig
         timeout = DEFAULT_STOP_TIMEOUT if record.config.stop_timeout is None else float(record.config.stop_timeout)
     async with container.lock:
         if record.status is Status.RESTARTING:
-            record.stopped_by_user = True
+            record.stopped_by_user = not container.host_goes_down
             cancel_restart(engine, container)
             return
         if not record.running:
-            if asked_again() and record.stopped_by_user:
+            if asked_again() and (record.stopped_by_user or container.host_goes_down):
                 return
             raise NotModified(f"Container {record.id} is already stopped")
-        record.stopped_by_user = True
-        engine.store.put_container(record)
+        if not container.host_goes_down:
+            record.stopped_by_user = True
+            engine.store.put_container(record)
         exit_future = container.exit_future()
         await _signal(engine, container, number)
         engine.tell(container, "kill", signal=str(number))
