@@ -48,6 +48,7 @@ golden: setup
 
 outliving: setup
 	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest -s tests/outliving
+	SEED=$(SEED) LEAK_ROUNDS=500 LEAK_STRIDE=3 $(BIN)/python -m pytest -s tests/contract/test_never_leaks.py
 
 crashes: setup
 	CRASH_STRIDE=1 $(BIN)/python -m pytest tests/contract/test_crashes.py

@@ -24,7 +24,9 @@ log = logging.getLogger("dockyard.engine")
 
 INTERVAL = 1.0  # seconds between writes
 # asked all the time, tell nothing
-UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "container_stats", "runtime_stats"})
+UNRECORDED = frozenset(
+    {"ping", "events", "await_service", "services", "jobs", "container_stats", "runtime_stats", "network_denials"}
+)
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
 COLUMNS = ", ".join(FIELDS)
 _row = attrgetter(*FIELDS)

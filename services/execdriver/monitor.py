@@ -121,15 +121,16 @@ def _launch(bundle: Bundle, command: list[str], admit: Admit, gate: BinaryIO, **
         raise DockyardError(f"the monitor of {bundle.id} did not start: {error}") from error
 
 
-def _common(bundle: Bundle, runtime: Runtime, name: str, *runtime_arguments: str) -> list[str]:
+def _common(bundle: Bundle, runtime: list[str], name: str, *runtime_arguments: str) -> list[str]:
+    """``runtime``: the program that is called, and what is said to it first."""
     program = shutil.which("conmon")
     if program is None:
         raise NotFound("conmon is not installed")
     directory = str(bundle.directory)
     return [
         program, "--api-version", "1", "--cid", bundle.container, "--cuuid", bundle.id, "--name", name,
-        "--runtime", runtime.path,
-        *(f"--runtime-arg={argument}" for argument in (*runtime.arguments, *runtime_arguments)),
+        "--runtime", runtime[0],
+        *(f"--runtime-arg={argument}" for argument in (*runtime[1:], *runtime_arguments)),
         "--bundle", directory, "--persist-dir", directory, "--full-attach",
         "--container-pidfile", f"{directory}/pidfile", "--conmon-pidfile", f"{directory}/monitor.pid",
         "--no-sync-log", "--log-level", "warning",
@@ -137,7 +138,7 @@ def _common(bundle: Bundle, runtime: Runtime, name: str, *runtime_arguments: str
 
 
 def _command(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> list[str]:
-    command = _common(bundle, runtime, job.name)
+    command = _common(bundle, [runtime.path, *runtime.arguments], job.name)
     command += ["--exit-dir", str(bundle.exit_file.parent), *_log_arguments(job)]
     if job.config.tty:
         command.append("--terminal")
@@ -158,7 +159,8 @@ def _log_arguments(job: RuntimeStart) -> list[str]:
 
 def _exec_command(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> list[str]:
     """With a terminal, what the runtime says of a failure is lost with the terminal: so it says it to a file too."""
-    command = _common(bundle, runtime, job.exec, f"--log={bundle.directory / RUNTIME_LOG}")
+    sized = job.tty and bool(job.console_size)
+    command = _common(bundle, runtime.exec_command(sized=sized), job.exec, f"--log={bundle.directory / RUNTIME_LOG}")
     command += ["--log-path", "none", "--exec", "--exec-attach"]
     command += ["--exec-process-spec", str(bundle.directory / "process.json")]
     if job.tty:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from shared.protocol import Cancelled, Header, Output
 
-__all__ = ["Context", "asked_again", "check_cancelled", "current", "emit", "job_id", "waiting_for"]
+__all__ = ["Context", "asked_again", "caller_id", "check_cancelled", "current", "emit", "job_id", "waiting_for"]
 
 
 @dataclass
@@ -55,6 +55,12 @@ def job_id() -> str:
     """Return the id of the present job; empty where there is none."""
     context = current.get()
     return context.header.id if context is not None else ""
+
+
+def caller_id() -> str:
+    """Return the id of the job that called the present one; empty where there is none."""
+    context = current.get()
+    return context.header.parent if context is not None else ""
 
 
 @contextmanager

@@ -48,6 +48,8 @@ class ContainerCreated(Record):
 class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     """Create a container; the image must be there.
 
+    ``build``: the id of a build that it is a step of, with which it ends (`EndBuild`); it gets none of the image's
+    volumes, so that what the step puts there is in the step's layer.
     Errors: NotFound (no such image), Conflict (name in use), InvalidArgument, NotImplementedByUs.
     """
 
@@ -59,6 +61,7 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     config: ContainerConfig = field(default_factory=ContainerConfig)
     host_config: HostConfig = field(default_factory=HostConfig)
     networking_config: NetworkingConfig | None = None
+    build: str = ""
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):

@@ -137,9 +137,19 @@ class Config:
         "the part of the bridge's network that containers get addresses from; empty: all of it",
         check=values.is_network,
     )
+    ipv6: bool = setting(False, "give the default bridge and its containers IPv6 addresses too")
+    bip6: str = setting(
+        "",
+        "its IPv6 address, as fd00:30::1/64; empty: in fixed_cidr_v6, else a unique local one",
+        check=values.is_ipv6_bridge_address,
+    )
+    fixed_cidr_v6: str = setting(
+        "", "the part of its IPv6 network that containers get addresses from; empty: all", check=values.is_ipv6_network
+    )
     default_address_pools: tuple[str, ...] = setting(
         ("172.20.0.0/14/24", "172.24.0.0/14/24", "10.160.0.0/12/24"),
-        "networks, each with the prefix length of the subnets that user-defined networks get of it",
+        "networks, each with the prefix length of the subnets that user-defined networks get of it; none of IPv6: "
+        "unique local /64s",
         also=("default_address_pool",),
         check=values.is_pool,
     )
@@ -242,6 +252,10 @@ CONTRADICTIONS: tuple[tuple[Callable[[Config], bool], str], ...] = (
     (
         lambda c: c.bridge == "none" and bool(c.fixed_cidr),
         "You specified --bridge=none & --fixed-cidr, mutually exclusive options. Please specify only one.",
+    ),
+    (
+        lambda c: not c.ipv6 and bool(c.bip6 or c.fixed_cidr_v6),
+        "You specified --bip6 or --fixed-cidr-v6 without --ipv6. Please set --ipv6 to true.",
     ),
     (
         lambda c: c.cgroup_driver == "systemd" and bool(c.cgroup_parent) and not is_slice(c.cgroup_parent),

@@ -16,8 +16,7 @@ from shared.protocol import NotFound, NotImplementedByUs
 routes = Blueprint("refused", __name__)
 
 MISSING = {
-    "the build cache": ("POST /build/prune", "POST /build/cancel"),
-    "BuildKit": ("POST /session", "POST /grpc"),
+    "BuildKit": ("POST /session", "POST /grpc", "POST /build/cancel"),
     "plugins": (
         "GET /plugins/privileges", "POST /plugins/pull", "POST /plugins/create",
         "DELETE /plugins/<path:ref>", "POST /plugins/<path:ref>/enable", "POST /plugins/<path:ref>/disable",

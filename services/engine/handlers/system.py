@@ -157,8 +157,8 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "DriverStatus": [[key, value] for key, value in engine.graph.status.items() if key != "Driver"],
         "DockerRootDir": str(engine.config.root),
         "Plugins": {
-            "Volume": [DEFAULT_VOLUME_DRIVER], "Network": ["bridge", "host", "null"], "Authorization": None,
-            "Log": drivers_here(),
+            "Volume": [DEFAULT_VOLUME_DRIVER], "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
+            "Authorization": None, "Log": drivers_here(),
         },
         "MemoryLimit": system.memory, "SwapLimit": system.swap, "CpuCfsPeriod": system.cpu_quota,
         "CpuCfsQuota": system.cpu_quota, "CPUShares": system.cpu_shares, "CPUSet": system.cpuset,
