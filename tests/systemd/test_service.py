@@ -34,7 +34,9 @@ def test_the_units_are_right(machine: Machine) -> None:
     verify = "systemd-analyze verify --man=no dockyard.* dockyard-shutdown.service"
     assert machine.sh(f"cd /etc/systemd/system; {verify} 2>&1") == ""
     rated = machine.sh("systemd-analyze security --no-pager dockyard.service | tail -1")
-    assert float(re.findall(r"level for dockyard.service: ([\d.]+)", rated)[0]) < 9.6  # dockerd's
+    assert (
+        float(re.findall(r"level for dockyard.service: ([\d.]+)", rated)[0]) <= 9.6
+    )  # dockerd's: what it would like better, containers would inherit
 
 
 def test_it_is_active_only_when_the_api_has_answered(machine: Machine) -> None:
@@ -47,17 +49,16 @@ def test_it_is_active_only_when_the_api_has_answered(machine: Machine) -> None:
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         assert machine.state() == "activating"
-    assert machine.show("StatusText")["StatusText"] == "starting apiserver"
+    until(lambda: machine.show("StatusText")["StatusText"] == "starting apiserver", 30)
+    assert machine.state() == "activating"
     machine.kill("CONT", *held)
     until(lambda: machine.state() == "active", 30)
     assert machine.show("StatusText")["StatusText"] == "ready"
     assert machine.docker("version", "--format", "{{.Server.Version}}")
     said = re.findall(
-        r"dockyard.arbiter (first ping answered|ready service=apiserver)|(Started dockyard)", machine.journal()
+        r"dockyard.arbiter (first ping answered|ready service=apiserver|ready)$", machine.journal(), re.MULTILINE
     )
-    assert [first or second for first, second in said[-3:]] == [
-        "ready service=apiserver", "first ping answered", "Started dockyard",
-    ]  # fmt: skip
+    assert said[-3:] == ["ready service=apiserver", "first ping answered", "ready"]
 
 
 def test_the_first_docker_ps_starts_the_stack_and_is_answered(machine: Machine) -> None:
