@@ -38,7 +38,8 @@ def test_containers(stack: Stack, tee: Tee, tmp_path: Path) -> None:
     for words in (
         ["ps", "-a", "--size"], ["inspect", "--size", "web"], ["top", "web"], ["logs", "web"], ["stats", "--no-stream"],
         ["exec", "web", "touch", "/x"], ["diff", "web"], ["port", "web"], ["update", "--memory", "64m", "web"],
-        ["pause", "web"], ["ps"], ["inspect", "web"], ["unpause", "web"], ["rename", "web", "www"], ["commit", "www", "mine"],
+        ["pause", "web"], ["ps"], ["inspect", "web"], ["unpause", "web"], ["rename", "web", "www"],
+        ["commit", "www", "mine"],
         ["cp", "www:/etc/passwd", "-"], ["cp", "/etc/hostname", "www:/h"], ["export", "-o", archive, "www"],
         ["create", "--name", "never", "busybox"], ["inspect", "never"], ["kill", "-s", "USR1", "www"],
         ["restart", "-t", "0", "www"], ["stop", "-t", "0", "www"], ["ps", "-a"], ["inspect", "www"], ["wait", "www"],
@@ -57,7 +58,8 @@ def test_containers(stack: Stack, tee: Tee, tmp_path: Path) -> None:
 def test_images_networks_volumes_system(stack: Stack, tee: Tee, tmp_path: Path) -> None:
     docker = stack.docker
     for words in (
-        ["tag", "busybox", "other:1"], ["images", "-a", "--digests"], ["image", "inspect", "busybox"], ["history", "busybox"],
+        ["tag", "busybox", "other:1"], ["images", "-a", "--digests"], ["image", "inspect", "busybox"],
+        ["history", "busybox"],
         ["save", "-o", str(tmp_path / "a.tar"), "busybox", "other:1"], ["rmi", "other:1"],
         ["load", "-i", str(tmp_path / "a.tar")], ["rmi", "other:1"], ["image", "prune", "-f"],
         ["network", "create", "--label", "a=b", "--subnet", "10.214.7.0/24", "net"], ["network", "ls"],
@@ -65,12 +67,14 @@ def test_images_networks_volumes_system(stack: Stack, tee: Tee, tmp_path: Path) 
         ["network", "connect", "bridge", "one"], ["network", "inspect", "net", "bridge", "host", "none"],
         ["inspect", "one"], ["network", "disconnect", "bridge", "one"], ["rm", "-f", "one"],
         ["network", "rm", "net"], ["network", "prune", "-f"],
-        ["volume", "create", "--label", "a=b", "vol"], ["volume", "ls"], ["volume", "inspect", "vol"], ["system", "df", "-v"],
+        ["volume", "create", "--label", "a=b", "vol"], ["volume", "ls"], ["volume", "inspect", "vol"],
+        ["system", "df", "-v"],
         ["volume", "rm", "vol"], ["volume", "prune", "-f"], ["info"], ["version"], ["system", "df"], ["plugin", "ls"],
     ):  # fmt: skip
         docker(*words)
     for words in (["node", "ls"], ["service", "ls"], ["swarm", "leave"], ["swarm", "init"], ["secret", "ls"],
-                  ["network", "rm", "bridge"], ["rmi", "nothing"], ["volume", "inspect", "x"], ["plugin", "inspect", "x"],
+                  ["network", "rm", "bridge"], ["rmi", "nothing"], ["volume", "inspect", "x"],
+                  ["plugin", "inspect", "x"],
                   ["stack", "ls"], ["config", "ls"]):  # fmt: skip
         docker(*words, check=False)
     assert {"POST /images/load", "GET /system/df", "GET /networks/{id}"} <= asked(tee)

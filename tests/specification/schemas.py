@@ -49,7 +49,7 @@ class Operation:
     @property
     def pattern(self) -> re.Pattern[str]:
         """Names of images and plugins may contain slashes."""
-        parts = (".+" if part in ("{name}",) else "[^/]+" if part.startswith("{") else re.escape(part)
+        parts = (".+" if part == "{name}" else "[^/]+" if part.startswith("{") else re.escape(part)
                  for part in self.path.split("/"))  # fmt: skip
         return re.compile("/".join(parts))
 

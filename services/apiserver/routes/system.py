@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from services.apiserver import params
+from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, call, read, show
+from services.apiserver.versions import api_version
 from shared.protocol import AuthConfig, Authenticate, MeasureDisk, SystemInfo, SystemVersion
 
 routes = Blueprint("system", __name__)
@@ -32,13 +33,15 @@ def version() -> Response:
 
 @routes.get("/info")
 def info() -> Response:
-    return show(read(SystemInfo()))
+    return show(older.show_info(read(SystemInfo())))
 
 
 @routes.get("/system/df")
 def disk_usage() -> Response:
+    """Before API 1.42 all types were meant."""
+    types = request.args.getlist("type") if api_version() >= (1, 42) else []
     with while_connected():
-        return show(call(MeasureDisk(types=request.args.getlist("type")), timeout=MEASURE_TIMEOUT))
+        return show(older.show_disk_usage(call(MeasureDisk(types=types), timeout=MEASURE_TIMEOUT)))
 
 
 @routes.post("/auth")
