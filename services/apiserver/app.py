@@ -8,6 +8,7 @@ from collections.abc import Collection
 from flask import Flask
 
 from services.apiserver.errors import register_errors
+from services.apiserver.policy import enforce
 from services.apiserver.routes import (
     archive,
     attach,
@@ -44,6 +45,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
     app.extensions["dockyard.reader"] = reader
     app.extensions["dockyard.origins"] = origins
     register_errors(app)
+    enforce(app)
 
     @app.before_request
     def wait_for_activation() -> None:

@@ -17,9 +17,11 @@ from gunicorn.app.base import BaseApplication
 from services.apiserver.activation import Latch, jobs
 from services.apiserver.app import create_app
 from services.apiserver.connections import MAX_HEAD, Worker
+from services.apiserver.policy import full, policies
 from services.apiserver.tls import TlsListener
 from services.apiserver.versions import SERVER
 from shared.bus import worker as bus
+from shared.bus.bus import FakeBus
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint, reader_endpoint
 from shared.runtime.config import Config, ConfigError
@@ -40,15 +42,18 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     """Run until SIGTERM; gunicorn handles the signals from here on."""
     if not config.listen_fds:
         raise ConfigError("listen_fds: the apiserver is started by the arbiter, which gives it its sockets")
+    policies(config, create_app(FakeBus({}), FakeBus({}), Latch()))  # a wrong one is an error of the configuration
     gunicorn.http.wsgi.SERVER = SERVER
     _Server(config).run()
 
 
 class _Server(BaseApplication):
-    """gunicorn, configured here and nowhere else."""
+    """gunicorn, configured here and nowhere else. ``hosts``: by where a listener is bound, which host it is."""
 
     def __init__(self, config: Config) -> None:
         self.dockyard = config
+        listening = zip(config.listen_fds, config.listen_hosts, strict=True)
+        self.hosts = {_address(descriptor): index for descriptor, index in listening if index >= 0}
         super().__init__()
 
     def load_config(self) -> None:
@@ -68,7 +73,7 @@ class _Server(BaseApplication):
             "loglevel": "warning",
             "when_ready": _sockets_are_not_ours,
             "post_fork": _die_with_parent,
-            "post_worker_init": _speak_tls,
+            "post_worker_init": _set_up_listeners,
             "control_socket_disable": True,
         }
         for name, value in settings.items():
@@ -99,12 +104,23 @@ def _die_with_parent(_arbiter: Any, _worker: Any) -> None:
         os._exit(0)
 
 
-def _speak_tls(worker: Any) -> None:
-    """Have the worker accept on TCP what is decrypted; unix sockets stay plain."""
+def _set_up_listeners(worker: Any) -> None:
+    """Have the worker accept on TCP what is decrypted, unix sockets stay plain; and give each listener its policy."""
     config: Config = worker.app.dockyard
-    if config.serves_tls:
-        context = server_context(config)
-        worker.sockets = [
-            listener if listener.family == socket.AF_UNIX else TlsListener(listener, context)
-            for listener in worker.sockets
-        ]
+    made = policies(config, worker.app.callable)
+    by_address = {address: made[index] for address, index in worker.app.hosts.items()}
+    context = server_context(config) if config.serves_tls else None
+    sockets: list[Any] = []
+    for listener in worker.sockets:
+        if context is None or listener.family == socket.AF_UNIX:
+            sockets.append(listener)
+        else:
+            sockets.append(TlsListener(listener, context))
+        worker.policies[sockets[-1]] = by_address.get(listener.getsockname(), full)
+    worker.sockets = sockets
+
+
+def _address(descriptor: int) -> Any:
+    """Return where a listening socket is bound: no two are bound to the same."""
+    with socket.socket(fileno=os.dup(descriptor)) as listener:
+        return listener.getsockname()

@@ -86,6 +86,7 @@ class Launcher:
             watcher.on_misconfigured = self._misconfigured
             if watcher.use_sockets:
                 watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
+                watcher.env["DOCKYARD_LISTEN_HOSTS"] = ",".join(str(listener.host_index) for listener in listeners)
         arbiter = GatedArbiter(
             watchers,
             control_endpoint(run),

@@ -15,6 +15,7 @@ from circus.sockets import CircusSocket
 
 from services.ctl.startup import StartError
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.hosts import Host, parse_host
 from shared.runtime.tls import server_context
 
 __all__ = ["Listener", "make_listeners"]
@@ -28,8 +29,10 @@ log = logging.getLogger("dockyard.arbiter")
 class Listener(CircusSocket):
     """A CircusSocket that is bound from the start; a unix one has a mode and a group.
 
-    ``is_encrypted``: the API's workers speak TLS on it.
+    ``is_encrypted``: the API's workers speak TLS on it. ``host_index``: which of the configuration's hosts it is.
     """
+
+    host_index = -1
 
     def __init__(
         self, name: str, *, group: int = -1, mode: int = 0o660, is_encrypted: bool = False, **address: Any
@@ -75,8 +78,9 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
     handed_over = _handed_over(environ)
     made: list[Listener] = []
     try:
-        for host in config.api_hosts:
-            _listen(made, host, _make(host, config, handed_over, len(made)))
+        for index, text in enumerate(config.api_hosts):
+            listeners = _make(parse_host(text), config, handed_over, len(made))
+            _listen(made, text, _numbered(listeners, index))
         if all(listener.is_encrypted for listener in made):
             path = str(config.run / "ready.sock")
             _listen(made, path, [Listener("ready", mode=0o600, path=path)])
@@ -89,6 +93,12 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
     return made
 
 
+def _numbered(listeners: Iterable[Listener], index: int) -> Iterator[Listener]:
+    for listener in listeners:
+        listener.host_index = index
+        yield listener
+
+
 def _listen(made: list[Listener], host: str, listeners: Iterable[Listener]) -> None:
     """Bind what is made of one address, and add it to ``made``."""
     try:
@@ -99,13 +109,16 @@ def _listen(made: list[Listener], host: str, listeners: Iterable[Listener]) -> N
         raise StartError(f"the API cannot listen on {host}: {error.strerror or error}") from None
 
 
-def _make(host: str, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:
+def _make(parsed: Host, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:
+    host = parsed.address
     scheme, separator, address = host.rpartition("://")
     if scheme == "unix" and address.startswith("/"):
         Path(address).parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         if Path(address).exists() and not Path(address).is_socket():
             raise ConfigError(f"hosts: {address} is there, and is not a socket")
-        yield Listener(f"api{number}", group=_group(config.group), path=address)
+        group = config.group if parsed.group is None else parsed.group
+        mode = 0o660 if parsed.mode is None else parsed.mode
+        yield Listener(f"api{number}", group=_group(group), mode=mode, path=address)
     elif scheme == "fd":
         yield from _inherit(host, address, config, handed_over)
     elif scheme == "tcp" or not separator:

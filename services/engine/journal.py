@@ -24,7 +24,7 @@ log = logging.getLogger("dockyard.engine")
 INTERVAL = 1.0  # seconds between writes
 # asked all the time, tell nothing
 UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "container_stats", "runtime_stats"})
-FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
+FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
 TREE = (
     "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
@@ -147,4 +147,5 @@ def entry(flight: Flight) -> PastJob:
         message=flight.message or _note(flight),
         args=flight.args,
         uid=header.caller.uid if header.caller else 0,
+        peer=header.caller.peer if header.caller else "",
     )

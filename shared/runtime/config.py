@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.runtime import values
+from shared.runtime.hosts import parse_host
 from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
@@ -21,7 +22,8 @@ __all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "label_warnings", "loa
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
-NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS")
+NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS", "DOCKYARD_LISTEN_HOSTS")
+LISTENING = ("listen_fds", "listen_hosts")
 TLS = Path("/etc/dockyard/tls")
 
 
@@ -65,10 +67,12 @@ class Config:
 
     hosts: tuple[str, ...] = setting(
         (),
-        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock",
+        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock. "
+        "What may be done there: ADDRESS?policy=read-only, ADDRESS?allow=GET:/containers/json&allow=…",
         section="The API",
         also=("host",),
         letter="H",
+        check=parse_host,
     )
     group: str = setting(
         "docker", 'group of the API\'s unix socket; "": root alone. Only "docker" need not exist', letter="G"
@@ -174,7 +178,9 @@ class Config:
         "https://index.docker.io", "where `search` asks, with the v1 search API", check=values.is_mirror
     )
 
-    listen_fds: tuple[int, ...] = ()  # set by the launcher for the apiserver: descriptors of its listeners
+    # set by the launcher for the apiserver: descriptors of its listeners; and which of `api_hosts` each is, -1: none
+    listen_fds: tuple[int, ...] = ()
+    listen_hosts: tuple[int, ...] = ()
 
     @property
     def api_hosts(self) -> tuple[str, ...]:
@@ -256,8 +262,8 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
         made.setdefault("ip_masq", False)
     if made.get("storage_opt"):
         made.setdefault("storage_driver", "overlay")
-    descriptors = convert(tuple[int, ...], environ.get("DOCKYARD_LISTEN_FDS", ""))
-    config = Config(**made, listen_fds=descriptors)
+    listening = {name: convert(tuple[int, ...], environ.get(PREFIX + name.upper(), "")) for name in LISTENING}
+    config = Config(**made, **listening)
     for contradicts, message in CONTRADICTIONS:
         if contradicts(config):
             raise ConfigError(message)
@@ -280,8 +286,7 @@ def label_warnings(config: Config) -> list[str]:
 def to_environ(config: Config) -> dict[str, str]:
     """Return all settings as variables for child processes, which read no file: it may have changed meanwhile."""
     variables = {PREFIX + name.upper(): to_text(getattr(config, name)) for name in SETTINGS}
-    if config.listen_fds:
-        variables["DOCKYARD_LISTEN_FDS"] = to_text(config.listen_fds)
+    variables |= {PREFIX + name.upper(): to_text(value) for name in LISTENING if (value := getattr(config, name))}
     return {**variables, "DOCKYARD_CONFIG": os.devnull}
 
 
