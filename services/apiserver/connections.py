@@ -178,6 +178,12 @@ class Worker(ThreadWorker):
             while waiting and (conn := next(iter(waiting))).deadline <= now:
                 self._forget(conn)
 
+    def _cap_keepalive(self, deadline: float) -> None:
+        """This worker ends: close what has asked for nothing, as gunicorn does what asks for nothing more."""
+        super()._cap_keepalive(deadline)
+        for conn in self._idle:
+            conn.deadline = min(conn.deadline, deadline)
+
     def finish_request(self, conn: Connection, fs: Any) -> None:
         """Keep the connection for a further request, or take note that its thread has closed it."""
         if not fs.cancelled() and fs.exception() is None and fs.result():

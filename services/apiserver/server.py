@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import socket
@@ -66,7 +67,9 @@ class _Server(BaseApplication):
             "worker_connections": connections,
             "keepalive": KEEPALIVE,
             "timeout": 0,  # a stream may be silent for ever
-            "graceful_timeout": 2,
+            "graceful_timeout": math.ceil(
+                self.dockyard.stream_grace
+            ),  # a stop of the whole stack does not wait for that
             "limit_request_line": 0,  # `Worker` limits the head as a whole
             "limit_request_field_size": MAX_HEAD,
             "limit_request_fields": 1000,

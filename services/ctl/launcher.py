@@ -37,6 +37,7 @@ log = logging.getLogger("dockyard.arbiter")
 RESTART_LIMIT = 10  # more restarts of one watcher within RESTART_WINDOW escalate
 QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
 WATCH_INTERVAL = 1.0  # seconds
+GRACE_MARGIN = 5.0  # seconds that a process may take over its grace
 BOOT_TIMEOUT = 60.0  # seconds
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
@@ -60,7 +61,10 @@ class GatedArbiter(Arbiter):
 class Launcher:
     """Run the processes of a circus.ini until told to stop; `run` returns the exit status."""
 
-    def __init__(self, ini: Path, run: Path, environ: dict[str, str], listeners: list[Listener]) -> None:
+    def __init__(
+        self, ini: Path, run: Path, environ: dict[str, str], listeners: list[Listener], grace: float = 0.0
+    ) -> None:
+        """``grace``: seconds that a process which is let go may go on."""
         self.notifier = SystemdNotifier()
         self.watchdog = float(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000  # seconds between two signs of life
         for name in STRIPPED:
@@ -74,9 +78,9 @@ class Launcher:
         self._stopping = asyncio.Event()
         self._signals = 0
         self._spawning: asyncio.Future[Any] | None = None
-        self.arbiter = self._make_arbiter(ini, run, listeners)
+        self.arbiter = self._make_arbiter(ini, run, listeners, grace + GRACE_MARGIN)
 
-    def _make_arbiter(self, ini: Path, run: Path, listeners: list[Listener]) -> GatedArbiter:
+    def _make_arbiter(self, ini: Path, run: Path, listeners: list[Listener], retire_timeout: float) -> GatedArbiter:
         settings = get_config(str(ini))
         watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
         descriptors = ",".join(str(listener.fileno()) for listener in listeners)
@@ -84,6 +88,7 @@ class Launcher:
             if watcher.max_retry < 0:
                 raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
             watcher.on_misconfigured = self._misconfigured
+            watcher.retire_timeout = retire_timeout
             if watcher.use_sockets:
                 watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
                 watcher.env["DOCKYARD_LISTEN_HOSTS"] = ",".join(str(listener.host_index) for listener in listeners)

@@ -83,7 +83,7 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener]) -> int:
     async def run() -> int:
         try:
             take_environment(config)
-            launcher = Launcher(ini, config.run, {"TMPDIR": str(config.temporary)}, listeners)
+            launcher = Launcher(ini, config.run, {"TMPDIR": str(config.temporary)}, listeners, config.stream_grace)
         except (OSError, ValueError, configparser.Error) as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
         return await launcher.run()

@@ -1,4 +1,7 @@
-"""Watcher: circus's, which counts the processes that ended unasked; and the command that tells how many did."""
+"""Watcher: circus's, which counts the processes that ended unasked, and lets one go while it still has work to end.
+
+And the commands for these: `Restarts` tells how many ended, `Retire` lets go.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from circus.commands.base import Command
+from circus.process import Process
 from circus.watcher import Watcher
+from psutil import NoSuchProcess
 
-__all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Restarts"]
+__all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Restarts", "Retire"]
 
 RESTART_WINDOW = 60.0  # seconds
 EX_CONFIG = 78  # sysexits(3): a restart is no use
@@ -29,6 +34,8 @@ class BoundedWatcher(Watcher):
         self._deaths_of: Counter[int] = Counter()  # by circus's number of the process, which its successor takes over
         self._asked: set[int] = set()  # pids that scale, restart or stop ends
         self.on_misconfigured: Callable[[str], object] = lambda name: None  # a process has ended with EX_CONFIG
+        self.retire_timeout = 0.0  # seconds
+        self._retired: dict[int, tuple[Process, float]] = {}  # by pid: until when they may go on (monotonic)
 
     def spawn_process(self, recovery_wid: Any = None) -> Any:
         self.was_started = True
@@ -56,6 +63,35 @@ class BoundedWatcher(Watcher):
             self._deaths.append(time.monotonic())
             self._deaths_of[process.wid] += 1
 
+    # -- who leaves: told to end, counted no more, and killed after `retire_timeout`; nothing else waits for that
+
+    def retire(self, pids: list[int]) -> None:
+        """Let these processes go, and have as many fewer; who is not there is left out."""
+        for process in [self.processes.pop(pid) for pid in pids if pid in self.processes]:
+            self._asked.add(process.pid)
+            self._retired[process.pid] = (process, time.monotonic() + self.retire_timeout)
+            self.numprocesses -= 1
+            with contextlib.suppress(NoSuchProcess):
+                process.send_signal(self.stop_signal)
+
+    def oldest(self, count: int) -> list[int]:
+        """Return the pids of the ``count`` processes that run for the longest time."""
+        processes = sorted(self.processes.values(), key=lambda process: process.started)
+        return [process.pid for process in processes[:count]]
+
+    def manage_processes(self) -> Any:
+        for process, deadline in list(self._retired.values()):
+            if not process.is_alive():
+                del self._retired[process.pid]
+            elif time.monotonic() > deadline:
+                self.send_signal_process(process, signal.SIGKILL, recursive=True)
+        return super().manage_processes()
+
+    def get_active_processes(self) -> list[Process]:
+        """Return those that a stop ends, too."""
+        retired = [process for process, _ in self._retired.values() if process.is_alive()]
+        return [*super().get_active_processes(), *retired]
+
     def restarts(self) -> int:
         """Return how many processes have ended unasked in the last `RESTART_WINDOW`."""
         while self._deaths and self._deaths[0] < time.monotonic() - RESTART_WINDOW:
@@ -65,6 +101,20 @@ class BoundedWatcher(Watcher):
     def restarts_by_pid(self) -> dict[int, int]:
         """Return, for each process there is, how often those in its place have ended unasked since the start."""
         return {pid: self._deaths_of[process.wid] for pid, process in self.processes.items()}
+
+
+class Retire(Command):
+    """\
+    Have fewer processes of a watcher: those of ``pids``, or the ``count`` oldest. They end when their work is done.
+    """
+
+    name = "retire"
+    properties = ["name"]
+
+    def execute(self, arbiter: Any, props: dict[str, Any]) -> dict[str, Any]:
+        watcher = self._get_watcher(arbiter, props["name"])
+        watcher.retire(props.get("pids") or watcher.oldest(int(props.get("count", 0))))
+        return {"numprocesses": watcher.numprocesses}
 
 
 class Restarts(Command):

@@ -90,6 +90,12 @@ class Config:
     )
     api_enable_cors: bool = setting(False, 'as cors = ["*"]')
 
+    stream_grace: float = setting(
+        30.0,
+        "seconds that streams (events, logs -f, attach …) may go on of an API worker that is replaced or scaled away",
+        check=values.is_amount,
+    )
+
     storage_driver: str = setting(
         "",
         "overlay or vfs; empty: overlay where the kernel can, else vfs",

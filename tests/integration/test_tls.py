@@ -142,4 +142,4 @@ def test_the_journal_tells_who_showed_which_certificate(stack: TlsStack) -> None
     stack.docker("volume", "create", "mine")
     stack.docker("volume", "rm", "mine")
     (job,) = json.loads(stack.dockyard("jobs", "--name", "volume_create", "--limit", "1", "--json").stdout)
-    assert job["peer"].startswith("CN=client 127.0.0.1:")
+    assert job["peer"].startswith("CN=clientAuth 127.0.0.1:")
