@@ -19,6 +19,7 @@ from services.apiserver.routes import (
     events,
     exec,
     images,
+    metrics,
     networks,
     refused,
     system,
@@ -53,7 +54,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
             raise Unavailable("the engine is starting; try again in a moment")
 
     nouns = (system, build, attach, containers, events, images, distribution, networks, control, exec, volumes, archive)
-    for noun in (*nouns, refused):
+    for noun in (*nouns, metrics, refused):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

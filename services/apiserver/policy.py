@@ -17,15 +17,17 @@ from contextvars import ContextVar
 
 from flask import Flask, request
 
-from shared.protocol import PermissionDenied
+from shared.protocol import NotFound, PermissionDenied
 from shared.runtime import hosts
 from shared.runtime.config import Config, ConfigError
 
-__all__ = ["full", "Policy", "enforce", "policies", "policy_of_connection"]
+__all__ = ["ROUTE", "full", "metrics_only", "path_of", "Policy", "enforce", "policies", "policy_of_connection"]
 
 Policy = Callable[[str, str], bool]  # (method, path as ``/containers/{}/json``) → allowed
 
 ALWAYS = ("/_ping", "/version")
+METRICS = "/metrics"
+ROUTE = "dockyard.route"  # in environ: the path of the route that was found
 READING = ("GET", "HEAD", "OPTIONS")
 CONVERTED = re.compile(r"<[^>]*>")
 
@@ -38,6 +40,11 @@ def read_only(method: str, path: str) -> bool:
     if path == "/containers/{}/attach/ws":
         return False
     return method in READING or (method, path) == ("POST", "/containers/{}/wait")
+
+
+def metrics_only(method: str, path: str) -> bool:
+    """Of the listener that the setting ``metrics-addr`` asks for."""
+    return (method, path) in (("GET", METRICS), ("HEAD", METRICS))
 
 
 class AllowList:
@@ -82,5 +89,8 @@ def enforce(app: Flask) -> None:
         if request.url_rule is None:
             return  # 404
         path, policy = path_of(request.url_rule.rule), policy_of_connection.get()
+        request.environ[ROUTE] = path
+        if path == METRICS and policy is not metrics_only:
+            raise NotFound("page not found")
         if path not in ALWAYS and not policy(request.method, path):
             raise PermissionDenied(f"{request.method} {path}: this listener's policy does not allow it")

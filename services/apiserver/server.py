@@ -13,12 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 import gunicorn.http.wsgi
+from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from services.apiserver.activation import Latch, jobs
 from services.apiserver.app import create_app
 from services.apiserver.connections import MAX_HEAD, Worker
-from services.apiserver.policy import full, policies
+from services.apiserver.metrics import Metrics, prepare
+from services.apiserver.observing import Observed, Observer, log_access
+from services.apiserver.policy import full, metrics_only, policies
 from services.apiserver.tls import TlsListener
 from services.apiserver.versions import SERVER
 from shared.bus import worker as bus
@@ -26,6 +29,7 @@ from shared.bus.bus import FakeBus
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint, reader_endpoint
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.hosts import METRICS
 from shared.runtime.process import take_descriptors
 from shared.runtime.tls import server_context
 
@@ -44,6 +48,8 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     if not config.listen_fds:
         raise ConfigError("listen_fds: the apiserver is started by the arbiter, which gives it its sockets")
     policies(config, create_app(FakeBus({}), FakeBus({}), Latch()))  # a wrong one is an error of the configuration
+    if config.metrics_addr:
+        prepare(config.run)
     gunicorn.http.wsgi.SERVER = SERVER
     _Server(config).run()
 
@@ -54,7 +60,7 @@ class _Server(BaseApplication):
     def __init__(self, config: Config) -> None:
         self.dockyard = config
         listening = zip(config.listen_fds, config.listen_hosts, strict=True)
-        self.hosts = {_address(descriptor): index for descriptor, index in listening if index >= 0}
+        self.hosts = {_address(descriptor): index for descriptor, index in listening}
         super().__init__()
 
     def load_config(self) -> None:
@@ -88,7 +94,23 @@ class _Server(BaseApplication):
         latch = Latch()
         bus.serve_in_thread(bus.Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
         reader = Client(reader_endpoint(self.dockyard.run), "apiserver")
-        return create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
+        app = create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
+        observe(app, self.dockyard)
+        return app
+
+
+def observe(app: Flask, config: Config) -> None:
+    """Have requests counted and logged, as far as that is wanted."""
+    begun: list[Observer] = []
+    ended: list[Observer] = []
+    if config.metrics_addr:
+        metrics = app.extensions["dockyard.metrics"] = Metrics()
+        begun.append(metrics.begun)
+        ended.append(metrics.ended)
+    if config.access_log:
+        ended.append(log_access)
+    if ended:
+        app.wsgi_app = Observed(app.wsgi_app, begun, ended)  # type: ignore[method-assign]
 
 
 def _connections() -> int:
@@ -111,15 +133,17 @@ def _set_up_listeners(worker: Any) -> None:
     """Have the worker accept on TCP what is decrypted, unix sockets stay plain; and give each listener its policy."""
     config: Config = worker.app.dockyard
     made = policies(config, worker.app.callable)
-    by_address = {address: made[index] for address, index in worker.app.hosts.items()}
+    known = {METRICS: metrics_only, **dict(enumerate(made))}
+    by_address = {address: known[index] for address, index in worker.app.hosts.items() if index in known}
     context = server_context(config) if config.serves_tls else None
     sockets: list[Any] = []
     for listener in worker.sockets:
-        if context is None or listener.family == socket.AF_UNIX:
+        policy = by_address.get(listener.getsockname(), full)
+        if context is None or listener.family == socket.AF_UNIX or policy is metrics_only:
             sockets.append(listener)
         else:
             sockets.append(TlsListener(listener, context))
-        worker.policies[sockets[-1]] = by_address.get(listener.getsockname(), full)
+        worker.policies[sockets[-1]] = policy
     worker.sockets = sockets
 
 

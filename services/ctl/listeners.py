@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from circus.sockets import CircusSocket
 
 from services.ctl.startup import StartError
 from shared.runtime.config import Config, ConfigError
-from shared.runtime.hosts import Host, parse_host
+from shared.runtime.hosts import METRICS, Host, parse_host
 from shared.runtime.tls import server_context
 
 __all__ = ["Listener", "make_listeners"]
@@ -84,6 +85,8 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
         if all(listener.is_encrypted for listener in made):
             path = str(config.run / "ready.sock")
             _listen(made, path, [Listener("ready", mode=0o600, path=path)])
+        if config.metrics_addr:
+            _listen(made, config.metrics_addr, _metrics(config))
         if any(listener.is_encrypted for listener in made):
             server_context(config)
     except (ConfigError, StartError):
@@ -91,6 +94,13 @@ def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]
             listener.close()
         raise
     return made
+
+
+def _metrics(config: Config) -> Iterator[Listener]:
+    """Make the listener of /metrics: plain, and wherever it is wanted, since it tells numbers and takes nothing."""
+    for listener in _make(parse_host(config.metrics_addr), replace(config, tlsverify=True), {}, METRICS):
+        listener.host_index, listener.is_encrypted = METRICS, False
+        yield listener
 
 
 def _numbered(listeners: Iterable[Listener], index: int) -> Iterator[Listener]:

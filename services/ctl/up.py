@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import configparser
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,6 +47,7 @@ def up(config: Config, ini: Path) -> int:
         config = check(config)
         config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
         config.run.chmod(0o711)
+        shutil.rmtree(config.run / "metrics", ignore_errors=True)  # what an earlier stack's API workers have counted
         with pidfile(config.pid_path):
             return run_stack(config, ini, make_listeners(config, os.environ))
     except ConfigError as error:

@@ -15,15 +15,17 @@ import msgspec
 
 from services.engine.flights import Flight, Flights
 from services.engine.store import Store
-from shared.protocol import ListJobs, PastJob
+from shared.protocol import Header, ListJobs, PastJob
 
-__all__ = ["UNRECORDED", "Journal"]
+__all__ = ["UNRECORDED", "Journal", "caller_of"]
 
 log = logging.getLogger("dockyard.engine")
 
 INTERVAL = 1.0  # seconds between writes
 # asked all the time, tell nothing
-UNRECORDED = frozenset({"ping", "events", "await_service", "services", "jobs", "container_stats", "runtime_stats"})
+UNRECORDED = frozenset(
+    {"ping", "events", "await_service", "services", "jobs", "metrics", "container_stats", "runtime_stats"}
+)
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
 TREE = (
@@ -132,15 +134,18 @@ def _note(flight: Flight) -> str:
     return "asked again" if flight.status is None else "asked again, done"
 
 
+def caller_of(header: Header) -> str:
+    return f"{header.caller.service}[{header.caller.pid}]" if header.caller else ""
+
+
 def entry(flight: Flight) -> PastJob:
     header = flight.header
-    caller = f"{header.caller.service}[{header.caller.pid}]" if header.caller else ""
     return PastJob(
         id=header.id,
         parent=header.parent,
         name=header.name,
         service=flight.service,
-        caller=caller,
+        caller=caller_of(header),
         started=flight.started,
         ended=flight.ended,
         status=flight.status,

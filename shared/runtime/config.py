@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.runtime import values
-from shared.runtime.hosts import parse_host
+from shared.runtime.hosts import is_metrics_address, parse_host
 from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
@@ -90,6 +90,17 @@ class Config:
     )
     api_enable_cors: bool = setting(False, 'as cors = ["*"]')
 
+    metrics_addr: str = setting(
+        "",
+        "where /metrics is told to Prometheus: [tcp://]ADDRESS:PORT or unix:///PATH; empty: nowhere",
+        check=is_metrics_address,
+    )
+    access_log: bool = setting(False, "log each request to the API, with the job that it called")
+    otlp_endpoint: str = setting(
+        "",
+        "where jobs go as OpenTelemetry spans, as http://127.0.0.1:4318/v1/traces (the extra otel); empty: nowhere",
+        check=values.is_endpoint,
+    )
     stream_grace: float = setting(
         30.0,
         "seconds that streams (events, logs -f, attach …) may go on of an API worker that is replaced or scaled away",

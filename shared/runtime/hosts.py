@@ -13,9 +13,10 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-__all__ = ["FULL", "READ_ONLY", "Host", "parse_host"]
+__all__ = ["FULL", "METRICS", "READ_ONLY", "Host", "is_metrics_address", "parse_host"]
 
 FULL, READ_ONLY = "full", "read-only"
+METRICS = -2  # in place of the index of a host: the listener of /metrics
 OPTIONS = ("policy", "allow", "mode", "group")
 ENDPOINT = re.compile(r"(?:(GET|HEAD|POST|PUT|DELETE):)?(/\S*)")
 NAME = re.compile(r"\{[^/}]*\}")
@@ -49,6 +50,12 @@ def parse_host(text: str) -> Host:
     if not address.startswith("unix://") and {"mode", "group"} & set(given):
         raise ValueError(f"{text!r}: only unix:// has a mode and a group")
     return Host(address, given.get("policy", FULL), allowed, _mode(text, given.get("mode")), given.get("group"))
+
+
+def is_metrics_address(text: str) -> None:
+    """Raise ValueError for what is no address of /metrics, or has options."""
+    if "?" in text or text.rpartition("://")[0] not in ("", "tcp", "unix"):
+        raise ValueError(f"{text!r} is none of [tcp://]ADDRESS:PORT, unix:///PATH")
 
 
 def _endpoint(text: str, value: str) -> tuple[str, str]:
