@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
-TEST_PACKAGES := runc docker-registry systemd
+TEST_PACKAGES := runc docker-registry systemd docker-compose
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
@@ -47,7 +47,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.start_path
 
 conformance: setup
-	@$(BIN)/python -m tests.conformance.dockerpy $(FILES)
+	@$(BIN)/python -m tests.conformance $(FILES)
 
 stop:
 	@$(BIN)/dockyard down

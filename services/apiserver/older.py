@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from services.apiserver.spelling import member
 from services.apiserver.versions import api_version
 from shared.protocol import (
     BindOptions,
@@ -23,12 +24,14 @@ from shared.protocol import (
     ImageSummary,
     InvalidArgument,
     Mount,
+    NotImplementedByUs,
 )
 
 __all__ = [
     "ask_for_images",
     "can_see",
     "creating",
+    "refuse_kernel_memory",
     "show_container",
     "show_disk_usage",
     "show_image",
@@ -76,6 +79,13 @@ def creating(job: CreateContainer) -> None:
 def _endpoints(job: CreateContainer) -> dict[str, EndpointSettings]:
     asked = (job.networking_config.endpoints_config if job.networking_config else None) or {}
     return {name: endpoint for name, endpoint in asked.items() if endpoint is not None}
+
+
+def refuse_kernel_memory(host_config: Any) -> None:
+    """Until API 1.41 kernel memory could be limited, as kernels before 5.4 could. Errors: NotImplementedByUs."""
+    asked = member(host_config, "KernelMemory") if isinstance(host_config, dict) else None
+    if asked and api_version() < (1, 42):
+        raise NotImplementedByUs("KernelMemory is not implemented: the kernel has no such limit any more")
 
 
 def _one_network(job: CreateContainer) -> None:

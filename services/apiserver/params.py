@@ -55,6 +55,12 @@ def integer(name: str, default: int = 0) -> int:
     return int(value)
 
 
+def required_integer(name: str) -> int:
+    if request.args.get(name, "") == "":
+        raise InvalidArgument(f"invalid value for {name}: '' is not an integer of 64 bits")
+    return integer(name)
+
+
 def _short(value: str) -> str:
     return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}…")
 

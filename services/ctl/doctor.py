@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["RUNTIMES", "Finding", "examine", "first_problem"]
+from shared.runtime.config import RUNTIMES
 
-RUNTIMES = ("crun", "runc")
+__all__ = ["Finding", "examine", "first_problem"]
+
 PROGRAMS = {"conmon": "conmon", "nft": "nftables"}  # program → Debian package
 LIBRARIES = {"libnftables.so.1": "libnftables1"}
 FILE_SYSTEMS = {"overlay": "layers are copied instead (storage driver vfs)"}

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from services.ctl.doctor import RUNTIMES, first_problem
-from shared.runtime.config import Config, ConfigError, label_warnings
+from services.ctl.doctor import first_problem
+from shared.runtime.config import RUNTIMES, Config, ConfigError, label_warnings
 
 __all__ = ["CHECKS", "StartError", "check", "take_lock"]
 

@@ -104,7 +104,8 @@ async def _add(engine: Engine, container: Container, image: Image, planned: list
                 engine.images.require(image.id)  # it may have been removed meanwhile
                 with engine.store.transaction():
                     confirm_volumes(engine, container.record)
-                    engine.save(container, "create")
+                    engine.store.add_container(container.record)
+                    engine.tell(container, "create")
                 engine.containers.add(container)
         except BaseException:
             engine.containers.release(container.record.name)

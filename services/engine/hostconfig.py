@@ -17,6 +17,7 @@ from services.engine.links import resolve_links
 from services.engine.logdrivers import complete_log_config
 from services.engine.patterns import is_word
 from services.engine.resources import check_resources
+from services.engine.runtimes import available_runtimes
 from services.engine.sysinfo import SysInfo, sysinfo
 from services.engine.unsupported import refuse_unsupported
 from shared.protocol import (
@@ -31,6 +32,7 @@ from shared.protocol import (
     joined_container,
     parse_security_options,
 )
+from shared.runtime.logs.options import option_warnings
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -68,8 +70,9 @@ def complete_host_config(engine: Engine, config: ContainerConfig, given: HostCon
     if made.cpu_percent:
         warnings.append("linux does not support CPU percent. Percent discarded.")
         made.cpu_percent = 0
+    warnings += option_warnings(made.log_config.config or {})
     if made.port_bindings and made.network_mode in ("host", "none"):
-        warnings.append("Published ports are discarded when using host network mode")
+        warnings.append(f"Published ports are discarded when using {made.network_mode} network mode")
     return made, warnings
 
 
@@ -77,10 +80,9 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
     """Set the defaults that `inspect` shows, and ids where other containers are named."""
     if made.network_mode in ("", "default"):
         made.network_mode = "bridge"
-    runtime = engine.config.runtime
-    if made.runtime not in ("", runtime):
+    made.runtime = made.runtime or engine.config.runtime
+    if made.runtime not in available_runtimes(engine.config):
         raise InvalidArgument(f"unknown or invalid runtime name: {made.runtime}")
-    made.runtime = runtime
     made.ipc_mode = made.ipc_mode or "private"
     made.cgroupns_mode = made.cgroupns_mode or "private"
     made.shm_size = made.shm_size or SHM_SIZE
@@ -94,8 +96,10 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
         if ref := joined_container(getattr(made, field)):
             try:
                 setattr(made, field, f"container:{engine.containers.find(ref).id}")
-            except NotFound:
-                continue  # it may come before the start
+            except NotFound as error:
+                if field != "network_mode":
+                    raise InvalidArgument(error.message) from None
+                # it may come before the start, as with Docker
 
 
 def check_restart_policy(policy: RestartPolicy, *, auto_remove: bool) -> None:
@@ -200,8 +204,16 @@ def _check_ports(made: HostConfig) -> None:
     for port, bindings in (made.port_bindings or {}).items():
         check_port(port)
         for binding in bindings or []:
-            if binding.host_port and not PORT_RANGE.fullmatch(binding.host_port):
+            if binding.host_port and not _is_port_range(binding.host_port):
                 raise InvalidArgument(f'invalid port specification: "{binding.host_port}"')
+
+
+def _is_port_range(text: str) -> bool:
+    """Say whether it is ``8000`` or ``8000-8010``; 0 is any port."""
+    if not PORT_RANGE.fullmatch(text):
+        return False
+    numbers = [int(word) for word in text.split("-")]
+    return numbers == sorted(numbers) and numbers[-1] < 65536
 
 
 def check_port(port: str) -> None:

@@ -10,12 +10,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
 from services.engine.flights import Flight, Flights
 from services.engine.store import Store
-from shared.protocol import Header, ListJobs, PastJob
+from shared.protocol import DockyardError, Header, ListJobs, PastJob
 
 __all__ = ["UNRECORDED", "Journal", "caller_of"]
 
@@ -28,6 +29,7 @@ UNRECORDED = frozenset(
 )
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
+_row = attrgetter(*FIELDS)
 TREE = (
     "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
     "SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id AND jobs.parent != '') "
@@ -50,7 +52,7 @@ class Journal:
     def flush(self) -> None:
         if not self._pending:
             return
-        rows = [tuple(getattr(job, field) for field in FIELDS) for job in self._pending]
+        rows = [_row(job) for job in self._pending]
         self._pending.clear()
         try:
             with self._store.transaction():
@@ -58,7 +60,8 @@ class Journal:
                     f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
                 )
                 self._store.db.execute("DELETE FROM jobs WHERE started < ?", (time.time() - self._retention,))
-        except sqlite3.Error as error:
+            self._store.hold_reserve()
+        except (DockyardError, sqlite3.Error) as error:
             log.error("%d entries of the job journal lost error=%s", len(rows), error)
 
     async def keep(self) -> None:

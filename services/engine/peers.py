@@ -84,20 +84,22 @@ class Peers:
         self._drain_scheduled = False
         while self._socket is not None:
             try:
-                peer = self._socket.recv(NOBLOCK)
+                parts = [self._socket.recv(NOBLOCK, copy=False)]
             except zmq.Again:
                 return
-            self._receive(peer, self._parts(self._socket, peer))
+            while parts[-1].more:  # a frame knows it; the socket would have to be asked
+                parts.append(self._socket.recv(NOBLOCK, copy=False))
+            identity, *message = parts
+            peer = identity.bytes
+            if message and peer not in self._credentials:
+                self._note_credentials(peer, message[0])
+            self._receive(peer, [part.bytes for part in message])
 
-    def _parts(self, socket: zmq.Socket[bytes], peer: bytes) -> list[bytes]:
-        """Receive the rest of a message; the first of a peer tells which connection it came by."""
-        if peer in self._credentials or not socket.get(zmq.RCVMORE):
-            return socket.recv_multipart() if socket.get(zmq.RCVMORE) else []
-        first = socket.recv(copy=False)
-        self._credentials[peer] = _credentials(first)
+    def _note_credentials(self, peer: bytes, part: zmq.Frame) -> None:
+        """Any part tells which connection it came by."""
+        self._credentials[peer] = _credentials(part)
         if len(self._credentials) > REMEMBERED:
             self._credentials.popitem(last=False)
-        return [first.bytes, *(socket.recv_multipart() if socket.get(zmq.RCVMORE) else [])]
 
 
 def _credentials(message: zmq.Frame) -> Credentials | None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from services.engine.database import Database, Reserve
 from services.engine.execs import ExecRecord
 from services.engine.networks import NetworkRecord
 from services.engine.record import ContainerRecord
@@ -74,19 +75,22 @@ class Store:
             raise StoreLocked(f"another engine works on {root}") from None
         path = root / "engine.db"
         path.touch(mode=0o600)
-        self.db = sqlite3.connect(path, isolation_level=None)
+        self._reserve = Reserve(path)
+        self.db = sqlite3.connect(path, isolation_level=None, factory=Database)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=FULL")
         self._migrate()
         self.db.executescript(SCHEMA)
         self._depth = 0
+        self.hold_reserve()
 
     @classmethod
     def for_reading(cls, root: Path) -> Store:
         store = cls.__new__(cls)
         store._lock = -1
         store._depth = 0
-        store.db = sqlite3.connect(f"file:{root / 'engine.db'}?mode=ro", uri=True, isolation_level=None)
+        database = f"file:{root / 'engine.db'}?mode=ro"
+        store.db = sqlite3.connect(database, uri=True, isolation_level=None, factory=Database)
         return store
 
     def data_version(self) -> int:
@@ -107,7 +111,12 @@ class Store:
     def close(self) -> None:
         self.db.close()
         if self._lock >= 0:
+            self._reserve.close()
             os.close(self._lock)
+
+    def hold_reserve(self) -> None:
+        """Hold room for the records of what is done on a full disk; to be called now and then."""
+        self._reserve.hold()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -126,13 +135,14 @@ class Store:
         finally:
             self._depth -= 1
 
-    def put_container(self, record: ContainerRecord) -> None:
+    def add_container(self, record: ContainerRecord) -> None:
         row = (record.id, record.name, msgspec.json.encode(record))
-        self.db.execute(
-            "INSERT INTO containers VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET name=excluded.name, "
-            "record=excluded.record",
-            row,
-        )
+        self.db.execute("INSERT INTO containers VALUES (?,?,?)", row)
+
+    def put_container(self, record: ContainerRecord) -> None:
+        """Write a record anew; one that was deleted stays so, whoever still has it in hand."""
+        row = (record.name, msgspec.json.encode(record), record.id)
+        self.db.execute("UPDATE containers SET name=?, record=? WHERE id=?", row)
 
     def delete_container(self, container_id: str) -> None:
         self.db.execute("DELETE FROM containers WHERE id=?", (container_id,))

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from services.execdriver.cgroups import complete_hierarchies
 from services.execdriver.containers import Containers
-from services.execdriver.crun import Crun
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
 from services.execdriver.health import Checks
 from services.execdriver.reports import Reports
-from services.execdriver.runc import Runc
+from services.execdriver.runtimes import runtimes
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.bus.tickets import TicketServer
@@ -19,13 +18,11 @@ from shared.bus.worker import Worker
 from shared.runtime.config import Config
 from shared.runtime.process import run
 
-RUNTIMES: dict[str, type[Crun]] = {"crun": Crun, "runc": Runc}
-
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
     endpoint = engine_endpoint(config.run)
     complete_hierarchies()
-    runtime = RUNTIMES[config.runtime](config.exec_driver, config.run / "oci")
+    runtime = runtimes(config)
     bus = Client(endpoint, "execdriver")
     reports = Reports(bus)
     containers = Containers(config, runtime, reports, Checks(bus))

@@ -2,7 +2,7 @@
 
 | file          | written by | holds                                                       |
 |---------------|------------|-------------------------------------------------------------|
-| start.json    | us         | generation, cgroup, shm and log, before anything is made    |
+| start.json    | us         | generation, cgroup, shm, log and runtime, before anything is made    |
 | config.json   | us         | the OCI configuration                                       |
 | pidfile       | conmon     | pid of the container's init                                 |
 | monitor.pid   | conmon     | pid of conmon                                               |
@@ -45,6 +45,7 @@ class Start(msgspec.Struct, frozen=True):
     container: str = ""  # of an exec
     directory: str = ""  # of the container, where its log is
     log: LogPolicy = LogPolicy(driver="none")
+    runtime: str = ""  # its name; empty is the configured one
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from services.execdriver import monitor, resources, rootfs, shm
 from services.execdriver.attach import Attachments
 from services.execdriver.bundle import Bundle, Process, Start
 from services.execdriver.cgroups import Cgroup, expect_moves
-from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.files import set_resolver, write_files
 from services.execdriver.health import Checks
 from services.execdriver.joining import joined
 from services.execdriver.reports import Reports
 from services.execdriver.rotation import Rotation
+from services.execdriver.runtimes import RuntimeOf
 from services.execdriver.signals import once
 from services.execdriver.spec import build_spec
 from shared.bus.context import asked_again
@@ -48,8 +48,8 @@ log = logging.getLogger("dockyard.execdriver")
 
 
 class Containers:
-    def __init__(self, config: Config, runtime: Runtime, reports: Reports, checks: Checks) -> None:
-        self._config, self._runtime, self._reports, self.checks = config, runtime, reports, checks
+    def __init__(self, config: Config, runtime_of: RuntimeOf, reports: Reports, checks: Checks) -> None:
+        self._config, self._runtime_of, self._reports, self.checks = config, runtime_of, reports, checks
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
@@ -76,17 +76,19 @@ class Containers:
                 shm.place(job.host_config, bundle, self._bundle),
                 directory=job.directory,
                 log=job.log,
+                runtime=job.host_config.runtime,
             )
+            runtime = self._runtime_of(start.runtime)
             bundle.create(start)
             try:
                 self._rotation.prepare(Path(job.directory), job.log)
                 with joined(job.host_config, self._bundle) as namespaces:
                     self._write_bundle(bundle, job, start, namespaces)
-                    pid = monitor.spawn(bundle, self._runtime, job)
+                    pid = monitor.spawn(bundle, runtime, job)
                 self._hold(bundle, pid)
                 self.attachments.release(bundle)
                 resources.apply(Cgroup(start.cgroup), job.host_config)
-                self._runtime.start(job.container)
+                runtime.start(job.container)
             except BaseException:
                 self._remove(bundle)
                 raise
@@ -203,7 +205,7 @@ class Containers:
         self._kill_monitor(bundle)
         if start is not None:
             Cgroup(start.cgroup).remove()
-        self._runtime.delete(bundle.container)
+        self._runtime_of(start.runtime if start is not None else "").delete(bundle.container)
         self.attachments.end(bundle.container)
         self.checks.end(bundle.container)
         process = self._inits.pop(bundle.container, None)
@@ -249,7 +251,7 @@ class Containers:
     def _adopt(self) -> None:
         """Find again what an earlier process of this driver started; a start it left half-done is undone."""
         for bundle in self._bundles():
-            if bundle.exit() is None and (self._runtime.is_waiting(bundle.container) or not bundle.init_pid()):
+            if bundle.exit() is None and (self._is_waiting(bundle) or not bundle.init_pid()):
                 log.warning("half-done start removed container=%s", bundle.container)
                 self._remove(bundle)
                 continue
@@ -260,6 +262,10 @@ class Containers:
                 self.checks.resume(bundle, process)
                 self._watch_log(bundle)
             self._exits.watch(bundle)
+
+    def _is_waiting(self, bundle: Bundle) -> bool:
+        start = bundle.start()
+        return self._runtime_of(start.runtime if start is not None else "").is_waiting(bundle.container)
 
     def _watch_log(self, bundle: Bundle) -> None:
         if (start := bundle.start()) is not None:

@@ -89,7 +89,11 @@ class Crun:
 
 def _error(text: str, command: str, who: str, what: str) -> DockyardError:
     """Tell from a runtime's words of a command that did not start why it did not."""
-    if re.search(r"executable file .* not found", text) or _is_about_exec(text, "No such file or directory"):
+    if (
+        not command
+        or re.search(r"executable file .* not found", text)
+        or _is_about_exec(text, "No such file or directory")
+    ):
         reason = "stat " + command + ": no such file or directory" if "/" in command else NOT_IN_PATH
         return CommandNotFound(f'{who}{what}exec: "{command}": {reason}: unknown')
     refused = any(

@@ -18,10 +18,10 @@ from services.execdriver import monitor
 from services.execdriver.attach import hand_over
 from services.execdriver.bundle import Bundle, ExecBundle, Process, Start
 from services.execdriver.cgroups import expect_moves
-from services.execdriver.driver import Runtime
 from services.execdriver.exits import Exits
 from services.execdriver.process import build_process
 from services.execdriver.reports import Reports
+from services.execdriver.runtimes import RuntimeOf
 from shared.bus.context import emit
 from shared.protocol import (
     Conflict,
@@ -69,11 +69,12 @@ class Handover:
 
 
 class Execs:
-    def __init__(self, config: Config, runtime: Runtime, reports: Reports) -> None:
-        self._run, self._runtime, self._reports = config.run, runtime, reports
+    def __init__(self, config: Config, runtime_of: RuntimeOf, reports: Reports) -> None:
+        self._run, self._runtime_of, self._reports = config.run, runtime_of, reports
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._handovers: dict[str, Handover] = {}
         self._exits: Exits[ExecBundle] = Exits(self._on_exit)
+        self._there_are_some = threading.Event()
         (self._run / "execs").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._adopt()
         threading.Thread(target=self._free_containers, name="free-containers", daemon=True).start()
@@ -93,6 +94,7 @@ class Execs:
                 self._undo(bundle)
                 raise
             self._exits.watch(bundle)
+            self._there_are_some.set()
         return RuntimeExecStarted(pid=pid)
 
     def _start(self, bundle: ExecBundle, job: RuntimeExec, issue: Issue) -> int:
@@ -107,7 +109,7 @@ class Execs:
         _kill(bundle)
         bundle.create(Start(start.generation, start.cgroup, container=job.container))
         bundle.write("process.json", msgspec.json.encode(process))
-        with monitor.prepared(bundle, self._runtime, job) as let_run:
+        with monitor.prepared(bundle, self._runtime_of(start.runtime), job) as let_run:
             if job.attach:
                 self._hand_over(bundle, issue)
             return let_run()
@@ -144,6 +146,7 @@ class Execs:
                 self._undo(bundle)
             else:
                 self._exits.watch(bundle)
+                self._there_are_some.set()
 
     def _free_containers(self) -> None:
         """End, for ever, monitors that keep a container from ending.
@@ -151,13 +154,22 @@ class Execs:
         One whose client does not read does not reap its process either, and for that the container's init waits.
         """
         while True:
+            self._there_are_some.wait()
             time.sleep(FREE_INTERVAL)
-            for bundle in ExecBundle.found(self._run):
-                status = _unreaped(bundle.init_pid())
-                if status is not None and not _executes(Bundle.of(self._run, bundle.container).init_pid()):
-                    log.warning("monitor ended, its client does not read exec=%s", bundle.exec)
-                    bundle.exit_file.write_text(str(_exit_code(status)))
-                    _end(Process.open(bundle.monitor_pid()))
+            self._there_are_some.clear()
+            try:
+                for bundle in ExecBundle.found(self._run):
+                    self._there_are_some.set()
+                    self._free_container_of(bundle)
+            except OSError as error:
+                log.error("execs not looked after error=%s", error)
+
+    def _free_container_of(self, bundle: ExecBundle) -> None:
+        status = _unreaped(bundle.init_pid())
+        if status is not None and not _executes(Bundle.of(self._run, bundle.container).init_pid()):
+            log.warning("monitor ended, its client does not read exec=%s", bundle.exec)
+            bundle.exit_file.write_text(str(_exit_code(status)))
+            _end(Process.open(bundle.monitor_pid()))
 
     def _undo(self, bundle: ExecBundle) -> None:
         _kill(bundle)

@@ -18,10 +18,11 @@ from shared.runtime.hosts import is_metrics_address, parse_host
 from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
 
-__all__ = ["PREFIX", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
+__all__ = ["PREFIX", "RUNTIMES", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
+RUNTIMES = ("crun", "runc")  # the OCI runtimes whose words are known
 NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS", "DOCKYARD_LISTEN_HOSTS")
 LISTENING = ("listen_fds", "listen_hosts")
 TLS = Path("/etc/dockyard/tls")

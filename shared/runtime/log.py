@@ -22,6 +22,12 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     _second, _shown = 0, ""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(f"{self.format(record)}\n")  # stderr is line-buffered: written by this
+        except Exception:
+            self.handleError(record)
+
     def format(self, record: logging.LogRecord) -> str:
         second = int(record.created)
         if second != self._second:

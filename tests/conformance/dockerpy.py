@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.conformance import stage
+from tests.conformance.stage import run_inside, running_stack
 from tests.conformance.verdict import FAILED, Verdict, judge, outcomes, read_known
 from tests.integration.conftest import Stack
 from tests.registries import docker_registry
 
-PROJECT = Path(__file__).parents[2]
 KNOWN = Path(__file__).with_name("dockerpy-known.txt")
-VENV = PROJECT / ".venv-conformance"
 VERSION = "7.2.0"
 FILES = (
     "api_client_test.py", "api_container_test.py", "api_exec_test.py", "api_healthcheck_test.py", "api_image_test.py",
@@ -49,7 +49,11 @@ def main() -> int:
         print(f"make conformance: set DOCKERPY_SRC to a checkout of docker-py {VERSION}", file=sys.stderr)
         return 2
     python = environment(source)
-    with running_stack() as stack, registry(stack), shared_mount(stack.directory / "tmp") as temporary:
+    with (
+        running_stack(DOCKYARD_REGISTRY_MIRRORS=f"http://{MIRROR}") as stack,
+        registry(stack),
+        shared_mount(stack.directory / "tmp") as temporary,
+    ):
         load_images(stack)
         report = stack.directory / "report.xml"
         run_suite(stack, python, source, suite_arguments(options, report), temporary)
@@ -64,41 +68,13 @@ def main() -> int:
 
 
 def environment(source: Path) -> Path:
-    """Return the Python of an environment with docker-py and its test requirements; made again when those change."""
-    python, stamp = VENV / "bin" / "python", VENV / "installed"
+    """Return the Python of an environment with docker-py and its test requirements."""
     wanted = hashlib.sha256((source / "pyproject.toml").read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return python
-    print(f"installing docker-py and its test requirements into {VENV.name}")
-    shutil.rmtree(VENV, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     with tempfile.TemporaryDirectory() as directory:  # building writes into the tree
         copy = Path(directory) / "docker-py"
         shutil.copytree(source, copy, symlinks=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{copy}[dev,ssh,websockets]"],
-            env={**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": VERSION},
-            check=True,
-        )
-    stamp.write_text(wanted)
-    return python
-
-
-@contextmanager
-def running_stack() -> Iterator[Stack]:
-    """A stack on a host of its own, as the integration tests have it; nothing of it may be left."""
-    stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")), DOCKYARD_REGISTRY_MIRRORS=f"http://{MIRROR}")
-    try:
-        stack.start()
-        yield stack
-    finally:
-        volumes = [] if stack.ended() else stack.out("volume", "ls", "-q").split()
-        ids = [] if stack.ended() else stack.out("ps", "-aq").split()
-        if ids:
-            stack.docker("rm", "-f", *ids)
-        if volumes:
-            stack.docker("volume", "rm", "-f", *volumes)
-        stack.close()
+        requirements = [f"{copy}[dev,ssh,websockets]"]
+        return stage.environment("conformance", wanted, requirements, SETUPTOOLS_SCM_PRETEND_VERSION=VERSION)
 
 
 @contextmanager
@@ -112,7 +88,6 @@ def registry(stack: Stack) -> Iterator[None]:
 
 def load_images(stack: Stack) -> None:
     """Make the images that the suite wants of the built-in one, and push them to the mirror."""
-    stack.dockyard("busybox")
     stack.docker("run", "--name", "alpine", "busybox", "sh", "-c", ALPINE)
     for image in IMAGES:
         stack.docker("commit", "--change", 'CMD ["/bin/sh"]', "alpine", image)
@@ -145,23 +120,8 @@ def suite_arguments(options: argparse.Namespace, report: Path) -> list[str]:
 
 def run_suite(stack: Stack, python: Path, source: Path, arguments: list[str], temporary: Path) -> None:
     """Run pytest in the stack's network namespace; the report is all that counts."""
-    assert stack.process is not None
-    home = stack.directory / "home"
-    (home / ".docker").mkdir(parents=True)
-    (home / ".docker" / "config.json").write_text("{}")  # without one the suite writes into its working directory
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "LC_ALL", "TERM"}}
-    subprocess.run(
-        ["nsenter", f"--net=/proc/{stack.process.pid}/ns/net", str(python), "-m", "pytest", *arguments],
-        cwd=source,
-        env={
-            **kept,
-            "DOCKER_HOST": stack.environ["DOCKER_HOST"],
-            "HOME": str(home),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "TMPDIR": str(temporary),
-        },
-        check=False,
-    )
+    command = [str(python), "-m", "pytest", *arguments]
+    run_inside(stack, command, source, stack.directory / "home", TMPDIR=str(temporary))
 
 
 def show(verdict: Verdict) -> None:

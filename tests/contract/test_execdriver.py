@@ -68,10 +68,10 @@ class Bench:
 
     def new_driver(self) -> ExecDriver:
         runtime, reports = self.new_runtime(), Reports(self.bus)
-        containers = Containers(self.config, runtime, reports, Checks(self.bus))
+        containers = Containers(self.config, lambda _: runtime, reports, Checks(self.bus))
         return ExecDriver(
             containers,
-            Execs(self.config, runtime, reports),
+            Execs(self.config, lambda _: runtime, reports),
             TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"),
         )
 
@@ -343,7 +343,7 @@ def test_two_attachments_see_the_same(bench: Bench) -> None:
 
 def test_a_monitor_that_is_late_loses_no_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has accepted who attached before the process runs; else it would end without having seen them."""
-    runtime = type(bench.driver.containers._runtime)
+    runtime = type(bench.driver.containers._runtime_of(""))
     real = runtime.start
 
     def start(self: Any, container: str) -> None:

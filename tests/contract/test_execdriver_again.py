@@ -112,13 +112,13 @@ def test_a_runtime_that_is_killed_in_the_middle_of_a_start_leaves_nothing(
 ) -> None:
     """The start fails, or works if it was quicker; the next one works."""
     script = tmp_path / "crun"
-    real = bench.driver.containers._runtime.path
+    real = bench.driver.containers._runtime_of("").path
     script.write_text(
         f'#!/bin/sh\nfor word; do [ "$word" = create ] && [ ! -e {tmp_path}/done ] && {{ touch {tmp_path}/done; '
         f'"{real}" "$@" & sleep {delay}; kill -9 $!; exit 137; }}; done\nexec "{real}" "$@"\n'
     )
     script.chmod(0o755)
-    bench.driver.containers._runtime.path = str(script)
+    bench.driver.containers._runtime_of("").path = str(script)
     job = bench.job("sleep", "60")
     with pytest.raises(DockyardError):
         bench.do(job)

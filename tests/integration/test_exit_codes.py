@@ -80,6 +80,7 @@ EXEC: dict[str, tuple[list[str], int, str]] = {
     "its own": (["there", "sh", "-c", "exit 42"], 42, ""),
     "not in PATH": (["there", "nope"], 127, 'exec: "nope": executable file not found in $PATH: unknown'),
     "not there": (["there", "/nope"], 127, "no such file or directory: unknown"),
+    "no name": (["there", ""], 127, 'exec: "": executable file not found in $PATH: unknown'),
     "not executable": (["there", "/etc/passwd"], 126, 'exec: "/etc/passwd": permission denied: unknown'),
     "a directory": (["there", "/etc"], 126, 'exec: "/etc": is a directory: permission denied: unknown'),
     "a working directory that is not there": (

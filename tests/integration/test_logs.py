@@ -204,10 +204,6 @@ def test_logs_are_read_while_engine_and_execdriver_stand_still(stack: Stack) -> 
             ["--log-opt", "max-buffer-size=4m"],
             "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
         ),
-        (
-            ["--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=4m"],
-            "log opt 'mode=non-blocking' is not implemented: output is never dropped",
-        ),
         (["--log-opt", "tag={{.Nonesuch}}"], "log opt 'tag': {{.Nonesuch}} is not implemented"),
     ],
 )
@@ -215,6 +211,14 @@ def test_what_cannot_be_is_refused_in_dockers_words(stack: Stack, options: list[
     result = stack.docker("create", *options, "busybox", check=False)
     assert result.returncode == 1
     assert result.stderr.startswith(f"Error response from daemon: {error}")
+
+
+def test_non_blocking_mode_loses_nothing_and_says_so(stack: Stack) -> None:
+    options = ["--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=1k"]
+    made = stack.docker("create", "--name", "much", *options, "busybox", "seq", "20000")
+    assert "log opt 'mode=non-blocking': output goes to the page cache as it comes, and" in made.stderr
+    stack.docker("start", "-a", "much")
+    assert stack.out("logs", "much").split() == [str(number) for number in range(1, 20001)]
 
 
 @pytest.mark.skipif(Path("/run/systemd/journal/socket").exists(), reason="this host has a journal")

@@ -18,6 +18,7 @@ from shared.protocol import (
     CopyToContainer,
     ExportContainer,
     ImportImage,
+    InvalidArgument,
     PathStat,
     StatContainerPath,
 )
@@ -77,8 +78,10 @@ def export(ref: str) -> Response:
 @routes.post("/commit")
 def commit() -> Response:
     body = params.json_body()
+    if not (container := params.text("container")):
+        raise InvalidArgument("invalid container name or ID: value is empty")
     job = CommitContainer(
-        container=params.text("container"),
+        container=container,
         repo=params.text("repo"),
         tag=params.text("tag"),
         author=params.text("author"),

@@ -65,6 +65,7 @@ def _measured(job: Job[Any], size: bool) -> Any:
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
+    older.refuse_kernel_memory(member(body, "HostConfig"))
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform") if api_version() >= (1, 41) else "",
@@ -72,6 +73,8 @@ def create() -> Response:
         host_config=params.decode(member(body, "HostConfig") or {}, HostConfig),
         networking_config=_networking(body),
     )
+    if isinstance(runtime := member(body, "Runtime"), str):  # docker-py says it beside HostConfig
+        job.host_config.runtime = job.host_config.runtime or runtime
     older.creating(job)
     return show(call(job), 201)
 
@@ -141,7 +144,7 @@ def rename(ref: str) -> tuple[str, int]:
 
 @routes.post("/<ref>/resize")
 def resize(ref: str) -> tuple[str, int]:
-    call(ResizeContainer(container=ref, height=params.integer("h"), width=params.integer("w")))
+    call(ResizeContainer(container=ref, height=params.required_integer("h"), width=params.required_integer("w")))
     return "", 200
 
 

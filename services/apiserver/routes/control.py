@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 from flask import Blueprint, Response
 
-from services.apiserver import params
+from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import call, read, show
 from services.apiserver.stream import flushed
@@ -47,6 +47,7 @@ def unpause(ref: str) -> tuple[str, int]:
 def update(ref: str) -> Response:
     """The body is flat: limits as in HostConfig, and a RestartPolicy whose empty name is none."""
     body = params.json_body()
+    older.refuse_kernel_memory(body)
     policy = params.decode(body.pop("RestartPolicy", None) or {"Name": ""}, RestartPolicy)
     if api_version() < (1, 40):
         body.pop("PidsLimit", None)

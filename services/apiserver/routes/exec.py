@@ -136,7 +136,7 @@ def _await_end(exec_id: str) -> None:
 
 @routes.post("/exec/<exec_id>/resize")
 def resize(exec_id: str) -> tuple[str, int]:
-    call(ResizeExec(exec=exec_id, height=params.integer("h"), width=params.integer("w")))
+    call(ResizeExec(exec=exec_id, height=params.required_integer("h"), width=params.required_integer("w")))
     return "", 200
 
 

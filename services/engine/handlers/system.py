@@ -13,6 +13,7 @@ from services.engine import host
 from services.engine.journal import UNRECORDED
 from services.engine.record import Status
 from services.engine.registries import registry_config
+from services.engine.runtimes import available_runtimes
 from services.engine.sysinfo import sysinfo
 from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
@@ -201,7 +202,7 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "Labels": [],
         "ExperimentalBuild": False,
         "ServerVersion": VERSION,
-        "Runtimes": {runtime: {"path": engine.config.exec_driver}},
+        "Runtimes": {name: {"path": path} for name, path in available_runtimes(engine.config).items()},
         "DefaultRuntime": runtime,
         "Swarm": {
             "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",

@@ -43,6 +43,9 @@ def create_exec(engine: Engine, job: CreateExec) -> ExecCreated:
         raise InvalidArgument("No exec command specified")
     config = job.config
     check_no_nul(Cmd=args, Env=config.env, User=[config.user], WorkingDir=[config.working_dir])
+    for entry in config.env or []:
+        if not entry.partition("=")[0]:
+            raise InvalidArgument(f"invalid environment variable: {entry}")
     check_running(container)
     record = ExecRecord(
         id=secrets.token_hex(32), container=container.id, created=time.time_ns(), args=args, config=job.config

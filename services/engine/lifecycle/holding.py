@@ -51,9 +51,11 @@ async def _delete_then_unmount(engine: Engine, record: ContainerRecord) -> None:
 async def erase(engine: Engine, container: Container, *, volumes: bool = False) -> None:
     """Remove what a container has on disk, then its record; ``volumes``: and its anonymous volumes.
 
-    The caller holds the lock; after a crash, boot goes on.
+    The caller holds the lock; after a crash, boot goes on. What was removed while the caller waited is left alone.
     """
     record = container.record
+    if engine.containers.by_id(record.id) is None:
+        return
     record.change(Change.REMOVE)
     record.remove_volumes = record.remove_volumes or volumes
     engine.store.put_container(record)

@@ -47,9 +47,8 @@ async def _remove_checked(engine: Engine, container: Container, force: bool, vol
     while record.running:
         await force_stop(engine, container)
     async with container.lock:
-        if engine.containers.by_id(record.id) is not None:
-            record.removed_by = engine.asker(RemoveContainer)
-            await erase(engine, container, volumes=volumes)
+        record.removed_by = engine.asker(RemoveContainer)
+        await erase(engine, container, volumes=volumes)
 
 
 def in_quarantine(engine: Engine, ref: str) -> str | None:

@@ -18,6 +18,7 @@ __all__ = [
     "check_options",
     "drivers_here",
     "limits_of",
+    "option_warnings",
     "parse_options",
 ]
 
@@ -25,6 +26,10 @@ MAX_SIZE, MAX_FILE = 20_000_000, 5  # of what is kept where nothing else is aske
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 ATTRIBUTES = ("labels", "labels-regex", "env", "env-regex")
 MODES = ("", "blocking", "non-blocking")
+NOT_BUFFERED = (
+    "log opt 'mode=non-blocking': output goes to the page cache as it comes, and is never dropped: "
+    "there is no buffer, and max-buffer-size has no effect"
+)
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp])?(i)?b?", re.IGNORECASE)
 TRUE, FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
@@ -68,7 +73,7 @@ def check_options(driver: str, options: Mapping[str, str]) -> None:
     """Refuse what Docker refuses; raises ValueError, and Unsupported for what dockyard alone does not have."""
     if driver == "none":
         return
-    _check_mode(options)
+    _check_mode(driver, options)
     if driver not in DRIVERS:
         raise ValueError(f"logger: no log driver named '{driver}' is registered")
     DRIVERS[driver]({name: value for name, value in options.items() if name not in ("mode", "max-buffer-size")})
@@ -80,7 +85,12 @@ def check_host(driver: str) -> None:
         raise ValueError("journald is not enabled on this host")
 
 
-def _check_mode(options: Mapping[str, str]) -> None:
+def option_warnings(options: Mapping[str, str]) -> list[str]:
+    """Say what of checked options has no effect."""
+    return [NOT_BUFFERED] if options.get("mode") == "non-blocking" else []
+
+
+def _check_mode(driver: str, options: Mapping[str, str]) -> None:
     mode = options.get("mode", "")
     if mode not in MODES:
         raise ValueError(f"logger: logging mode not supported: {mode}")
@@ -91,8 +101,8 @@ def _check_mode(options: Mapping[str, str]) -> None:
             parse_size(options["max-buffer-size"], 1024)
         except ValueError as error:
             raise ValueError(f"error parsing option max-buffer-size: {error}") from None
-    if mode == "non-blocking":
-        raise Unsupported("log opt 'mode=non-blocking' is not implemented: output is never dropped")
+    if mode == "non-blocking" and driver == "journald":
+        raise Unsupported("log opt 'mode=non-blocking' is not implemented for journald log driver")
 
 
 def _check_json_file(options: Mapping[str, str]) -> None:

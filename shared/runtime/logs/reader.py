@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from shared.runtime.logs.entries import Renderer
 from shared.runtime.logs.files import LogFile, LogFiles, Part
 from shared.runtime.logs.selection import Selection
 from shared.runtime.logs.tail import find_tail
+from shared.runtime.logs.watch import Watch
 
 __all__ = ["Wait", "read_log", "sleep"]
 
 BLOCK = 1 << 17  # bytes
-PAUSE = 0.05  # seconds between two looks at a file that is followed
+PAUSE = 0.05  # seconds between two looks at a file that is followed and not written to
 Wait = Callable[[float], bool]
 
 
@@ -69,7 +71,7 @@ def _follow(files: LogFiles, selection: Selection, ended: Callable[[], bool], wa
     following: Part | None = parts[start.index]
     number, offset = max(part.number for part in parts[: start.index + 1]), start.offset
     while following is not None:
-        with _Open(following, offset) as file:
+        with _Open(following, offset) as file, closing(file.watch()) as watch:
             while True:
                 # asked before the reading: what was written before the answer is read
                 over, successor = ended(), files.after(number, file.inode)
@@ -78,7 +80,7 @@ def _follow(files: LogFiles, selection: Selection, ended: Callable[[], bool], wa
                     return
                 if over or successor is not None:
                     break
-                if _past(selection) or wait(PAUSE):
+                if _past(selection) or watch.wait(PAUSE, wait):
                     return
             yield from _rendered(renderer, file.rest())
         following, offset = successor, 0
@@ -122,6 +124,10 @@ class _Open:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
+
+    def watch(self) -> Watch:
+        """Tell of what is written from now on."""
+        return Watch(self._file.fileno() if self._file is not None else -1)
 
     def blocks(self, limit: int | None = None) -> Iterator[bytes]:
         """Yield whole lines up to the file's present end, or byte ``limit``."""

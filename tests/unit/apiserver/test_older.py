@@ -11,6 +11,7 @@ from services.apiserver import older
 from shared.protocol import (
     ContainerConfig,
     ContainerCreated,
+    ContainerUpdated,
     CreateContainer,
     ImageInspect,
     ImageSummary,
@@ -87,6 +88,17 @@ def test_the_cgroup_namespace_was_the_hosts_with_cgroup_v1(monkeypatch: pytest.M
     assert made("1.41").host_config.cgroupns_mode == ""
     monkeypatch.setattr(older, "UNIFIED", tmp_path)
     assert made("1.40").host_config.cgroupns_mode == ""
+
+
+@pytest.mark.parametrize("path", ["containers/create", "containers/web/update"])
+def test_kernel_memory_is_refused_where_the_api_has_it(path: str) -> None:
+    limits = {"KernelMemory": 64 << 20}
+    body = {"Image": "busybox", "HostConfig": limits} if path.endswith("create") else limits
+    http, bus = api(create=ContainerCreated(id="f" * 64, warnings=[]), container_update=ContainerUpdated(warnings=[]))
+    answer = http.post(f"/v1.41/{path}", json=body)
+    assert (answer.status_code, bus.calls) == (501, [])
+    assert message(answer).startswith("KernelMemory is not implemented")
+    assert http.post(f"/v1.42/{path}", json=body).status_code < 400  # a member like any that is unknown
 
 
 def mount(**fields: Any) -> dict[str, Any]:

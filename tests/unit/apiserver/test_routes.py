@@ -224,3 +224,30 @@ def test_an_engine_that_is_no_swarm_manager() -> None:
     http, _ = api()
     assert "This node is not a swarm manager" in message(http.get("/swarm"))
     assert http.get("/plugins").json == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/containers/web/resize", "invalid value for h: '' is not an integer"),
+        ("/containers/web/resize?h=10", "invalid value for w: '' is not an integer"),
+        ("/exec/web/resize?w=10", "invalid value for h: '' is not an integer"),
+        ("/commit", "invalid container name or ID: value is empty"),
+    ],
+)
+def test_what_must_be_given_is_missed(path: str, said: str) -> None:
+    http, bus = api()
+    answer = http.post(path)
+    assert (answer.status_code, bus.calls) == (400, [])
+    assert said in message(answer)
+
+
+@pytest.mark.parametrize(("host", "runtime"), [({}, "runc"), ({"Runtime": "crun"}, "crun")])
+def test_a_runtime_beside_the_host_config_is_heard(host: dict[str, str], runtime: str) -> None:
+    http, bus = api(create=ContainerCreated(id="f" * 64, warnings=[]))
+    assert (
+        http.post("/containers/create", json={"Image": "x", "Runtime": "runc", "HostConfig": host}).status_code == 201
+    )
+    (job,) = bus.calls
+    assert isinstance(job, CreateContainer)
+    assert job.host_config.runtime == runtime

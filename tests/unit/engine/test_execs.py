@@ -82,6 +82,8 @@ def test_what_cannot_be_made_is_refused_in_dockers_words(stack: Stack) -> None:
     container = run(stack)
     with pytest.raises(InvalidArgument, match="No exec command specified"):
         stack.client.call(CreateExec(container="web"))
+    with pytest.raises(InvalidArgument, match="invalid environment variable: =x"):
+        stack.client.call(CreateExec(container="web", config=ExecConfig(cmd=["true"], env=["A=b", "=x"])))
     for job in (StartExec(exec="nonesuch"), InspectExec(exec="nonesuch"), WaitExec(exec="nonesuch")):
         with pytest.raises(NotFound, match="No such exec instance: nonesuch"):
             stack.client.call(job)

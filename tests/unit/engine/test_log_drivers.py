@@ -11,6 +11,7 @@ from services.engine.record import ContainerRecord
 from shared.protocol import (
     ContainerConfig,
     ContainerLogs,
+    CreateContainer,
     HostConfig,
     InspectContainer,
     InvalidArgument,
@@ -50,7 +51,17 @@ def test_what_is_refused_says_whose_fault_it_is() -> None:
     with pytest.raises(InvalidArgument, match="logger: no log driver named 'gelf' is registered"):
         complete_log_config(Config(), LogConfig("gelf"))
     with pytest.raises(NotImplementedByUs, match="mode=non-blocking"):
-        complete_log_config(Config(), LogConfig("", {"mode": "non-blocking"}))
+        complete_log_config(Config(), LogConfig("journald", {"mode": "non-blocking"}))
+
+
+def test_a_mode_without_effect_is_accepted_and_said(stack: Any) -> None:
+    given = HostConfig(log_config=LogConfig("", {"mode": "non-blocking", "max-buffer-size": "4m"}))
+    made = stack.client.call(
+        CreateContainer(name="web", config=ContainerConfig(image="busybox", cmd=["sh"]), host_config=given)
+    )
+    assert [warning for warning in made.warnings if "non-blocking" in warning]
+    shown = stack.client.call(InspectContainer(container="web")).host_config.log_config
+    assert shown.config == {"mode": "non-blocking", "max-buffer-size": "4m"}
 
 
 @pytest.mark.parametrize(

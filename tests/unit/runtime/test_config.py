@@ -58,7 +58,10 @@ def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> 
         ('log-opts = ["colour=red"]', "log-opts: unknown log opt 'colour' for json-file log driver"),
         ('log-opts = ["max-size"]', "log-opts: 'max-size' is not NAME=VALUE"),
         ('log-driver = "local"\nlog-opts = ["labels=a,b"]', "log-opts: unknown log opt 'labels' for log driver local"),
-        ('log-opt = ["mode=non-blocking"]', "log-opts: log opt 'mode=non-blocking' is not implemented"),
+        (
+            'log-driver = "journald"\nlog-opt = ["mode=non-blocking"]',
+            "log-opts: log opt 'mode=non-blocking' is not implemented for journald",
+        ),
         ("firewall = false\niptables = true", "firewall and iptables are one setting"),
     ],
 )

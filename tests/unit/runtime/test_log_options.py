@@ -61,7 +61,7 @@ def test_what_docker_refuses(driver: str, options: dict[str, str], error: str) -
 @pytest.mark.parametrize(
     ("driver", "options", "name"),
     [
-        ("json-file", {"mode": "non-blocking"}, "mode=non-blocking"),
+        ("journald", {"mode": "non-blocking"}, "mode=non-blocking"),
         ("journald", {"labels": "a"}, "labels"),
         ("json-file", {"tag": "{{.ContainerLabels}}"}, ".ContainerLabels"),
     ],

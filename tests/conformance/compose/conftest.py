@@ -1,0 +1,8 @@
+"""Projects for Compose on a stack of their own; every test runs with each version of Compose that is there."""
+
+from __future__ import annotations
+
+from tests.composing import project, pytest_generate_tests
+from tests.integration.conftest import shared_stack, stack
+
+__all__ = ["project", "pytest_generate_tests", "shared_stack", "stack"]

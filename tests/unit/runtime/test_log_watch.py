@@ -1,0 +1,64 @@
+"""Watch: who follows a file is woken by what is written to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.runtime.logs import watch as watching
+from shared.runtime.logs.watch import Watch
+
+LONG = 60.0  # seconds
+
+
+def never(_: float) -> bool:
+    return False
+
+
+def test_a_write_ends_the_wait(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb", 0) as writer, path.open("rb") as reader:
+        watch = Watch(reader.fileno())
+        began = time.monotonic()
+        threading.Timer(0.05, writer.write, [b"line\n"]).start()
+        assert watch.wait(LONG, never) is False
+        assert time.monotonic() - began < LONG / 2
+        assert reader.read() == b"line\n"
+        assert watch.wait(0.01, never) is False  # what was told of is told once
+        writer.write(b"more\n")
+        began = time.monotonic()
+        watch.wait(LONG, never)
+        assert time.monotonic() - began < LONG / 2
+        watch.close()
+        watch.close()
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_who_has_gone_is_noticed(tmp_path: Path, written: bool) -> None:
+    path = tmp_path / "log"
+    with path.open("wb", 0) as writer:
+        watch = Watch(writer.fileno())
+        if written:
+            writer.write(b"line\n")
+        assert watch.wait(0.01, lambda _: True) is True
+        watch.close()
+
+
+def test_without_the_kernel_it_is_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exhausted:
+        def inotify_init1(self, _: int) -> int:
+            return -1
+
+    monkeypatch.setattr(watching, "libc", Exhausted())
+    waited: list[float] = []
+    watch = Watch(0)
+    assert watch.wait(0.25, lambda seconds: bool(waited.append(seconds)) or True) is True
+    assert waited == [0.25]
+    watch.close()
+
+
+def test_a_file_that_has_gone_is_a_pause() -> None:
+    assert Watch(-1).wait(0.25, lambda seconds: seconds == 0.25) is True
