@@ -48,6 +48,7 @@ bench: setup
 
 conformance: setup
 	@$(BIN)/python -m tests.conformance $(FILES)
+	EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest tests/integration/test_schemathesis.py
 
 stop:
 	@$(BIN)/dockyard down

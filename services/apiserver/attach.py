@@ -146,7 +146,7 @@ class _Output:
         self._buffer, self._stream = (
             memoryview(mmap.mmap(-1, BATCH)),
             bytearray(1),
-        )  # until it is used, it costs nothing
+        )  # costs nothing until it is used
 
     def forward(self) -> bool:
         """Pass on what is there, and there is something; False when the monitor has closed."""
