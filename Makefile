@@ -1,5 +1,6 @@
 # make run   set up this machine, start the stack, run a first container
 # make test  set up this machine, check the code, run the whole test suite
+# make crashes     kill -9, and a full disk, at each step of what changes the store
 # make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
 
 SHELL := /bin/bash
@@ -10,7 +11,7 @@ TEST_PACKAGES := runc docker-registry systemd docker-compose
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
-.PHONY: run test check golden outliving bench conformance stop setup root
+.PHONY: run test check golden outliving crashes bench conformance stop setup root
 
 run: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
@@ -40,6 +41,9 @@ golden: setup
 
 outliving: setup
 	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest -s tests/outliving
+
+crashes: setup
+	CRASH_STRIDE=1 $(BIN)/python -m pytest tests/contract/test_crashes.py
 
 bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach

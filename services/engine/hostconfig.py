@@ -86,6 +86,7 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
     made.ipc_mode = made.ipc_mode or "private"
     made.cgroupns_mode = made.cgroupns_mode or "private"
     made.shm_size = made.shm_size or SHM_SIZE
+    made.console_size = made.console_size or [0, 0]
     if made.memory and not made.memory_swap:
         made.memory_swap = 2 * made.memory
     if made.pids_limit is not None and made.pids_limit <= 0:

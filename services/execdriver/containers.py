@@ -121,9 +121,13 @@ class Containers:
         if not working_dir.startswith("/"):
             raise InvalidArgument(f"the working directory '{working_dir}' is invalid, it needs to be an absolute path")
         try:
-            rootfs.make_directory(root, os.path.normpath(working_dir), user.uid, user.gid)
+            rootfs.make_directory(root, os.path.normpath(working_dir))
         except OSError as error:
             raise InvalidArgument(f"cannot mkdir: {working_dir}: {error.strerror}") from error
+        try:
+            rootfs.make_marks(root)
+        except OSError as error:
+            raise DockyardError(f"the root filesystem cannot be written to: {error}") from error
         write_files(job, self._config.dns, self._config.dns_search)
         if job.host_config.ipc_mode == "shareable":
             shm.mount(bundle, job.host_config.shm_size)

@@ -25,10 +25,12 @@ from pathlib import Path
 from services.execdriver.bundle import Bundle
 from shared.protocol import DockyardError, LogPolicy
 from shared.runtime.logs.files import LogFiles, Part
+from shared.runtime.logs.watch import Watches
 
 __all__ = ["Rotation"]
 
-INTERVAL, SHORTEST = 0.25, 0.02  # seconds between two looks: as a rule, and when a file grows fast
+INTERVAL, SHORTEST = 0.25, 0.02  # seconds between two looks at all: as a rule, and when a file grows fast
+SETTLE = 0.005  # seconds between a write and the look at its file
 PATIENCE = 2.0  # seconds before conmon is asked again
 REOPEN = b"2 0 0\n"  # conmon's control message
 FILES = ("json-file", "local")
@@ -55,6 +57,7 @@ class Rotation:
         self._watched: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._watches = Watches()
         self._to_compress = threading.Event()
         threading.Thread(target=self._look_after, name="rotation", daemon=True).start()
         threading.Thread(target=self._compress, name="compression", daemon=True).start()
@@ -73,13 +76,15 @@ class Rotation:
     def watch(self, bundle: Bundle, directory: Path, policy: LogPolicy) -> None:
         if policy.driver in FILES:
             with self._lock:
-                self._watched[bundle.container] = _Watched(bundle, LogFiles(directory), policy)
+                watched = self._watched[bundle.container] = _Watched(bundle, LogFiles(directory), policy)
+            self._watches.add(bundle.container, watched.files.current)
             self._wake.set()
 
     def forget(self, container: str) -> None:
         """When this returns, nobody touches the files any more; a compression under way comes to nothing."""
         with self._lock:
             watched = self._watched.pop(container, None)
+        self._watches.drop(container)
         if watched is not None:
             with watched.lock, contextlib.suppress(OSError):
                 self._prune(watched, watched.files.current_inode())
@@ -92,7 +97,23 @@ class Rotation:
                 self._wake.wait()
             self._wake.clear()
             hurry = [self._look(watched) for watched in everything]
-            time.sleep(SHORTEST if any(hurry) else INTERVAL)
+            if any(hurry):
+                time.sleep(SHORTEST)
+            else:
+                self._react(INTERVAL)
+
+    def _react(self, seconds: float) -> None:
+        """Look at what is written to within so many seconds, a moment after it was; until one is in a hurry."""
+        due = time.monotonic() + seconds
+        while (left := due - time.monotonic()) > 0:
+            if touched := self._watches.wait(left):
+                time.sleep(SETTLE)
+                touched |= self._watches.wait(0)
+                with self._lock:
+                    those = [watched for name, watched in self._watched.items() if name in touched]
+                hurry = [self._look(watched) for watched in those]
+                if any(hurry):
+                    return
 
     def _look(self, watched: _Watched) -> bool:
         """Rotate if it is time; returns whether the file grows so fast that the next look should be soon."""
@@ -113,6 +134,7 @@ class Rotation:
         grown = now.st_size - watched.size if watched.inode == now.st_ino else now.st_size
         if watched.inode != now.st_ino:  # rotated, or seen for the first time
             watched.asked, watched.due = 0.0, files.coming.exists()
+            self._watches.add(watched.bundle.container, files.current)
             self._prune(watched, now.st_ino)
         watched.size, watched.inode = now.st_size, now.st_ino
         if watched.due or now.st_size >= limit:
@@ -121,6 +143,7 @@ class Rotation:
                     return True
                 _name_current(files)
                 _make_next(files)
+                self._watches.add(watched.bundle.container, files.coming)
             watched.due = True
             self._ask(watched)
         watched.complained = False

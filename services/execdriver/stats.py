@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from msgspec import UNSET
+
 from services.execdriver.cgroups import Cgroup
 from shared.protocol import (
     BlkioEntry,
@@ -49,7 +51,7 @@ def sample(cgroup: Cgroup, pid: int, *, networks: bool, proc: str = "/proc") -> 
             memory_stats=kernel.memory(),
             blkio_stats=kernel.block(),
             pids_stats=kernel.pids(),
-            networks=parse_interfaces(_read(f"{proc}/{pid}/net/dev")) if networks else None,
+            networks=parse_interfaces(_read(f"{proc}/{pid}/net/dev")) if networks else UNSET,
         )
     except (FileNotFoundError, ProcessLookupError):
         raise NotFound(f"the cgroup {cgroup.path} is gone") from None

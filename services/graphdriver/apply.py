@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import IO
 
+from services.graphdriver.members import Source
 from services.graphdriver.unpack import NOFOLLOW_DIRECTORY, remove, unpack
 from shared.protocol import InvalidArgument
 
@@ -21,38 +21,51 @@ OPAQUE_XATTR = "trusted.overlay.opaque"
 WHITEOUT_DEVICE = os.makedev(0, 0)
 
 
-def apply_layer(source: IO[bytes], target: Path, *, overlay: bool) -> int:
+def apply_layer(source: Source, target: Path, *, overlay: bool) -> int:
     """Unpack an uncompressed tar stream; returns the bytes of its regular files.
 
     ``overlay``: write whiteouts as overlayfs reads them (the layers below are not there); else remove what they name.
     Errors: InvalidArgument (the archive is broken or tries to leave), OSError.
     """
     root = os.open(target, NOFOLLOW_DIRECTORY)
+    layer = _Layer(root, overlay)
     try:
-        return unpack(source, _Layer(root, overlay))
+        return unpack(source, layer)
     finally:
+        layer.forget_way()
         os.close(root)
 
 
 class _Layer:
     kind = "layer"
 
+    # _way: the directories that led to the last member; the next one is near it, mostly
+
     def __init__(self, root: int, overlay: bool) -> None:
         self._root, self._overlay = root, overlay
         self._whited: set[str] = set()
+        self._way: list[tuple[str, int]] = []
         self._made: set[str] = set()  # what this very layer has made: its own opaque marks spare it
 
     def open_parent(self, name: str, parts: list[str]) -> int:
-        current = os.dup(self._root)
-        try:
-            for part in parts:
-                following = self._step(name, part, current)
-                os.close(current)
-                current = following
-        except BaseException:
-            os.close(current)
-            raise
-        return current
+        known = 0
+        for (part, _), wanted in zip(self._way, parts, strict=False):
+            if part != wanted:
+                break
+            known += 1
+        self._forget_from(known)
+        for part in parts[known:]:
+            self._way.append((part, self._step(name, part, self._way[-1][1] if self._way else self._root)))
+        return os.dup(self._way[-1][1] if self._way else self._root)
+
+    def forget_way(self) -> None:
+        """Close what `open_parent` keeps: a directory on it is removed."""
+        self._forget_from(0)
+
+    def _forget_from(self, index: int) -> None:
+        for _, descriptor in self._way[index:]:
+            os.close(descriptor)
+        del self._way[index:]
 
     def _step(self, name: str, part: str, current: int) -> int:
         try:
@@ -66,7 +79,8 @@ class _Layer:
             raise InvalidArgument(f"invalid layer: {name!r} leads through a link or a file") from error
 
     def check_replaced(self, name: str, *, is_directory: bool, by_directory: bool) -> None:
-        return
+        if is_directory:
+            self.forget_way()
 
     def made(self, parent: int, base: str, name: str) -> None:
         self._made.add(name)
@@ -94,6 +108,7 @@ class _Layer:
                 _make_opaque(parent, hidden)
             return
         if _exists(parent, hidden):
+            self.forget_way()
             remove(parent, hidden)
         if self._overlay:
             os.mknod(hidden, stat.S_IFCHR, WHITEOUT_DEVICE, dir_fd=parent)
@@ -103,6 +118,7 @@ class _Layer:
             _make_opaque(parent, ".")
             return
         directory = name.rpartition("/")[0]
+        self.forget_way()
         for entry in os.listdir(parent):
             if (f"{directory}/{entry}" if directory else entry) not in self._made:
                 remove(parent, entry)

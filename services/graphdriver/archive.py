@@ -9,14 +9,10 @@
 from __future__ import annotations
 
 import json
-import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import Any
 
-from services.graphdriver.blobs import digest_of
-from services.graphdriver.members import TAR_ERRORS, Member
+from services.graphdriver.spool import Spool, Spooled
 from shared.protocol import InvalidArgument
 from shared.protocol.reference import normalize
 
@@ -32,29 +28,23 @@ NAME_KEYS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 @dataclass
 class LoadedImage:
-    """``layers``: opens each layer's blob as it is in the archive, bottom first. ``digests``: those that are known."""
+    """``layers``: as they are in the archive, bottom first."""
 
     config: bytes
     tags: list[str]
-    layers: list[Callable[[], IO[bytes]]]
-    digests: list[str | None] = field(default_factory=list)
+    layers: list[Spooled]
 
 
 class Archive:
     """Errors of all methods: InvalidArgument, saying what is wrong with the archive."""
 
-    def __init__(self, file: IO[bytes], architecture: str) -> None:
-        self._architecture = architecture
-        try:
-            self._tar = tarfile.open(fileobj=file, mode="r:", tarinfo=Member)  # noqa: SIM115  (open as long as we are)
-            self._members = {str(PurePosixPath("/", m.name)): m for m in self._tar if ".." not in m.name.split("/")}
-        except TAR_ERRORS as error:
-            raise InvalidArgument(f"invalid archive: {error}") from error
+    def __init__(self, files: Spool, architecture: str) -> None:
+        self._files, self._architecture = files, architecture
 
     def images(self) -> list[LoadedImage]:
-        if "/manifest.json" in self._members:
+        if self._files.find("manifest.json"):
             return [self._from_docker(entry) for entry in _list(self._json("manifest.json"), "manifest.json")]
-        if "/index.json" in self._members:
+        if self._files.find("index.json"):
             found = self._from_index(_dict(self._json("index.json"), "index.json"), [], MAX_NESTING)
             if not found:
                 raise InvalidArgument(f"invalid archive: no image for linux/{self._architecture}")
@@ -70,7 +60,7 @@ class Archive:
         paths = [_text(path, "Layers") for path in _list(entry.get("Layers") or [], "Layers")]
         if len(paths) > MAX_LAYERS:
             raise InvalidArgument(f"invalid archive: more than {MAX_LAYERS} layers")
-        return LoadedImage(config, tags, [self._opener(path) for path in paths], [None] * len(paths))
+        return LoadedImage(config, tags, [self._find(path) for path in paths])
 
     # -- OCI layouts
 
@@ -116,66 +106,39 @@ class Archive:
         if len(descriptors) > MAX_LAYERS:
             raise InvalidArgument(f"invalid archive: more than {MAX_LAYERS} layers")
         digests = [_text(entry.get("digest"), "digest") for entry in descriptors]
-        return LoadedImage(config, tags, [self._opener(_blob_path(d)) for d in digests], list(digests))
+        return LoadedImage(config, tags, [self._find_blob(digest) for digest in digests])
 
     def _blob_json(self, descriptor: dict[str, Any]) -> Any:
         return _parse(self._blob(descriptor), str(descriptor.get("digest")))
 
     def _blob(self, descriptor: dict[str, Any]) -> bytes:
-        digest = _text(descriptor.get("digest"), "digest")
-        data = self._read(_blob_path(digest))
-        if digest_of(data) != digest:
+        return self._content(self._find_blob(_text(descriptor.get("digest"), "digest")))
+
+    def _find_blob(self, digest: str) -> Spooled:
+        algorithm, _, value = digest.partition(":")
+        found = self._find(f"blobs/{algorithm}/{value}")
+        if found.digest != digest:
             raise InvalidArgument(f"invalid archive: blob {digest} does not match its digest")
-        return data
+        return found
 
     # -- files
 
     def _json(self, path: str) -> Any:
         return _parse(self._read(path), path)
 
-    def _member(self, path: str) -> tarfile.TarInfo:
-        """Find a regular file; old docker archives have symlinks between layers."""
-        for _ in range(2):
-            member = self._members.get(str(PurePosixPath("/", path)))
-            if member is None or not member.issym():
-                break
-            path = str(PurePosixPath(path).parent / member.linkname)
-            path = _collapse(path)
-        if member is None or not member.isreg():
+    def _find(self, path: str) -> Spooled:
+        found = self._files.find(path)
+        if found is None:
             raise InvalidArgument(f"invalid archive: {path!r} is missing")
-        return member
+        return found
 
     def _read(self, path: str) -> bytes:
-        member = self._member(path)
-        if member.size > MAX_JSON:
-            raise InvalidArgument(f"invalid archive: {path!r} is larger than {MAX_JSON} bytes")
-        with self._open(member) as file:
-            return file.read()
+        return self._content(self._find(path))
 
-    def _opener(self, path: str) -> Callable[[], IO[bytes]]:
-        member = self._member(path)
-        return lambda: self._open(member)
-
-    def _open(self, member: tarfile.TarInfo) -> IO[bytes]:
-        file = self._tar.extractfile(member)
-        if file is None:
-            raise InvalidArgument(f"invalid archive: {member.name!r} is not a file")
-        return file
-
-
-def _collapse(path: str) -> str:
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == ".." and parts:
-            parts.pop()
-        elif part not in ("", ".", ".."):
-            parts.append(part)
-    return "/".join(parts)
-
-
-def _blob_path(digest: str) -> str:
-    algorithm, _, value = digest.partition(":")
-    return f"blobs/{algorithm}/{value}"
+    def _content(self, file: Spooled) -> bytes:
+        if file.size > MAX_JSON:
+            raise InvalidArgument(f"invalid archive: {file.name!r} is larger than {MAX_JSON} bytes")
+        return file.path.read_bytes()
 
 
 def _parse(data: bytes, name: str) -> Any:

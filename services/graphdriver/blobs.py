@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from services.graphdriver.durable import Durable
 from shared.protocol import InvalidArgument
 
 __all__ = ["Blobs", "digest_of", "is_digest"]
@@ -33,7 +33,10 @@ def is_digest(value: object) -> bool:
 
 
 class Blobs:
+    """``durable``: to be settled before anybody is told of what is new."""
+
     def __init__(self, root: Path) -> None:
+        self.durable = Durable(root)
         self._directory = root / "blobs" / "sha256"
         self._temporary = root / "tmp"
         for directory in (self._directory.parent, self._directory):
@@ -81,20 +84,21 @@ class Blobs:
                     file.write(chunk)
                 if f"sha256:{hasher.hexdigest()}" != expected:
                     raise InvalidArgument(f"blob {expected} does not match its digest: sha256:{hasher.hexdigest()}")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
+            with self.durable.change():
+                temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_directory(self._directory)
         return size
 
     def adopt(self, file: Path, digest: str) -> None:
         """Make a file of tmp/ a blob; the caller has taken its digest."""
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
-        file.rename(self.path(digest))
-        sync_directory(self._directory)
+        with self.durable.change():
+            file.rename(self.path(digest))
+
+    def link(self, file: Path, digest: str) -> None:
+        """`adopt`, by a second name: the file stays in tmp/ too."""
+        with self.durable.change(), suppress(FileExistsError):
+            self.path(digest).hardlink_to(file)
 
     def size(self, digest: str) -> int:
         return self.path(digest).stat().st_size
@@ -113,11 +117,3 @@ class Blobs:
             size = path.stat().st_size
             path.unlink()
             return size
-
-
-def sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

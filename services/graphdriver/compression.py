@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
-import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
 import zstandard
+from isal import igzip_lib
 
 __all__ = ["ERRORS", "decompressed", "unpacked"]
 
-ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError, lzma.LZMAError)  # of the data, not of the disk
-GZIP = b"\x1f\x8b"
+ISAL_ERROR = cast("type[Exception]", igzip_lib.error)  # its stub has an instance
+ERRORS: tuple[type[Exception], ...] = (EOFError, ISAL_ERROR, zstandard.ZstdError, lzma.LZMAError)
+"""Of the data, not of the disk."""
 MAX_WINDOW = 256 << 20  # bytes of memory that a stream may ask for
 HEAD = 6  # bytes that tell the formats apart
-INPUT, CHUNK = 1 << 10, 1 << 16  # bytes
+CHUNK = 1 << 18  # bytes unpacked at a time
 
 
 def decompressed(file: IO[bytes]) -> IO[bytes]:
@@ -36,10 +37,10 @@ def unpacked(source: IO[bytes]) -> IO[bytes]:
 
 
 def _reader(head: bytes, file: IO[bytes]) -> IO[bytes] | None:
-    for magic, new in FORMATS.items():
+    for magic, packing in FORMATS.items():
         if head.startswith(magic):
-            return cast("IO[bytes]", io.BufferedReader(_Inflating(file, new), CHUNK))
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")) if head.startswith(GZIP) else None
+            return cast("IO[bytes]", io.BufferedReader(_Inflating(file, packing), CHUNK))
+    return None
 
 
 class _Joined(io.RawIOBase):
@@ -89,19 +90,31 @@ class _Zstd:
         return self._inner.decompress(data)
 
 
-FORMATS: dict[bytes, Callable[[], Any]] = {
-    b"\x28\xb5\x2f\xfd": _Zstd,
-    b"BZh": bz2.BZ2Decompressor,
-    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(memlimit=MAX_WINDOW),
+@dataclass(frozen=True)
+class _Packing:
+    """``size``: bytes that a decompressor gets at a time."""
+
+    new: Callable[[], Any]
+    size: int = 1 << 16
+
+
+FORMATS = {
+    b"\x1f\x8b": _Packing(lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)),
+    b"\x28\xb5\x2f\xfd": _Packing(_Zstd, 1 << 10),
+    b"BZh": _Packing(bz2.BZ2Decompressor),
+    b"\xfd7zXZ\0": _Packing(lambda: lzma.LZMADecompressor(memlimit=MAX_WINDOW)),
 }
 
 
 class _Inflating(io.RawIOBase):
-    """A stream, or several one after another, through a decompressor. One that is cut off is an EOFError."""
+    """A stream, or several one after another, through a decompressor. One that is cut off is an EOFError.
 
-    def __init__(self, source: IO[bytes], new: Callable[[], _Decompressor]) -> None:
-        self._source, self._new = source, new
-        self._current = new()
+    Zeros after a stream are padding, as of what was written in blocks.
+    """
+
+    def __init__(self, source: IO[bytes], packing: _Packing) -> None:
+        self._source, self._packing = source, packing
+        self._current: _Decompressor = packing.new()
         self._plain = memoryview(b"")  # unpacked and not read yet
 
     def readable(self) -> bool:
@@ -111,18 +124,24 @@ class _Inflating(io.RawIOBase):
         view = memoryview(buffer)  # type: ignore[arg-type]
         while not self._plain:
             if self._current.eof:
-                data = self._current.unused_data or self._source.read(INPUT)
+                data = self._next_stream()
                 if not data:
                     return 0
-                self._current = self._new()
+                self._current = self._packing.new()
             else:
-                data = self._source.read(INPUT) if self._current.needs_input else b""
+                data = self._source.read(self._packing.size) if self._current.needs_input else b""
                 if not data and self._current.needs_input:
                     raise EOFError("compressed data ended before its end-of-stream marker was reached")
             self._plain = memoryview(_decompress(self._current, data, CHUNK))
         piece, self._plain = self._plain[: len(view)], self._plain[len(view) :]
         view[: len(piece)] = piece
         return len(piece)
+
+    def _next_stream(self) -> bytes:
+        data = self._current.unused_data or self._source.read(self._packing.size)
+        while data and not (rest := data.lstrip(b"\0")):
+            data = self._source.read(self._packing.size)
+        return rest if data else b""
 
 
 def _decompress(decompressor: _Decompressor, data: bytes, size: int) -> bytes:

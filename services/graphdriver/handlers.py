@@ -43,8 +43,6 @@ from shared.runtime.config import Config
 
 __all__ = ["GraphDriver", "jobs"]
 
-CHUNK = 1 << 20
-
 
 class GraphDriver:
     """``environ`` names proxies."""
@@ -119,9 +117,8 @@ def load(driver: GraphDriver, job: LoadImages) -> None:
     directory = driver.temporary / secrets.token_hex(8)
     directory.mkdir(mode=0o700)
     try:
-        with incoming(driver.tickets) as source, (directory / "archive").open("xb") as file:
-            shutil.copyfileobj(source, file, CHUNK)
-        load_archive(directory, Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet))
+        with incoming(driver.tickets) as source:
+            load_archive(source, directory, Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet))
     except OSError as error:
         raise DockyardError(f"load: {error}") from error
     finally:

@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from services.graphdriver.ahead import ahead
 from services.graphdriver.apply import apply_layer
-from services.graphdriver.blobs import Blobs, sync_directory
+from services.graphdriver.blobs import Blobs
 from services.graphdriver.driver import StorageDriver
 from services.graphdriver.overlay import Overlay
-from services.graphdriver.syscalls import sync_file_system
 from services.graphdriver.trees import tree_size
 from services.graphdriver.unpack import MAX_UNPACKED
 from services.graphdriver.vfs import Vfs
@@ -39,16 +39,21 @@ BORROWED = "borrowed"
 
 
 def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> StorageDriver:
-    """Return the driver of that name, or the best that works in ``directory``. Errors: DockyardError.
+    """Return the driver of that name, or that of the layers which are here, or the best that works in ``directory``.
 
-    ``options``: those of overlay, as ``overlay.index=on``.
+    ``options``: those of overlay, as ``overlay.index=on``. Errors: DockyardError.
     """
-    overlay = Overlay([option.removeprefix("overlay.") for option in options])
-    if name != "vfs" and overlay.works(directory):
+    overlay, vfs = Overlay([option.removeprefix("overlay.") for option in options]), Vfs()
+    name = name or next((driver.name for driver in (overlay, vfs) if _has_layers(directory.parent / driver.name)), "")
+    if name != vfs.name and overlay.works(directory):
         return overlay
-    if name == "overlay":
+    if name == overlay.name:
         raise DockyardError(f"storage driver overlay does not work in {directory}")
-    return Vfs()
+    return vfs
+
+
+def _has_layers(directory: Path) -> bool:
+    return directory.is_dir() and any(directory.iterdir())
 
 
 class _Hashing:
@@ -119,15 +124,15 @@ class Layers:
             try:
                 self.driver.prepare(temporary, [self.path(parent) for parent in parents])
                 target = self.driver.diff_path(temporary)
-                size = apply_layer(stream, target, overlay=self.driver.name == "overlay")  # type: ignore[arg-type]
+                with ahead(stream) as plain:
+                    size = apply_layer(plain, target, overlay=self.driver.name == "overlay")
                 if (found := stream.digest()) != diff_id:
                     raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")
                 (temporary / "layer.json").write_text(json.dumps({"chain_id": chain_id, "size": size}))
-                sync_file_system(temporary)
-                temporary.rename(self.path(chain_id))
+                with self._blobs.durable.change():
+                    temporary.rename(self.path(chain_id))
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-            sync_directory(self._layers)
             return size
 
     # -- containers' layers

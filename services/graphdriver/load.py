@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import platform
@@ -14,10 +13,10 @@ import msgspec
 
 from services.graphdriver.archive import Archive, LoadedImage
 from services.graphdriver.blobs import Blobs, digest_of, is_digest
-from services.graphdriver.compression import ERRORS, decompressed
+from services.graphdriver.compression import ERRORS, decompressed, unpacked
 from services.graphdriver.layers import Layers
 from services.graphdriver.progress import Watched, progress
-from services.graphdriver.unpack import MAX_UNPACKED
+from services.graphdriver.spool import Spool, Spooled
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
@@ -28,7 +27,6 @@ __all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_config", "ima
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
 MEDIA_TYPES = {b"\x1f\x8b": f"{PLAIN}+gzip", b"\x28\xb5": f"{PLAIN}+zstd"}
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -41,33 +39,17 @@ class Loader:
     quiet: bool = True
 
 
-def load_archive(directory: Path, to: Loader) -> None:
-    """Load every image of ``directory/archive``, which is unpacked to ``directory/plain`` if it is compressed.
+def load_archive(source: IO[bytes], directory: Path, to: Loader) -> None:
+    """Load every image of an archive that comes from ``source``; its files are kept in ``directory`` meanwhile.
 
     Errors: InvalidArgument. What was loaded before the error stays on disk unrecorded, and is collected.
     """
-    with (directory / "archive").open("rb") as file:
-        stream = decompressed(file)
-        if stream is not file:
-            _spool(stream, directory / "plain")
-            stream = (directory / "plain").open("rb")
-        with stream:
-            architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-            for loaded in Archive(stream, architecture).images():
-                check_cancelled()
-                _load_image(loaded, to)
-
-
-def _spool(stream: IO[bytes], target: Path) -> None:
-    try:
-        with target.open("xb") as file:
-            while chunk := stream.read(CHUNK):
-                check_cancelled()
-                if file.tell() + len(chunk) > MAX_UNPACKED:
-                    raise InvalidArgument(f"invalid archive: it unpacks to more than {MAX_UNPACKED} bytes")
-                file.write(chunk)
-    except ERRORS as error:
-        raise InvalidArgument(f"invalid archive: {error}") from error
+    spool = Spool(directory)
+    spool.take(unpacked(source))
+    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+    for loaded in Archive(spool, architecture).images():
+        check_cancelled()
+        _load_image(loaded, to)
 
 
 def _load_image(loaded: LoadedImage, to: Loader) -> None:
@@ -76,16 +58,13 @@ def _load_image(loaded: LoadedImage, to: Loader) -> None:
     if len(diff_ids) != len(loaded.layers):
         raise InvalidArgument(f"invalid archive: {len(diff_ids)} diff_ids, {len(loaded.layers)} layers")
     chains, image_id = chain_ids(diff_ids), digest_of(loaded.config)
-    digests = [
-        _digest(opener()) if given is None else given
-        for opener, given in zip(loaded.layers, loaded.digests, strict=True)
-    ]
-    with to.blobs.hold([image_id, *digests, *chains]):
+    with to.blobs.hold([image_id, *(layer.digest for layer in loaded.layers), *chains]):
         descriptors, sizes = [], []
-        for index, (opener, digest) in enumerate(zip(loaded.layers, digests, strict=True)):
+        for index, layer in enumerate(loaded.layers):
             check_cancelled()
-            descriptors.append(_store_blob(opener, digest, to.blobs))
-            with to.blobs.path(digest).open("rb") as blob:
+            to.blobs.link(layer.path, layer.digest)
+            descriptors.append(_descriptor(layer))
+            with layer.path.open("rb") as blob:
                 watched = (
                     blob
                     if to.quiet
@@ -95,10 +74,11 @@ def _load_image(loaded: LoadedImage, to: Loader) -> None:
                 try:
                     size = to.layers.unpack(chains[index], chains[:index], diff_ids[index], plain)
                 except ERRORS as error:
-                    raise InvalidArgument(f"layer {digest} cannot be unpacked: {error}") from error
+                    raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
             sizes.append(size)
         to.blobs.add(io.BytesIO(loaded.config), image_id)
         image = image_record(image_id, config, len(loaded.config), descriptors, chains, sizes)
+        to.blobs.durable.settle()
         to.bus.call(SetImage(image=image, tags=loaded.tags))
     for tag in loaded.tags:
         _say(f"Loaded image: {familiar(tag)}\n")
@@ -158,21 +138,10 @@ def image_record(
     )
 
 
-def _digest(source: IO[bytes]) -> str:
-    hasher = hashlib.sha256()
-    with source:
-        while chunk := source.read(CHUNK):
-            hasher.update(chunk)
-    return f"sha256:{hasher.hexdigest()}"
-
-
-def _store_blob(opener: Any, digest: str, blobs: Blobs) -> Descriptor:
-    with opener() as source:
-        media_type = MEDIA_TYPES.get(source.read(2), PLAIN)
-    if not blobs.has(digest):
-        with opener() as source:
-            blobs.add(source, digest)
-    return Descriptor(media_type=media_type, digest=digest, size=blobs.size(digest))
+def _descriptor(layer: Spooled) -> Descriptor:
+    with layer.path.open("rb") as file:
+        media_type = MEDIA_TYPES.get(file.read(2), PLAIN)
+    return Descriptor(media_type=media_type, digest=layer.digest, size=layer.size)
 
 
 def chain_ids(diff_ids: list[str]) -> list[str]:

@@ -4,11 +4,13 @@
 |---------------------------------------|----------------------------------|
 | LAYER/diff                            | an image layer's files           |
 | CONTAINER/upper, work, merged         | overlayfs's own three            |
+| CONTAINER/lower                       | links to layers, if there are very many |
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from services.graphdriver import syscalls
 __all__ = ["Overlay"]
 
 EMPTY = "empty"
+SHORT = "lower"  # a directory of links beside a mount
+FULL = (errno.ENOSPC, errno.EDQUOT)
 MAX_OPTIONS = 4095  # bytes that mount(2) takes
 # What a container changes is whole in its upper directory, whatever the host's defaults: it can be read there.
 WHOLE = "metacopy=off,redirect_dir=off,index=off"
@@ -34,22 +38,20 @@ class Overlay:
         self._options = "".join(f",{option}" for option in options)
 
     def works(self, directory: Path) -> bool:
-        """Try a real mount in ``directory``."""
-        with tempfile.TemporaryDirectory(dir=directory) as trial:
-            top = Path(trial)
-            for name in ("lower", "upper", "work", "merged"):
-                (top / name).mkdir()
-            try:
-                syscalls.mount(
-                    "overlay",
-                    top / "merged",
-                    "overlay",
-                    f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work{self._options}",
-                )
-            except OSError:
-                return False
-            syscalls.unmount(top / "merged")
+        """Try a real mount in ``directory``. A full disk says nothing against it: what is there can be removed."""
+        try:
+            with tempfile.TemporaryDirectory(dir=directory) as trial:
+                self._try(Path(trial))
+        except OSError as error:
+            return error.errno in FULL
         return True
+
+    def _try(self, top: Path) -> None:
+        for name in ("lower", "upper", "work", "merged"):
+            (top / name).mkdir()
+        places = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
+        syscalls.mount("overlay", top / "merged", "overlay", f"{places}{self._options}")
+        syscalls.unmount(top / "merged")
 
     def diff_path(self, layer: Path) -> Path:
         return layer / "diff"
@@ -66,35 +68,43 @@ class Overlay:
             (container / EMPTY).mkdir(exist_ok=True)
 
     def mount(self, container: Path, layers: list[Path]) -> Path:
-        """Mount with the layers named relative to their common directory: more than a hundred fit so."""
         merged = container / "merged"
         if syscalls.is_mounted(merged):
             return merged
         # overlayfs wants a lower directory; an image without layers gets an empty one
-        lower = _lower(layers) or EMPTY
-        places = f"lowerdir={lower},upperdir={container}/upper,workdir={container}/work"
-        self._mount(merged, layers, f"{places},{WHOLE}{self._options}", layers[0].parent if layers else container)
+        lower = [self.diff_path(layer) for layer in reversed(layers)] or [container / EMPTY]
+        options = f",upperdir={container}/upper,workdir={container}/work,{WHOLE}{self._options}"
+        self._mount(merged, lower, options)
         return merged
 
-    def _mount(self, target: Path, layers: list[Path], options: str, directory: Path) -> None:
-        if len(options) > MAX_OPTIONS:
-            raise OSError(errno.ENAMETOOLONG, f"{len(layers)} layers are too many for one mount")
+    def _mount(self, target: Path, lower: list[Path], options: str = "") -> None:
+        """Mount ``lower`` (the topmost first), named relative to a common directory: some two hundred fit so.
+
+        If there are more, links with short names lead to them. Errors: OSError (overlayfs takes 500).
+        """
+        directory = lower[0].parents[1]
+        names = [os.path.relpath(path, directory) for path in lower]
+        if len(":".join(names)) + len(options) > MAX_OPTIONS - len("lowerdir="):
+            directory = target.with_name(SHORT)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            names = [_link(directory / str(number), path) for number, path in enumerate(lower)]
         with syscalls.working_directory(directory):
-            syscalls.mount("overlay", target, "overlay", options)
+            syscalls.mount("overlay", target, "overlay", f"lowerdir={':'.join(names)}{options}")
 
     def is_mounted(self, container: Path) -> bool:
         return syscalls.is_mounted(container / "merged")
 
     @contextmanager
     def below(self, layers: list[Path], scratch: Path) -> Iterator[Path]:
-        """The layers without a writable one. overlayfs wants two of them at least: an empty one goes below."""
+        """The layers without a writable one. overlayfs wants two of them at least: an empty one goes below a single."""
         (scratch / EMPTY).mkdir()
         if not layers:
             yield scratch / EMPTY
             return
         merged = scratch / "merged"  # so called, what is left by a kill is unmounted at the next start
         merged.mkdir()
-        self._mount(merged, layers, f"lowerdir={_lower(layers)}:{scratch}/{EMPTY}", layers[0].parent)
+        lower = [self.diff_path(layer) for layer in reversed(layers)]
+        self._mount(merged, lower if len(lower) > 1 else [*lower, scratch / EMPTY])
         try:
             yield merged
         finally:
@@ -110,6 +120,7 @@ class Overlay:
         return {"Driver": self.name, "Supports d_type": "true", "Using metacopy": "false", "userxattr": "false"}
 
 
-def _lower(layers: list[Path]) -> str:
-    """Name the layers relative to their common directory, the topmost first."""
-    return ":".join(str(Path(layer.name) / "diff") for layer in reversed(layers))
+def _link(link: Path, target: Path) -> str:
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
+    return link.name

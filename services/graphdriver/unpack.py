@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
-from services.graphdriver.members import TAR_ERRORS, Member
+from services.graphdriver.members import TAR_ERRORS, Forward, Source, open_tar
 from shared.bus.context import check_cancelled
 from shared.protocol import InvalidArgument
 
@@ -33,7 +32,7 @@ NOFOLLOW_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.ELOOP)  # the archive's fault, not the disk's
 MAX_ID = 2**32 - 2  # the next one means "leave it" to chown(2)
-CHUNK = 1 << 20
+MAX_SECONDS = 1 << 33  # in nanoseconds they are still 63 bits
 
 
 class Place(Protocol):
@@ -56,7 +55,7 @@ class Place(Protocol):
     def made(self, parent: int, base: str, name: str) -> None: ...
 
 
-def unpack(source: IO[bytes], place: Place, owner: tuple[int, int] | None = None) -> int:
+def unpack(source: Source, place: Place, owner: tuple[int, int] | None = None) -> int:
     """Unpack an uncompressed tar stream; returns the bytes of its regular files.
 
     ``owner``: (uid, gid) of all that is made, in place of what the archive says.
@@ -82,28 +81,32 @@ class _Unpacking:
     size: int = 0
     directory_times: dict[str, int] = field(default_factory=dict)  # set at the end: what is made inside changes them
 
-    def run(self, source: IO[bytes]) -> int:
-        with tarfile.open(fileobj=source, mode="r|", tarinfo=Member) as archive:
+    def run(self, source: Source) -> int:
+        stream = Forward(source)
+        with open_tar(stream) as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # or a million files are a gigabyte
                 check_cancelled()
-                self._member(archive, member)
+                self._member(stream, member)
+                stream.begin_member()
         for name, mtime in self.directory_times.items():
             with self._parent(name) as (parent, base), suppress(FileNotFoundError):
                 os.utime(base or ".", ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
         return self.size
 
-    def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    def _member(self, stream: Forward, member: tarfile.TarInfo) -> None:
         name = self._clean(member.name)
         with self._parent(name) as (parent, base):
             if not base:
+                if not member.isdir():
+                    raise InvalidArgument(f"invalid {self.place.kind}: its root, {member.name!r}, is no directory")
                 with _opened(parent, ".") as descriptor:
                     self._attributes(descriptor, member)
                 return
             if self.place.claims(parent, base, name):
                 return
             self._make_way(parent, base, name, member)
-            self._make(archive, member, parent, base)
+            self._make(stream, member, parent, base)
             self.place.made(parent, base, name)
         if member.isdir():
             self.directory_times[name] = _mtime(member)
@@ -137,12 +140,14 @@ class _Unpacking:
         self.place.check_replaced(name, is_directory=is_directory, by_directory=member.isdir())
         remove(parent, base)
 
-    def _make(self, archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, base: str) -> None:
+    def _make(self, stream: Forward, member: tarfile.TarInfo, parent: int, base: str) -> None:
         if member.isreg():
-            with os.fdopen(os.open(base, NEW_FILE, 0o600, dir_fd=parent), "wb") as file:
-                self._content(archive, member, file)
-                file.flush()  # before the time of its last change is set
-                self._attributes(file.fileno(), member)
+            descriptor = os.open(base, NEW_FILE, 0o600, dir_fd=parent)
+            try:
+                self._content(stream, member, descriptor)
+                self._attributes(descriptor, member)
+            finally:
+                os.close(descriptor)
             return
         if member.islnk():
             self._hard_link(member, parent, base)
@@ -165,25 +170,21 @@ class _Unpacking:
         else:
             os.mknod(base, kind | 0o600, os.makedev(member.devmajor, member.devminor), dir_fd=parent)
 
-    def _content(self, archive: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes]) -> None:
+    def _content(self, stream: Forward, member: tarfile.TarInfo, descriptor: int) -> None:
         """Write a file's bytes; the holes of a sparse one stay holes."""
         self.size += member.size
         if member.size < 0 or self.size > MAX_UNPACKED:
             raise InvalidArgument(f"invalid {self.place.kind}: it unpacks to more than {MAX_UNPACKED} bytes")
-        content = archive.extractfile(member)
-        if content is None:
-            return
         segments: list[tuple[int, int]] | None = member.sparse  # type: ignore[assignment]  # typeshed errs here
-        if segments is None:
-            shutil.copyfileobj(content, file, CHUNK)
-            return
-        data = content.raw  # type: ignore[attr-defined]  # what is around it asks the stream to go back
-        for offset, size in segments:
-            data.seek(offset)
-            file.seek(offset)
-            for start in range(0, size, CHUNK):
-                file.write(data.read(min(CHUNK, size - start)))
-        file.truncate(member.size)
+        for offset, size in [(0, member.size)] if segments is None else segments:
+            if not (offset >= 0 and size >= 0 and offset + size <= member.size):
+                raise InvalidArgument(f"invalid {self.place.kind}: {member.name!r} has data outside of itself")
+            if segments is not None:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+            for piece in stream.pieces(size):
+                _write(descriptor, piece)
+        if segments is not None:
+            os.ftruncate(descriptor, member.size)
 
     def _hard_link(self, member: tarfile.TarInfo, parent: int, base: str) -> None:
         target = self._clean(member.linkname)
@@ -199,19 +200,20 @@ class _Unpacking:
 
     def _attributes(self, descriptor: int, member: tarfile.TarInfo) -> None:
         """Owner before mode (chown clears setuid), extended attributes last (chown clears capabilities too)."""
-        path = Path(f"/proc/self/fd/{descriptor}")
         uid, gid = self.owner or (member.uid, member.gid)
         if not (0 <= uid <= MAX_ID and 0 <= gid <= MAX_ID):
             raise InvalidArgument(f"invalid {self.place.kind}: {member.name!r} belongs to {uid}:{gid}")
-        os.chown(path, uid, gid)
+        # what is only a handle (O_PATH) has to be named
+        target: int | str = descriptor if member.isreg() else f"/proc/self/fd/{descriptor}"
+        os.chown(target, uid, gid)
         if not member.issym():
-            path.chmod(stat.S_IMODE(member.mode))
+            os.chmod(target, stat.S_IMODE(member.mode))  # noqa: PTH101  (it may be a descriptor)
         for key, value in member.pax_headers.items():
             name = key.removeprefix(XATTR)
             if key.startswith(XATTR) and not name.startswith(FORBIDDEN_XATTRS):
-                _set_xattr(path, name, value.encode("utf-8", "surrogateescape"))
+                _set_xattr(target, name, value.encode("utf-8", "surrogateescape"))
         mtime = _mtime(member)
-        os.utime(path, ns=(mtime, mtime))
+        os.utime(target, ns=(mtime, mtime))
 
 
 KINDS = {
@@ -221,6 +223,11 @@ KINDS = {
     tarfile.BLKTYPE: stat.S_IFBLK,
     tarfile.FIFOTYPE: stat.S_IFIFO,
 }
+
+
+def _write(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 @contextmanager
@@ -235,6 +242,8 @@ def _opened(parent: int, base: str) -> Iterator[int]:
 
 def _mtime(member: tarfile.TarInfo) -> int:
     """Return nanoseconds since the epoch; tarfile keeps a float, which is too short for them."""
+    if isinstance(member.mtime, int) and 0 <= member.mtime < MAX_SECONDS and "mtime" not in member.pax_headers:
+        return member.mtime * 1_000_000_000
     try:
         exact = Decimal(member.pax_headers.get("mtime", member.mtime))
         nanoseconds = int(exact * 1_000_000_000)
@@ -243,7 +252,7 @@ def _mtime(member: tarfile.TarInfo) -> int:
     return nanoseconds if abs(nanoseconds) < 1 << 63 else 0
 
 
-def _set_xattr(path: Path, name: str, value: bytes) -> None:
+def _set_xattr(path: int | str, name: str, value: bytes) -> None:
     try:
         os.setxattr(path, name, value)
     except OSError as error:  # as moby: not every file system, and no symlink, takes every attribute

@@ -11,6 +11,7 @@ from shared.protocol.job import Data, Job, Record
 from shared.protocol.streams import Ticket
 
 __all__ = [
+    "CollectGarbage",
     "DeleteImage",
     "DeletedImage",
     "Descriptor",
@@ -123,8 +124,18 @@ class ExportImages(Job[Ticket], frozen=True, tag="graph_export"):
     images: list[SavedImage]
 
 
-class GraphCollect(Job[int], frozen=True, tag="graph_gc"):
-    """Remove every blob, layer and container layer that is not named here. Returns the bytes freed.
+class CollectGarbage(Job[int], frozen=True, tag="graph_gc"):
+    """Remove what lies in the store and belongs to no image and no container; returns the bytes freed.
+
+    It is done at each boot, when the graphdriver comes back, and with each image that is removed. What a load or a
+    pull that is under way has written is kept; where an image's record cannot be read, everything is.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
+
+
+class GraphCollect(Job[int], frozen=True, tag="graph_collect"):
+    """engine → graphdriver: remove every blob, layer and container layer that is not named here. Returns the bytes freed.
 
     ``keep_images`` are all records of the engine, ``keep_containers`` the ids of all containers. What a load
     that is under way has written is kept.

@@ -10,11 +10,12 @@ __all__ = ["familiar", "normalize", "repository_of", "split"]
 
 DEFAULT_DOMAIN, LEGACY_DOMAIN, OFFICIAL = "docker.io", "index.docker.io", "library/"
 DEFAULT_TAG = "latest"
-MAX_NAME_LENGTH = 255
+MAX_NAME_LENGTH, MAX_LENGTH = 255, 1000  # characters of a repository's name, of a reference with tag and digest
+MAX_PORT = 65535
 
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-DOMAIN = rf"(?:{LABEL}(?:\.{LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?"
+DOMAIN = rf"(?:{LABEL}(?:\.{LABEL})*|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]+))?"
 REFERENCE = re.compile(
     rf"(?P<domain>{DOMAIN})/(?P<path>{COMPONENT}(?:/{COMPONENT})*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -37,8 +38,8 @@ def split(ref: str) -> tuple[str, str, str, str]:
     """Return (domain, path, tag, digest), the last two empty where they are not given. Errors: InvalidArgument."""
     if ID.fullmatch(ref):
         raise InvalidArgument(f"invalid repository name ({ref}), cannot specify 64-byte hexadecimal strings")
-    match = REFERENCE.fullmatch(_with_domain(ref))
-    if match is None:
+    match = REFERENCE.fullmatch(_with_domain(ref)) if len(ref) <= MAX_LENGTH else None
+    if match is None or int(match["port"] or 0) > MAX_PORT:
         if re.search("[A-Z]", ref.split("@", maxsplit=1)[0].rpartition(":")[0] or ref):
             raise InvalidArgument("invalid reference format: repository name must be lowercase")
         raise InvalidArgument("invalid reference format")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from shared.protocol.job import Data, Job
 
@@ -119,7 +119,7 @@ class ContainerStats(Data, frozen=True):
     cpu_stats: CpuStats = field(default_factory=_no_cpu)
     precpu_stats: CpuStats = field(default_factory=_no_cpu)
     memory_stats: MemoryStats = MemoryStats()
-    networks: dict[str, NetworkStats] | None = None
+    networks: dict[str, NetworkStats] | UnsetType = UNSET  # absent where it has none of its own
 
     @property
     def is_of_running(self) -> bool:

@@ -181,7 +181,7 @@ def main(engines: list[Engine], run: Path, seconds: float, most: int = 1000) -> 
     for workers in WORKERS:
         _dockyard(run, "scale", "apiserver", str(workers))
         time.sleep(2)
-        memory = sum(map(pss, descendants(engines[0].pid))) >> 20
+        memory = sum(map(pss, descendants(engines[0].server))) >> 20
         for clients in CLIENTS:
             name = f"{workers} workers ({memory} MiB in all), {clients} clients"
             rows[name] = _load(engines[0], "/containers/json?all=1", clients, seconds)
@@ -194,7 +194,7 @@ def main(engines: list[Engine], run: Path, seconds: float, most: int = 1000) -> 
 
 
 def _load(engine: Engine, target: str, clients: int, seconds: float) -> Load:
-    return measure(str(engine.api), target, clients, seconds, lambda: descendants(engine.pid))
+    return measure(str(engine.api), target, clients, seconds, lambda: descendants(engine.server))
 
 
 def _dockyard(run: Path, *words: str) -> None:
@@ -203,7 +203,7 @@ def _dockyard(run: Path, *words: str) -> None:
 
 
 def _workers(engine: Engine) -> list[int]:
-    return [pid for pid in descendants(engine.pid) if "services.apiserver" in _command(pid)][::2]
+    return [pid for pid in descendants(engine.server) if "services.apiserver" in _command(pid)][::2]
 
 
 def _command(pid: int) -> str:
@@ -211,7 +211,7 @@ def _command(pid: int) -> str:
 
 
 def _memory(engine: Engine) -> None:
-    sizes = {pid: pss(pid) for pid in descendants(engine.pid)}
+    sizes = {pid: pss(pid) for pid in descendants(engine.server)}
     print(f"  {engine.name:12} {sum(sizes.values()) / (1 << 20):8.1f} MiB in all, {len(sizes)} processes")
     for pid, size in sizes.items():
         print(f"    {_command(pid)[-50:]:52} {size / (1 << 20):8.1f} MiB")
@@ -239,9 +239,9 @@ def _streams(engine: Engine) -> None:
     engine.run("-di", "--label", LABEL, "--name", NAME, "busybox", "cat")
     print(f"\n{STREAMS} idle streams of each kind, {engine.name}")
     for kind, method, target in KINDS:
-        before = sum(map(pss, descendants(engine.pid)))
+        before = sum(map(pss, descendants(engine.server)))
         with idle_streams(str(engine.api), STREAMS, [(method, target)]):
-            after = sum(map(pss, descendants(engine.pid)))
+            after = sum(map(pss, descendants(engine.server)))
             load = _load(engine, "/containers/json", 1, 2)
         each = (after - before) / STREAMS / 1024
         print(f"  {kind:10} {each:8.1f} KiB each   ps meanwhile: p99 {load.p99 * 1000:.1f} ms")

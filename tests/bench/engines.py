@@ -19,16 +19,17 @@ __all__ = ["Engine", "engines"]
 
 
 class Engine:
-    """``command``: the client's, as ``docker --host …``; ``options``: of its `run`.
+    """``command``: the client's, as ``docker --host …``; ``options``: of its `run`; ``insecure``: of its `pull`.
 
-    ``api``: its API's socket; ``pid``: the process that it and all others of it come from (0: there is none).
+    ``daemon``: the process that its others descend of, 0 if it has none; ``inside``: what enters its network.
+    ``api``: its API's socket; ``server``: the process that serves it.
     """
 
-    def __init__(
-        self, name: str, command: list[str], options: list[str] | None = None, *, api: Path = Path(), pid: int = 0
-    ) -> None:
-        self.name, self.command, self.options = name, command, options or []
-        self.api, self.pid = api, pid
+    def __init__(self, name: str, command: list[str], options: list[str] | None = None, daemon: int = 0) -> None:
+        self.name, self.command, self.options, self.daemon = name, command, options or [], daemon
+        self.inside: list[str] = ["nsenter", "--net", "--target", str(daemon)] if daemon else []
+        self.insecure: list[str] = []
+        self.api, self.server = Path(), daemon
 
     def do(self, *words: str) -> None:
         subprocess.run([*self.command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -47,8 +48,8 @@ class Engine:
 
 
 @contextmanager
-def dockerd(directory: Path) -> Iterator[Engine]:
-    """Run Debian's dockerd on its own data."""
+def dockerd(directory: Path) -> Iterator[tuple[list[str], int]]:
+    """Run Debian's dockerd on its own data; yields the client's command, and the daemon's pid."""
     host = f"unix://{directory}/docker.sock"
     daemon = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec", "--host", host]
     daemon += ["--pidfile", f"{directory}/pid", "--bridge", "none"] if not shutil.which("iptables") else []
@@ -62,7 +63,7 @@ def dockerd(directory: Path) -> Iterator[Engine]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise RuntimeError(f"dockerd does not start: {(directory / 'dockerd.log').read_text()[-500:]}")
             time.sleep(0.2)
-        yield Engine("dockerd", client, api=directory / "docker.sock", pid=process.pid)
+        yield client, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -72,13 +73,16 @@ def dockerd(directory: Path) -> Iterator[Engine]:
 def engines(stack: ExitStack, path: Path) -> list[Engine]:
     """Return ours, at the API socket ``path``, and the peers; ``stack`` ends what was started."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-")))
-    pid = int((path.parent / "dockyard.pid").read_text())
-    found = [Engine("dockyard", ["docker", "--host", f"unix://{path}"], api=path, pid=pid)]
+    arbiter = int((path.parent / "dockyard.pid").read_text())
+    found = [Engine("dockyard", ["docker", "--host", f"unix://{path}"], daemon=arbiter)]
+    found[0].api = path
     archive = str(directory / "busybox.tar")
     found[0].do("save", "-o", archive, "busybox")
     if shutil.which("dockerd"):
         try:
-            found.append(stack.enter_context(dockerd(directory)))
+            client, pid = stack.enter_context(dockerd(directory))
+            found.append(Engine("dockerd", client, daemon=pid))
+            found[-1].api = directory / "docker.sock"
             found[-1].do("load", "-qi", archive)
         except (RuntimeError, OSError) as error:
             print(f"dockerd does not take part: {error}")
@@ -93,12 +97,14 @@ def engines(stack: ExitStack, path: Path) -> list[Engine]:
         inside = ["nsenter", f"--net=/proc/{process.pid}/ns/net", f"--mount=/proc/{process.pid}/ns/mnt"]
         # its default limits are above what a machine without CAP_SYS_RESOURCE may set
         limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
-        api = directory / "podman.sock"
+        podman = Engine("podman", [*inside, *client], limits)
+        podman.inside, podman.insecure = inside[:2], ["--tls-verify=false"]
+        podman.api = directory / "podman.sock"
         time.sleep(0.5)
-        service = subprocess.Popen([*inside, *client, "system", "service", "--time=0", f"unix://{api}"])
+        service = subprocess.Popen([*podman.command, "system", "service", "--time=0", f"unix://{podman.api}"])
         stack.callback(service.wait)
         stack.callback(service.terminate)
-        podman = Engine("podman", [*inside, *client], limits, api=api, pid=service.pid)
+        podman.server = service.pid
         podman.do("load", "-qi", archive)
         probe = subprocess.run(
             [*podman.command, "run", *limits, "--rm", "busybox", "true"], capture_output=True, text=True, check=False

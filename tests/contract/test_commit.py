@@ -166,6 +166,8 @@ def test_what_the_runtime_makes_to_mount_on_is_no_change(graph: Graph) -> None:
         (rootfs / name).mkdir()
     for name in ("hosts", "hostname", "resolv.conf"):
         (rootfs / "etc" / name).touch()
+    (rootfs / ".dockerenv").touch()
+    (rootfs / "etc/mtab").symlink_to("/proc/mounts")
     assert told(graph) == []
     assert commit(graph, parent).diff_ids == parent.diff_ids  # an empty layer is none
     (rootfs / "dev/null").write_text("somebody's")
@@ -196,7 +198,7 @@ def test_a_commit_that_fails_leaves_nothing(graph: Graph, monkeypatch: pytest.Mo
         commit(graph, parent)
     graph.do(GraphCollect(keep_images=[parent], keep_containers=[CONTAINER]))
     assert graph.files() == before
-    monkeypatch.setattr("services.graphdriver.blobs.os.fsync", full_disk)
+    monkeypatch.setattr("services.graphdriver.durable.sync_file_system", full_disk)
     with pytest.raises(DockyardError, match="No space left"):
         commit(graph, parent)
     assert not list((graph.config.root / "graph/tmp").iterdir())

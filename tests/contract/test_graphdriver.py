@@ -28,6 +28,7 @@ from shared.bus.bus import FakeBus
 from shared.bus.context import Context, current
 from shared.bus.tickets import redeem
 from shared.protocol import (
+    DELETED,
     CreateLayer,
     DockyardError,
     ExportImages,
@@ -36,6 +37,7 @@ from shared.protocol import (
     Header,
     Image,
     InvalidArgument,
+    LayerChanges,
     LayerUsage,
     LoadImages,
     MeasureLayer,
@@ -330,10 +332,31 @@ def test_a_broken_archive_is_refused_and_leaves_nothing(graph: Graph, archive: b
     assert not graph.files()
 
 
-def test_more_than_a_hundred_layers(graph: Graph) -> None:
-    layers = tuple(tar({f"file{n}": hashlib.sha256(str(n).encode()).digest()}) for n in range(110))
+def many_layers(graph: Graph, count: int) -> Image:
+    layers = tuple(tar({f"file{n}": hashlib.sha256(str(n).encode()).digest()}) for n in range(count))
     (image,) = graph.load(docker_archive(config_of(layers), list(layers), ["many:1"]))
-    assert len(list(graph.mounted(image).iterdir())) == 110
+    return image
+
+
+def test_more_than_a_hundred_layers(graph: Graph) -> None:
+    assert len(list(graph.mounted(many_layers(graph, 110)).iterdir())) == 110
+
+
+@pytest.mark.parametrize("graph", ["overlay"], indirect=True)
+def test_as_many_layers_as_an_image_may_have(graph: Graph) -> None:
+    count = 500
+    image = many_layers(graph, count)
+    root = graph.mounted(image)
+    assert len(list(root.iterdir())) == count
+    (root / "file0").unlink()
+    changed = graph.do(LayerChanges(container=CONTAINER))
+    assert [(change.path, change.kind) for change in changed] == [("/file0", DELETED)]
+
+
+def test_and_not_one_more(graph: Graph) -> None:
+    layers = (LAYERS[0],) * 501
+    with pytest.raises(InvalidArgument, match="more than 500 layers"):
+        graph.load(docker_archive(config_of(layers), list(layers), ["many:1"]))
 
 
 def test_only_the_store_is_for_others_to_pass(graph: Graph) -> None:
@@ -436,7 +459,7 @@ def test_a_full_disk_is_not_the_archives_fault(graph: Graph, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("services.graphdriver.unpack.shutil.copyfileobj", full)
+    monkeypatch.setattr("services.graphdriver.unpack._write", full)
     with pytest.raises(DockyardError, match="No space") as caught:
         graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
     assert caught.value.code == "internal"

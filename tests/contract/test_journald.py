@@ -24,6 +24,7 @@ printf %s $! > $pidfile
 """
 SCRIPT = """
 set -e
+mkdir -p /run/log
 mount -t tmpfs tmpfs /run/log
 mkdir -p /run/systemd
 mount -t tmpfs tmpfs /run/systemd

@@ -122,3 +122,9 @@ def test_only_the_streams_that_are_attached(stack: Any) -> None:
     assert (out.stdout, out.stderr) == ("out\n", "")
     err = stack.docker("run", "--rm", "-a", "stderr", *command)
     assert (err.stdout, err.stderr) == ("", "err\n")
+
+
+def test_what_programs_look_for_in_a_container(stack: Any) -> None:
+    script = "test -f /.dockerenv && grep -c ' / overlay' /etc/mtab; stat -c %u /made"
+    assert stack.out("run", "--name", "marked", "-u", "5", "-w", "/made", "busybox", "sh", "-c", script) == "1\n0"
+    assert stack.out("diff", "marked").split("\n") == ["A /made"]

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from shared.bus.handlers import Handlers
-from shared.protocol import DrawImages, GetImage, NotFound, ReadImageLayer, TarLayer, Ticket
+from shared.protocol import CollectGarbage, DrawImages, GetImage, NotFound, ReadImageLayer, TarLayer, Ticket
 from shared.protocol.reference import familiar
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ async def tar_layer(engine: Engine, job: TarLayer) -> Ticket:
     except IndexError:
         raise NotFound(f"image {job.image} has {len(image.layers)} layers") from None
     return await engine.call(ReadImageLayer(digest=layer.digest))
+
+
+@jobs.handles(CollectGarbage)
+async def collect(engine: Engine, job: CollectGarbage) -> int:
+    return await engine.graph.collect()
 
 
 @jobs.handles(DrawImages)

@@ -75,6 +75,7 @@ def _is_wanted(record: ContainerRecord, *, anew: bool) -> bool:
 
 async def _restart_later(engine: Engine, container: Container, delay: float) -> None:
     await asyncio.sleep(delay)
+    await engine.booted.wait()  # until then what is given out may be taken for what nobody wants
     record = container.record
     if record.status is Status.RESTARTING:
         try:

@@ -2,7 +2,7 @@
 
 overlayfs has written down what changed: only that is looked at. With whiteouts and opaque directories it says what is
 gone; the names of it are in the tree below. Where there is but a copy (vfs), both trees are gone through. A directory
-whose content changed is a change too, told before its content. What the runtime has made to mount on is none.
+whose content changed is a change too, told before its content. What was made before the start is none.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from shared.protocol import ADDED, DELETED, MODIFIED
 __all__ = ["Change", "changes"]
 
 CAPABILITY = "security.capability"
-# Directories and empty files that a runtime makes; a directory counts as soon as something else is in it.
+MTAB, MOUNTS = "etc/mtab", "/proc/mounts"
+# Directories, empty files and links that a runtime makes; a directory counts as soon as something else is in it.
 MADE_TO_MOUNT_ON = {
     "dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf", "sbin", "sbin/docker-init",
+    ".dockerenv", MTAB,
 }  # fmt: skip
 
 
@@ -87,7 +89,7 @@ class _Comparison:
                 due = None
             elif due is None:
                 due = MODIFIED  # if it is a directory in which something is
-            elif _is_file_with_content(entry):
+            elif _has_content(path, entry):
                 yield from _tell(levels, Change(path, due))
             if _is_directory(entry.above):
                 levels.append(self._level(path, due, compared=_is_directory(entry.below)))
@@ -146,8 +148,12 @@ def _is_directory(status: os.stat_result | None) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
-def _is_file_with_content(entry: _Entry) -> bool:
-    return entry.above is not None and not stat.S_ISDIR(entry.above.st_mode) and entry.above.st_size > 0
+def _has_content(path: str, entry: _Entry) -> bool:
+    if entry.above is None or stat.S_ISDIR(entry.above.st_mode):
+        return False
+    if path == MTAB and stat.S_ISLNK(entry.above.st_mode):
+        return entry.above.st_size != len(MOUNTS)
+    return entry.above.st_size > 0
 
 
 def _is_whiteout(status: os.stat_result) -> bool:

@@ -97,6 +97,7 @@ class Puller:
         with self.blobs.hold([image_id, manifest.document.digest, *digests]):
             config = self._config(repository, manifest, reference, wanted)
             image = self._image(repository, manifest, config)
+            self.blobs.durable.settle()
             before = self.bus.call(GetImage(image=reference.full)).get("Id")
             names = list(dict.fromkeys([reference.full, f"{reference.name}@{digest}"]))
             self.bus.call(SetImage(image=image, tags=names, action="pull"))

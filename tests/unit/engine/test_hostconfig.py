@@ -45,6 +45,7 @@ def test_defaults_are_those_that_tools_compare(stack: Any) -> None:
         "bridge", "private", "private", "crun",
     )  # fmt: skip
     assert (found.shm_size, found.pids_limit, found.restart_policy.name) == (64 << 20, None, "no")
+    assert found.console_size == [0, 0]
     assert found.log_config == LogConfig("json-file", {})
     assert "/proc/kcore" in (found.masked_paths or [])
     assert "/proc/sys" in (found.readonly_paths or [])

@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from shared.protocol import (
+    CollectGarbage,
     ContainerConfig,
     CreateContainer,
     DeletedImage,
+    GraphCollect,
     InspectImage,
     InvalidArgument,
     ListImages,
@@ -52,7 +54,7 @@ def prune(stack: Any, **filters: list[str]) -> list[DeletedImage] | None:
 
 def test_a_prune_takes_what_has_no_name(stack: Any) -> None:
     tagged, dangling = image(stack, "1", "one:latest"), image(stack, "2")
-    stack.world.script["graph_gc"] = lambda job: 5
+    stack.world.script["graph_collect"] = lambda job: 5
     pruned = stack.client.call(PruneImages())
     assert pruned.images_deleted == [DeletedImage(deleted=dangling), DeletedImage(deleted=f"sha256:{'2' * 63}f")]
     assert pruned.space_reclaimed == 5
@@ -129,3 +131,14 @@ def test_what_cannot_be_a_reference_is_not_looked_for(stack: Any, ref: str) -> N
 def test_what_is_not_there_is_not_found(stack: Any, ref: str) -> None:
     with pytest.raises(NotFound, match=f"No such image: {ref}"):
         stack.client.call(InspectImage(image=ref))
+
+
+def test_who_collects_by_hand_names_nothing(stack: Any) -> None:
+    """The engine says what is to be kept: all that is on record."""
+    asked: list[GraphCollect] = []
+    stack.world.script["graph_collect"] = lambda job: asked.append(job) or 7
+    create(stack)
+    one = image(stack, "1", "one:latest")
+    assert stack.client.call(CollectGarbage()) == 7
+    assert {kept.id for kept in asked[-1].keep_images} == {BUSYBOX, one}
+    assert len(asked[-1].keep_containers) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -56,31 +57,38 @@ def test_it_must_run_at_the_start(stack: Any, donor: str, field: str, title: str
     assert state_of(stack, "web").running
 
 
-@pytest.mark.parametrize("field", [field for field, _ in MODES])
-def test_one_that_comes_later_is_found_at_the_start(stack: Any, field: str) -> None:
-    create(stack, **{field: "container:late"})
+def test_one_that_comes_later_is_found_at_the_start(stack: Any) -> None:
+    create(stack, network_mode="container:late")
     with pytest.raises(NotFound, match="No such container: late"):
         stack.client.call(StartContainer(container="web"))
     late = create(stack, "late")
     stack.client.call(StartContainer(container="late"))
-    assert getattr(started(stack).host_config, field) == f"container:{late}"
+    assert started(stack).host_config.network_mode == f"container:{late}"
+
+
+@pytest.mark.parametrize("field", ["pid_mode", "ipc_mode"])
+def test_whose_other_namespaces_are_joined_must_be_there(stack: Any, field: str) -> None:
+    with pytest.raises(InvalidArgument, match="No such container: late"):
+        create(stack, **{field: "container:late"})
 
 
 def test_nobody_joins_itself(stack: Any) -> None:
-    create(stack, pid_mode="container:web")
-    with pytest.raises(Conflict, match="cannot join own PID namespace"):
+    create(stack, network_mode="container:web")
+    with pytest.raises(Conflict, match="cannot join own network namespace"):
         stack.client.call(StartContainer(container="web"))
 
 
 def test_one_that_waits_for_its_restart_cannot_be_joined(stack: Any) -> None:
     container = create(stack, "donor", restart_policy=RestartPolicy(name="always"))
     stack.client.call(StartContainer(container="donor"))
-    stack.world.script["runtime_start"] = lambda job: 1 / 0
+    over = threading.Event()
+    stack.world.script["runtime_start"] = lambda job: over.wait(20) and 1 / 0
     stack.world.exit(container, 1)
     until(stack, "donor", "restarting")
     create(stack, pid_mode="container:donor")
     with pytest.raises(Conflict, match="is restarting, wait until the container is running"):
         stack.client.call(StartContainer(container="web"))
+    over.set()
     stack.client.call(StopContainer(container="donor"))
 
 

@@ -11,9 +11,12 @@ import pytest
 
 from services.engine.stackid import StackId
 from shared.protocol import (
+    AllocateInterface,
     AwaitService,
+    Bridge,
     ContainerExited,
     DockyardError,
+    InitNetworkDriver,
     InspectContainer,
     KillContainer,
     ListContainers,
@@ -217,3 +220,27 @@ def test_one_that_removes_itself_and_was_given_back_by_an_engine_that_died_is_re
     wait(lambda: not stack.client.call(ListContainers(all=True)))
     with pytest.raises(NotFound):
         shown(stack, container)
+
+
+def test_an_exit_in_the_midst_of_a_boot_is_followed_by_a_restart_at_its_end(stack: Any) -> None:
+    """Until then a netdriver takes away what no record had when the boot began."""
+    container = create(stack, restart_policy=ALWAYS)
+    stack.client.call(StartContainer(container=container))
+    booting, go_on = threading.Event(), threading.Event()
+
+    def hold(job: InitNetworkDriver) -> Bridge:
+        booting.set()
+        go_on.wait(10)
+        return Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
+
+    stack.world.script["init_networkdriver"] = hold
+    before = len(stack.world.calls)
+    stack.restart_engine()
+    assert booting.wait(10)
+    stack.world.exit(container, 1)
+    del stack.world.running[container]
+    threading.Event().wait(0.5)  # five times the delay
+    assert not [job for job in stack.world.calls[before:] if isinstance(job, AllocateInterface | RuntimeStart)]
+    go_on.set()
+    until(stack, container, "running")
+    assert shown(stack, container).restart_count == 1

@@ -100,6 +100,8 @@ def test_whiteouts_for_a_copy(tmp_path: Path) -> None:
         [member(".wh.")],
         [member(".wh...")],
         [member("x" * 300)],
+        [member("x", uid=2**32 - 1)],
+        [member("x", gid=2**40)],
         [member("file", data=b"x"), member("file/below", data=b"x")],
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.runtime.logs import watch as watching
-from shared.runtime.logs.watch import Watch
+from shared.runtime.logs.watch import Watch, Watches
 
 LONG = 60.0  # seconds
 
@@ -62,3 +62,43 @@ def test_without_the_kernel_it_is_a_pause(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_file_that_has_gone_is_a_pause() -> None:
     assert Watch(-1).wait(0.25, lambda seconds: seconds == 0.25) is True
+
+
+def test_many_are_told_apart(tmp_path: Path) -> None:
+    watches = Watches()
+    files = {name: (tmp_path / name).open("wb", 0) for name in ("one", "two", "three")}
+    for name in files:
+        watches.add(name, tmp_path / name)
+    watches.add("nowhere", tmp_path / "nowhere")
+    assert watches.wait(0) == set()
+    files["one"].write(b"x")
+    files["three"].write(b"x")
+    assert watches.wait(LONG) == {"one", "three"}
+    (tmp_path / "one").rename(tmp_path / "moved")  # it is the file that is watched
+    (tmp_path / "one").write_bytes(b"another")
+    watches.drop("three")
+    files["three"].write(b"y")
+    files["one"].write(b"y")
+    assert watches.wait(LONG) == {"one"}
+    (tmp_path / "two").unlink()
+    files.pop("two").close()
+    watches.add("again", tmp_path / "one")
+    (tmp_path / "one").write_bytes(b"z")
+    assert watches.wait(LONG) == {"again"}
+    for file in files.values():
+        file.close()
+
+
+def test_without_the_kernel_many_are_a_pause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Exhausted:
+        def inotify_init1(self, _: int) -> int:
+            return -1
+
+        def inotify_add_watch(self, *_: object) -> int:
+            return -1
+
+    monkeypatch.setattr(watching, "libc", Exhausted())
+    watches = Watches()
+    watches.add("one", tmp_path)
+    watches.drop("one")
+    assert watches.wait(0.01) == set()
