@@ -1,5 +1,7 @@
 # make run   set up this machine, start the stack, run a first container
 # make test  set up this machine, check the code, run the whole test suite
+# make install, make uninstall   PREFIX=/usr/local DESTDIR=: files, units, manual, completions
+# make deb   dist/dockyard_VERSION_ARCHITECTURE.deb, for Debian 12 and 13
 # make crashes     kill -9, and a full disk, at each step of what changes the store
 # make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
 
@@ -7,11 +9,15 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
-TEST_PACKAGES := runc docker-registry systemd docker-compose
+TEST_PACKAGES := runc docker-registry systemd dbus docker-compose
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
-.PHONY: run test check golden outliving crashes bench conformance stop setup root
+PREFIX := /usr/local
+DESTDIR :=
+LIBRARY = $(DESTDIR)$(PREFIX)/lib/dockyard
+
+.PHONY: run test check golden outliving crashes bench conformance stop setup root install uninstall deb
 
 run: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
@@ -28,6 +34,7 @@ test: setup check $(VENV)/test-packages
 	$(BIN)/python -m pytest tests/unit
 	$(BIN)/python -m pytest tests/contract
 	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -rs -m "not long" tests/systemd
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -41,6 +48,7 @@ golden: setup
 
 outliving: setup
 	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest -s tests/outliving
+	SEED=$(SEED) LEAK_ROUNDS=500 LEAK_STRIDE=3 $(BIN)/python -m pytest -s tests/contract/test_never_leaks.py
 
 crashes: setup
 	CRASH_STRIDE=1 $(BIN)/python -m pytest tests/contract/test_crashes.py
@@ -49,10 +57,28 @@ bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
 	@$(BIN)/dockyard busybox
 	$(BIN)/python -m tests.bench.start_path
+	$(BIN)/python -m tests.bench.cold_start
 
 conformance: setup
 	@$(BIN)/python -m tests.conformance $(FILES)
 	EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest tests/integration/test_schemathesis.py
+	@[ -n "$(FILES)" ] || $(BIN)/python -m pytest -rs -m long tests/systemd
+
+# Enable it with: systemctl enable --now dockyard.socket dockyard.service
+install: setup
+	@mkdir -p $(LIBRARY)
+	@python3 -m venv --clear $(LIBRARY)/venv
+	@$(LIBRARY)/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock .
+	@bash packaging/tree.sh "$(DESTDIR)" $(PREFIX) $(BIN)/dockyard
+	@[ -n "$(DESTDIR)" ] || ! command -v systemd-sysusers >/dev/null || systemd-sysusers $(PREFIX)/lib/sysusers.d/dockyard.conf
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+	@echo "dockyard is installed in $(DESTDIR)$(PREFIX)"
+
+uninstall:
+	@bash packaging/uninstall.sh "$(DESTDIR)" $(PREFIX)
+
+deb: setup
+	@bash packaging/deb/build.sh $(CURDIR)/$(BIN)/python dist
 
 stop:
 	@$(BIN)/dockyard down

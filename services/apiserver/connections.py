@@ -25,20 +25,21 @@ from typing import Any
 
 import gunicorn.util
 from gunicorn.http import errors
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from services.apiserver.policy import Policy, full, policy_of_connection
 from services.apiserver.tls import Peer
 from services.apiserver.versions import COMMON_HEADERS, SERVER, error_body
 from shared.bus.context import Origin, origin
 
-__all__ = ["MAX_HEAD", "Connection", "Worker"]
+__all__ = ["DRAIN_TIME", "MAX_HEAD", "Connection", "Worker"]
 
 log = logging.getLogger("dockyard.apiserver")
 
 MAX_HEAD = 1 << 20  # bytes
 HEAD_TIME = 30.0  # seconds
 IDLE_TIME = 3600.0  # seconds without a first byte
+DRAIN_TIME = 7 * 24 * 3600  # seconds that connections may last when their worker is replaced in an upgrade
 SCARCITY = 0.5  # seconds
 SEND_TIME = 5.0  # seconds that a client may take for the answer that refuses it
 CHUNK = 1 << 16
@@ -90,6 +91,10 @@ class Worker(ThreadWorker):
         self._begun: dict[Connection, None] = {}  # a part of a head has come
         self._scarce_until = 0.0
         self.policies: dict[Any, Policy] = {}  # by listener
+
+    def handle_usr1(self, sig: int, frame: Any) -> None:
+        """Take `DRAIN_TIME` at the end, not gunicorn's graceful timeout."""
+        self.cfg.set("graceful_timeout", DRAIN_TIME)
 
     # -- in the main thread
 
@@ -172,8 +177,11 @@ class Worker(ThreadWorker):
         conn.close()
 
     def murder_pending(self) -> None:
-        """Close the connections on which a head was awaited too long."""
+        """Close the connections on which a head was awaited too long; in a worker that is to end, that is soon."""
         now = time.monotonic()
+        if not self.alive:
+            for conn in self._idle:
+                conn.deadline = min(conn.deadline, now + STOP_KEEPALIVE_LINGER)
         for waiting in (self._idle, self._begun):
             while waiting and (conn := next(iter(waiting))).deadline <= now:
                 self._forget(conn)

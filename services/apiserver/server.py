@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gunicorn.http.wsgi
@@ -18,7 +19,7 @@ from gunicorn.app.base import BaseApplication
 
 from services.apiserver.activation import Latch, jobs
 from services.apiserver.app import create_app
-from services.apiserver.connections import MAX_HEAD, Worker
+from services.apiserver.connections import DRAIN_TIME, MAX_HEAD, Worker
 from services.apiserver.metrics import Metrics, prepare
 from services.apiserver.observing import Observed, Observer, log_access
 from services.apiserver.policy import full, metrics_only, policies
@@ -80,7 +81,7 @@ class _Server(BaseApplication):
             "limit_request_field_size": MAX_HEAD,
             "limit_request_fields": 1000,
             "loglevel": "warning",
-            "when_ready": _sockets_are_not_ours,
+            "when_ready": _adapt,
             "post_fork": _die_with_parent,
             "post_worker_init": _set_up_listeners,
             "control_socket_disable": True,
@@ -118,9 +119,18 @@ def _connections() -> int:
     return min(CONNECTIONS, take_descriptors() // DESCRIPTORS)
 
 
-def _sockets_are_not_ours(arbiter: Any) -> None:
-    """gunicorn unlinks a unix socket when it stops, unless it believes that systemd gave it."""
+def _adapt(arbiter: Any) -> None:
+    """gunicorn unlinks a unix socket when it stops, unless it believes that systemd gave it.
+
+    SIGUSR1 says that a SIGTERM is to come in an upgrade: what clients have open then is not cut off.
+    """
     arbiter.systemd = True
+    arbiter.handle_usr1 = partial(_take_time, arbiter)
+
+
+def _take_time(arbiter: Any) -> None:
+    arbiter.cfg.set("graceful_timeout", DRAIN_TIME)
+    arbiter.kill_workers(signal.SIGUSR1)
 
 
 def _die_with_parent(_arbiter: Any, _worker: Any) -> None:

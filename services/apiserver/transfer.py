@@ -5,9 +5,11 @@ Either way a part is not taken for the whole: what ends too early at one side is
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -144,30 +146,86 @@ def progress_stream(
 
 def _lines(job: Job[Any], last: str, timeout: float | None) -> Generator[dict[str, Any] | DockyardError, None, None]:
     lines: queue.SimpleQueue[dict[str, Any] | DockyardError | None] = queue.SimpleQueue()
-    sender, body = bus(), _Body(request.stream, request.content_length)
+    sender, body, said = bus(), _Body(request.stream, request.content_length), _Said(lines)
 
     def on_status(output: Output) -> None:
         if output.stream == "ticket":
             body.take(output)
         elif output.stream == "progress":
             lines.put(msgspec.json.decode(output.text))
+        elif output.stream == "output":
+            said.take(output)
 
     def run(gone: threading.Event) -> None:
         current.set(Context(Header(), lambda output: None, cancelled=gone))
         try:
             result = sender.call(job, timeout=timeout, on_status=on_status)
+            said.wait()
             if last:
                 lines.put({last: result})
         except DockyardError as error:
-            lines.put(error)
+            said.wait()
+            if not said.told_error:
+                lines.put(error)
         finally:
             body.drain()
             lines.put(None)
 
     with client_gone() as gone:  # not `while_connected`: a generator must leave nothing behind in its thread's context
         threading.Thread(target=run, args=(gone,), name=job_name(job), daemon=True).start()
-        while (line := lines.get()) is not None:
-            yield line
+        try:
+            while (line := lines.get()) is not None:
+                yield line
+                said.taken()
+        finally:
+            gone.set()  # who takes no more lines has gone, whoever notices first
+            said.close()
+
+
+class _Said:
+    """What a job says over a ticket: one JSON object a line, not more ahead of the client than `AHEAD` of them."""
+
+    AHEAD = 64
+
+    def __init__(self, lines: queue.SimpleQueue[Any]) -> None:
+        self._lines, self._room = lines, threading.Semaphore(self.AHEAD)
+        self._thread: threading.Thread | None = None
+        self._source: socket.socket | None = None
+        self._closed = False
+        self.told_error = False
+
+    def take(self, output: Output) -> None:
+        self._source = redeem(msgspec.json.decode(output.text, type=Ticket))
+        self._thread = threading.Thread(target=self._read, args=(self._source,), name="said", daemon=True)
+        self._thread.start()
+
+    def _read(self, source: socket.socket) -> None:
+        try:
+            with source, source.makefile("rb") as file:
+                for line in file:
+                    self._room.acquire()
+                    if self._closed:
+                        return
+                    message = msgspec.json.decode(line)
+                    self.told_error |= "error" in message
+                    self._lines.put(message)
+        except (OSError, msgspec.DecodeError) as error:
+            log.debug("what the job said broke off error=%s", error)
+
+    def taken(self) -> None:
+        self._room.release()
+
+    def wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Nobody wants any more of it."""
+        self._closed = True
+        self._room.release()
+        if self._source is not None:
+            with contextlib.suppress(OSError):
+                self._source.shutdown(socket.SHUT_RDWR)
 
 
 def _rendered(lines: Iterable[dict[str, Any] | DockyardError]) -> Iterator[bytes]:

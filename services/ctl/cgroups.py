@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.runtime.slices import is_slice, scope_cgroup, slice_path
+
 __all__ = ["Cgroups", "Usage"]
 
 ROOT = Path("/sys/fs/cgroup")
-IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+IDENTIFIER = re.compile(r"(?:dockyard-)?([0-9a-f]{64})(?:\.scope)?")
 
 
 @dataclass(frozen=True)
@@ -21,18 +23,22 @@ class Usage:
 
 @dataclass(frozen=True)
 class Cgroups:
-    """The containers below ``parent``, as ``/dockyard``."""
+    """The containers below ``parent``, as ``/dockyard`` or ``dockyard.slice``."""
 
     parent: str
     root: Path = ROOT
 
     def containers(self) -> set[str]:
         """Return the ids of the containers that have a cgroup: those that run."""
-        relative = self.parent.strip("/")
+        relative = (slice_path(self.parent) if is_slice(self.parent) else self.parent).strip("/")
         tops = [self.root / relative, *self.root.glob(f"*/{relative}")]
-        return {
-            entry.name for top in tops if top.is_dir() for entry in top.iterdir() if IDENTIFIER.fullmatch(entry.name)
-        }
+        names = (IDENTIFIER.fullmatch(entry.name) for top in tops if top.is_dir() for entry in top.iterdir())
+        return {found[1] for found in names if found}
+
+    def _place(self, container: str) -> Path:
+        if is_slice(self.parent):
+            return Path(scope_cgroup(self.parent, container).strip("/"))
+        return Path(self.parent.strip("/"), container)
 
     def usage(self, container: str) -> Usage | None:
         """Return what a container uses now; None if it has no cgroup."""
@@ -53,7 +59,7 @@ class Cgroups:
 
     def _read(self, container: str, controller: str, file: str) -> str | None:
         """Read a file of a v1 hierarchy; of cgroup2, wherever it is mounted, if ``controller`` is empty."""
-        path = Path(self.parent.strip("/"), container, file)
+        path = self._place(container) / file
         for top in [self.root / controller] if controller else [self.root, self.root / "unified"]:
             try:
                 return (top / path).read_text()

@@ -12,8 +12,8 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from services.ctl.up import EX_CONFIG, fail, find_ini, up, up_detached
-from shared.runtime.config import SETTINGS, Config, ConfigError, load_config
+from services.ctl.up import EX_CONFIG, fail, find_ini, up, up_checked, up_detached
+from shared.runtime.config import NAMES, PREFIX, SETTINGS, Config, ConfigError, load_config
 from shared.runtime.settings import Setting, to_text
 
 __all__ = ["UpCommand", "up_command"]
@@ -54,29 +54,42 @@ def up_command(
 ) -> Callable[..., None]:
     """Make the function behind `dockyard up`; ``common`` holds the flags that were given before the verb."""
 
-    def start(detach: bool, config: Path | None, circus_ini: Path | None, **flags: Any) -> None:
+    def start(detach: bool, check: bool, config: Path | None, circus_ini: Path | None, **flags: Any) -> None:
         """Start the stack. A flag wins over DOCKYARD_<SETTING>, that over dockyard.toml, that over the default."""
         if config is not None:
-            os.environ["DOCKYARD_CONFIG"] = str(config)
+            os.environ["DOCKYARD_CONFIG"] = str(config.absolute())
         given = {name: value for name, value in flags.items() if value not in (None, [])}
         try:
             settings = load_config({**common, **given}, os.environ)
         except ConfigError as error:
             raise typer.Exit(fail(str(error), EX_CONFIG)) from None
-        begin = run_detached if detach else run
+        if detach:
+            _leave_in_environment(settings, {**common, **given})
+        begin = up_checked if check else run_detached if detach else run
         raise typer.Exit(begin(settings, (circus_ini or find_ini()).absolute()))
 
     start.__signature__ = inspect.Signature([*_own(), *map(_parameter, SETTINGS.values())])  # type: ignore[attr-defined]
     return start
 
 
+def _leave_in_environment(settings: Config, given: Mapping[str, Any]) -> None:
+    """Have what flags said in the environment, where it wins over what is there of the same setting."""
+    wanted = {name for name, value in given.items() if value is not None}
+    for variable in [name for name in os.environ if name.startswith(PREFIX)]:
+        if NAMES.get(variable.removeprefix(PREFIX).lower()) in wanted:
+            del os.environ[variable]
+    os.environ.update({PREFIX + name.upper(): to_text(getattr(settings, name)) for name in wanted})
+
+
 def _own() -> list[inspect.Parameter]:
     """What is no setting."""
     detach = typer.Option("--detach", "-d", help="Return when the stack is ready.")
+    check = typer.Option("--check", help="Check configuration and host, and start nothing.")
     config = typer.Option("--config", help="Configuration file (default /etc/dockyard/dockyard.toml).")
     circus_ini = typer.Option("--circus-ini", help="Which processes run.")
     return [
         _keyword("detach", Annotated[bool, detach], False),
+        _keyword("check", Annotated[bool, check], False),
         _keyword("config", Annotated[Path | None, config]),
         _keyword("circus_ini", Annotated[Path | None, circus_ini]),
     ]

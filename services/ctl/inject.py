@@ -151,11 +151,14 @@ def _run(
 ) -> int:
     try:
         result = call(partial(_show_status, streams, as_json))
+        if kind is not ExecStarted:
+            streams.end_sessions()
         if has_stream(result) and not as_json:
             streams.receive(result, read_log)
         else:
             _show_result(streams, result, kind, as_json=as_json)
     except DockyardError as error:
+        streams.end_sessions()
         return report(error, as_json=as_json, streams=streams)
     except (KeyboardInterrupt, SystemExit) as stop:
         _flush(client)
@@ -184,9 +187,19 @@ def _show_status(streams: Streams, as_json: bool, output: Output) -> None:
     elif output.stream == "session":
         streams.begin_session(msgspec.json.decode(output.text, type=Ticket))
     elif output.stream == "progress":
-        out(json.loads(output.text).get("stream") or f"{output.text}\n")
+        out(_shown(output.text))
+    elif output.stream == "output":
+        streams.begin_output(msgspec.json.decode(output.text, type=Ticket), lambda line: out(_shown(line.rstrip("\n"))))
     elif output.stream in ("stdout", "stderr"):
         (streams.err if output.stream == "stderr" else out)(output.text)
+
+
+def _shown(message: str) -> str:
+    """Return one of Docker's JSON messages as a person reads it; the result and the error are told elsewhere."""
+    fields = json.loads(message)
+    if "stream" in fields:
+        return str(fields["stream"])
+    return "" if {"aux", "errorDetail"} & set(fields) else f"{message}\n"
 
 
 def _show_result(streams: Streams, result: Any, kind: Any, *, as_json: bool) -> None:

@@ -60,12 +60,12 @@ def jobs(
 
 def trace(job_id: JobId, as_json: Json = False) -> None:
     """Show a job and all it caused, over all processes, as a time line; with its lines of the stack's log."""
-    run = the_config().run
-    found = timeline.find(Reading(run), job_id)
+    config = the_config()
+    found = timeline.find(Reading(config.run), job_id)
     if as_json:
         print(msgspec.json.encode(found).decode())
         return
-    log = stacklog.search(stacklog.log_file(run), {job.id for job in found})
+    log = stacklog.search(stacklog.the_log(config.run, config.pid_path).lines(), {job.id for job in found})
     timeline.show(found, log)
 
 

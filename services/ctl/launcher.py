@@ -3,6 +3,10 @@
 Why each override is there: circus starts and stops all watchers at once, respawns for ever, gives a watcher up in
 silence, drops a SIGTERM that comes while it is busy, and adopts nothing it did not make. All of it runs in one event
 loop: what waits, waits in a thread.
+
+An upgrade (SIGHUP, or the command) is tried by a `rehearse`; then the arbiter executes itself anew (`succession`), and
+replaces its children one after the other: drivers first, then the engine, and the API's workers beside their
+predecessors, which end when their last connection does.
 """
 
 from __future__ import annotations
@@ -13,25 +17,26 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from circus.arbiter import Arbiter
-from circus.config import get_config
 from sdnotify import SystemdNotifier
 from tornado.ioloop import IOLoop
 
+from services.ctl import succession
+from services.ctl.arbiter import GatedArbiter, make_arbiter
 from services.ctl.listeners import Listener
 from services.ctl.readiness import Readiness
+from services.ctl.rehearsal import rehearse
+from services.ctl.succession import Legacy
+from services.ctl.waiting import in_thread
 from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
 from shared.runtime.process import ARBITER
 
-__all__ = ["Launcher", "control_endpoint"]
+__all__ = ["Launcher"]
 
-T = TypeVar("T")
 log = logging.getLogger("dockyard.arbiter")
 
 RESTART_LIMIT = 10  # more restarts of one watcher within RESTART_WINDOW escalate
@@ -39,82 +44,71 @@ QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to e
 WATCH_INTERVAL = 1.0  # seconds
 GRACE_MARGIN = 5.0  # seconds that a process may take over its grace
 BOOT_TIMEOUT = 60.0  # seconds
+RETRY_SIGN = 1.0  # seconds until engine and API are asked again, if they did not answer
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-
-
-def control_endpoint(run: Path) -> str:
-    return f"ipc://{run}/circus.sock"
-
-
-class GatedArbiter(Arbiter):
-    """``on_quit``: what `quit` on the control endpoint does instead of stopping everything at once."""
-
-    on_quit: Callable[[], None]
-
-    def stop(self) -> Any:
-        self.on_quit()
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+ASKERS = ("engine", "reader")  # in an upgrade they come after those whom they ask
 
 
 class Launcher:
-    """Run the processes of a circus.ini until told to stop; `run` returns the exit status."""
+    """Run the processes of a circus.ini until told to stop; `run` returns the exit status.
+
+    ``root``: whose lock an upgrade keeps; without one there is none. ``legacy``: of what was this very process before.
+    ``grace``: seconds that a process which is let go may go on.
+    """
 
     def __init__(
-        self, ini: Path, run: Path, environ: dict[str, str], listeners: list[Listener], grace: float = 0.0
+        self,
+        ini: Path,
+        run: Path,
+        environ: dict[str, str],
+        listeners: list[Listener],
+        *,
+        root: Path | None = None,
+        legacy: Legacy | None = None,
+        grace: float = 0.0,
     ) -> None:
-        """``grace``: seconds that a process which is let go may go on."""
         self.notifier = SystemdNotifier()
         self.watchdog = float(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000  # seconds between two signs of life
         for name in STRIPPED:
             os.environ.pop(name, None)
         os.environ.update(environ)
         os.environ[ARBITER] = str(os.getpid())
+        os.environ["PYTHONSAFEPATH"] = "1"  # no code from the directory that we happen to be started in
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         self.loop = IOLoop.current()
         self.readiness = Readiness(run, listeners, BOOT_TIMEOUT)
         self.status = 0
+        self._ini, self._root, self._run, self._listeners = ini, root, run, listeners
+        self._generation = legacy.generation + 1 if legacy else 0
+        self._predecessors: dict[str, list[int]] = dict(legacy.children) if legacy else {}
+        self._draining: list[int] = list(legacy.draining) if legacy else []
+        self._phase, self._trouble = "starting", ""
+        self._grace = grace
         self._stopping = asyncio.Event()
         self._signals = 0
         self._spawning: asyncio.Future[Any] | None = None
-        self.arbiter = self._make_arbiter(ini, run, listeners, grace + GRACE_MARGIN)
+        self._upgrade: asyncio.Future[None] | None = None
+        self.arbiter = self._make_arbiter(legacy.scaled if legacy else {})
 
-    def _make_arbiter(self, ini: Path, run: Path, listeners: list[Listener], retire_timeout: float) -> GatedArbiter:
-        settings = get_config(str(ini))
-        watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
-        descriptors = ",".join(str(listener.fileno()) for listener in listeners)
-        for watcher in watchers:
-            if watcher.max_retry < 0:
-                raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
+    def _make_arbiter(self, scaled: Mapping[str, int]) -> GatedArbiter:
+        arbiter = make_arbiter(self._ini, self._run, self._listeners, scaled)
+        arbiter.on_quit, arbiter.on_upgrade, arbiter.condition = self.stop, self.upgrade, self.condition
+        for watcher in arbiter.watchers:
             watcher.on_misconfigured = self._misconfigured
-            watcher.retire_timeout = retire_timeout
-            if watcher.use_sockets:
-                watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
-                watcher.env["DOCKYARD_LISTEN_HOSTS"] = ",".join(str(listener.host_index) for listener in listeners)
-        arbiter = GatedArbiter(
-            watchers,
-            control_endpoint(run),
-            f"ipc://{run}/circus-events.sock",
-            check_delay=float(settings.get("check_delay", 0.2)),
-            sockets=listeners,
-            loop=self.loop,
-            proc_name="dockyard up",
-        )
-        arbiter.on_quit = self.stop
+            watcher.retire_timeout = self._grace + GRACE_MARGIN
         return arbiter
 
     # -- the whole life
 
     async def run(self) -> int:
-        self.notifier.notify("STATUS=starting")
+        self._say("upgrading" if self._generation else "starting")
         mask = os.umask(0o177)
         self.arbiter.initialize()
         self.arbiter.ctrl.start()
         os.umask(mask)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, lambda *_: self.loop.add_callback_from_signal(self.upgrade))
         tasks = [asyncio.ensure_future(work) for work in (self._start(), self._supervise())]
         await self._stopping.wait()
         for task in tasks:
@@ -132,24 +126,43 @@ class Launcher:
         log.info("signal received signal=%s", signal.Signals(number).name)
         self.loop.add_callback_from_signal(self.stop)
 
+    def _say(self, status: str, *lines: str) -> None:
+        """Tell systemd, whose `systemctl status` shows ``status``."""
+        self.notifier.notify("\n".join([*lines, f"STATUS={status}"]))
+
     def _fail(self, why: str, status: int = 1) -> None:
+        if self._stopping.is_set():
+            return
         log.error("%s", why)
-        self.notifier.notify(f"STATUS={why}")
-        self.status = status
+        self._trouble, self.status = why, status
+        self._say(why)
         self.stop()
+
+    def condition(self) -> dict[str, Any]:
+        """Return what an operator may want to know of the arbiter, as JSON values."""
+        return {
+            "pid": os.getpid(),
+            "phase": self._phase,
+            "trouble": self._trouble,
+            "generation": self._generation,
+            "draining": [pid for pid in self._draining if Path(f"/proc/{pid}").exists()],
+        }
 
     # -- start: one after the other, each when the one before has said that it is ready
 
     async def _start(self) -> None:
         self.arbiter._running = True
         try:
-            for watcher in self.arbiter.iter_watchers():
-                self.notifier.notify(f"STATUS=starting {watcher.name}")
-                self._spawning = asyncio.ensure_future(watcher._start())
-                await asyncio.shield(self._spawning)
-                await self._in_thread(self.readiness.wait_for, watcher.name)
+            for watcher in self._in_order():
+                self._say(f"{'replacing' if self._generation else 'starting'} {watcher.name}", *self._progress())
+                await self._start_one(watcher)
+                if watcher.gate or self._generation:
+                    log.info("ready service=%s", watcher.name)
+            for watcher in self._ungated():
+                self._say(f"starting {watcher.name}")
+                await in_thread(self.readiness.wait_for, watcher.name)
                 log.info("ready service=%s", watcher.name)
-            await self._in_thread(self.readiness.wait_for_api)
+            await in_thread(self.readiness.wait_for_api)
             log.info("first ping answered")
         except TimeoutError as error:
             self._fail(str(error))
@@ -158,43 +171,106 @@ class Launcher:
             log.exception("boot failed")
             self._fail(f"the boot failed: {error}")
             return
-        self.notifier.notify("READY=1\nSTATUS=ready")
+        for service in list(self._predecessors):
+            await self._end_predecessors(service)
+        self._phase = "ready"
+        self._say("ready", "READY=1")
         log.info("ready")
         if self.watchdog:
             await self._feed_watchdog()
 
-    async def _in_thread(self, wait: Callable[..., T], *args: str) -> T:
-        """Wait in a daemon thread: at the end nobody waits for the waiting."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+    def _in_order(self) -> list[Any]:
+        """Boot order; in an upgrade, who asks comes after those who answer, and the API last in any case."""
+        watchers = list(self.arbiter.iter_watchers())
+        if not self._generation:
+            return watchers
+        return sorted(watchers, key=lambda watcher: (watcher.use_sockets, watcher.name in ASKERS))
 
-        def settle(result: T | None, error: BaseException | None) -> None:
-            if not future.done():
-                future.set_exception(error) if error is not None else future.set_result(result)  # type: ignore[arg-type]
+    def _ungated(self) -> list[Any]:
+        return [] if self._generation else [one for one in self.arbiter.iter_watchers() if not one.gate]
 
-        def run() -> None:
-            try:
-                outcome: tuple[T | None, BaseException | None] = (wait(*args), None)
-            except BaseException as error:
-                outcome = (None, error)
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(settle, *outcome)
+    def _progress(self) -> list[str]:
+        """An upgrade that goes on is a sign of life: the engine is replaced in it, and does not answer for a moment."""
+        return ["WATCHDOG=1"] if self._generation and self.watchdog else []
 
-        threading.Thread(target=run, name="readiness", daemon=True).start()
-        return await future
+    async def _start_one(self, watcher: Any) -> None:
+        known: set[int] = set()
+        if self._generation:
+            known = await in_thread(self.readiness.registered, watcher.name)
+            if not watcher.use_sockets:
+                await in_thread(self.readiness.await_quiet, watcher.name)
+                await self._end_predecessors(watcher.name)
+        self._spawning = asyncio.ensure_future(watcher._start())
+        await asyncio.shield(self._spawning)
+        if watcher.gate or self._generation:
+            await in_thread(self.readiness.wait_for, watcher.name)
+        if self._generation:
+            await in_thread(self.readiness.wait_for_successor, watcher.name, known)
+            if watcher.use_sockets:
+                self._drain(watcher.name)
+
+    async def _end_predecessors(self, service: str) -> None:
+        pids = self._predecessors.pop(service, [])
+        await in_thread(succession.end, pids, BoundedWatcher.GRACE)
+
+    def _drain(self, service: str) -> None:
+        """Have the predecessors take no more connections: they end when the last they have does."""
+        pids = self._predecessors.pop(service, [])
+        self._draining += pids
+        for number in (signal.SIGUSR1, signal.SIGTERM):  # see `services.apiserver.server`
+            succession.send(pids, number)
 
     async def _feed_watchdog(self) -> None:
         while True:
-            if await self._in_thread(self.readiness.is_alive):
+            alive = await in_thread(self.readiness.is_alive)
+            if alive:
                 self.notifier.notify("WATCHDOG=1")
-            await asyncio.sleep(self.watchdog)
+            await asyncio.sleep(self.watchdog if alive else min(self.watchdog, RETRY_SIGN))
 
     def _misconfigured(self, name: str) -> None:
         self._fail(f"{name} ended with {EX_CONFIG}: its configuration is wrong", EX_CONFIG)
 
+    # -- upgrade
+
+    def upgrade(self) -> str | None:
+        """Begin an upgrade; returns why not, if it cannot be begun."""
+        if self._phase != "ready" or self._stopping.is_set() or self._root is None:
+            return f"no upgrade now: the stack is {self._phase}"
+        self._phase, self._trouble = "upgrading", ""
+        self._upgrade = asyncio.ensure_future(self._try_upgrade(self._root))
+        return None
+
+    async def _try_upgrade(self, root: Path) -> None:
+        log.info("upgrade asked for")
+        self._say("upgrade: trying what is on disk", "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            self._trouble = await in_thread(rehearse, self._ini, root, self._run, succession.begun_with)
+            if not self._trouble and not self._stopping.is_set():
+                await self._quiet()
+                log.info("executing anew")
+                succession.hand_over(self._legacy(root))
+        except Exception as error:
+            log.exception("upgrade failed")
+            self._trouble = str(error)
+        self._phase = "ready"
+        log.error("no upgrade, the stack runs on as it is: %s", self._trouble)
+        self._say(f"ready; no upgrade: {self._trouble}", "READY=1")
+
+    def _legacy(self, root: Path) -> Legacy:
+        watchers = self.arbiter.watchers
+        return Legacy(
+            lock=succession.lock_descriptor(root),
+            generation=self._generation,
+            children={watcher.name: sorted(watcher.processes) for watcher in watchers},
+            draining=self.condition()["draining"],
+            listeners={one.address: one.fileno() for one in self._listeners if one.address},
+            scaled={one.name: one.numprocesses for one in watchers if one.numprocesses != one.configured},
+        )
+
     # -- supervision: a part that fails too often, or that circus has given up, ends the whole stack, visibly
 
     async def _supervise(self) -> None:
+        shown = ""
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
             for watcher in self.arbiter.watchers:
@@ -202,19 +278,33 @@ class Launcher:
                     self._fail(f"{watcher.name} was restarted {watcher.restarts()} times in {RESTART_WINDOW:.0f} s")
                 elif watcher.was_started and watcher.is_stopped():
                     self._fail(f"{watcher.name} could not be started")
+            if self._phase == "ready":
+                shown = self._show_trouble(shown)
+
+    def _show_trouble(self, shown: str) -> str:
+        """Tell what is down, or that nothing is any more; returns what was told."""
+        down = "; ".join(filter(None, (watcher.what_is_down() for watcher in self.arbiter.watchers)))
+        if down != shown:
+            self._trouble = down
+            self._say(f"degraded: {down}" if down else "ready")
+            log.warning("%s", down) if down else log.info("nothing is down any more")
+        return down
 
     # -- stop: the API first, the engine last
 
     async def _stop(self) -> None:
-        self.notifier.notify("STOPPING=1\nSTATUS=stopping")
+        self._phase = "stopping"
+        self._say(self._trouble or "stopping", "STOPPING=1")
         self.arbiter._stopping = True
         if self.arbiter.ctrl.caller is not None:
             self.arbiter.ctrl.caller.stop()
         self.readiness.give_up()
         await self._quiet()
+        await in_thread(succession.end, self._draining, BoundedWatcher.GRACE)
         for watcher in self.arbiter.iter_watchers(reverse=False):
             log.info("stopping service=%s", watcher.name)
             await self._settled(watcher._stop)
+            await self._end_predecessors(watcher.name)
         with contextlib.suppress(OSError):
             self.arbiter.stop_controller_and_close_sockets()
         log.info("stopped")

@@ -30,7 +30,8 @@ log = logging.getLogger("dockyard.arbiter")
 class Listener(CircusSocket):
     """A CircusSocket that is bound from the start; a unix one has a mode and a group.
 
-    ``is_encrypted``: the API's workers speak TLS on it. ``host_index``: which of the configuration's hosts it is.
+    ``is_encrypted``: the API's workers speak TLS on it. ``address``: what it was made of; empty: others made it.
+    ``host_index``: which of the configuration's hosts it is.
     """
 
     host_index = -1
@@ -40,6 +41,7 @@ class Listener(CircusSocket):
     ) -> None:
         super().__init__(name, backlog=BACKLOG, umask=None, replace=True, **address)
         self.group, self.mode, self.is_encrypted = group, mode, is_encrypted
+        self.address = ""
         self.listening = False
 
     def bind_and_listen(self) -> None:
@@ -57,64 +59,92 @@ class Listener(CircusSocket):
 
 
 class InheritedListener(Listener):
-    """A socket that systemd made, and listens on; its path stays when it is closed."""
+    """One that listens already: systemd made it, or we before an upgrade. Only our own path goes when it is closed."""
 
-    def __init__(self, name: str, descriptor: int) -> None:
+    def __init__(self, name: str, descriptor: int, *, path: str | None = None, is_encrypted: bool = False) -> None:
         socket.socket.__init__(self, fileno=descriptor)
-        self.name, self.is_encrypted = name, False
-        self.path = self.interface = None
-        self.is_unix = self.so_reuseport = False  # as circus is to treat it
+        self.name, self.is_encrypted, self.address = name, is_encrypted, ""
+        self.path, self.interface = path, None
+        self.is_unix, self.so_reuseport = path is not None, False  # as circus is to treat it
         self.host, self.port = "descriptor", descriptor
         self.listening = True
         self.set_inheritable(True)
         self.setblocking(False)
 
+    @classmethod
+    def in_place_of(cls, listener: Listener, descriptor: int) -> InheritedListener:
+        """Make one of what another, which is not bound, was to become; that one is closed."""
+        path, listener.is_unix = listener.path, False
+        listener.close()
+        return cls(listener.name, descriptor, path=path, is_encrypted=listener.is_encrypted)
 
-def make_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]:
+
+def make_listeners(
+    config: Config, environ: Mapping[str, str], inherited: Mapping[str, int] | None = None
+) -> list[Listener]:
     """Make the sockets of ``config.api_hosts``. Errors: ConfigError (not an address we serve), StartError.
+
+    ``inherited``: address → descriptor of those that are there already, since before an upgrade; others are closed.
 
     A stale path of an earlier stack is replaced: the caller holds the root's lock. Where clients must have a
     certificate on every socket, there is one more, for root: the arbiter asks on it whether the API answers.
     """
-    handed_over = _handed_over(environ)
+    handed_over, kept = _handed_over(environ), dict(inherited or {})
     made: list[Listener] = []
     try:
-        for index, text in enumerate(config.api_hosts):
-            listeners = _make(parse_host(text), config, handed_over, len(made))
-            _listen(made, text, _numbered(listeners, index))
+        for index, text in enumerate(_hosts(config, handed_over)):
+            host = parse_host(text)
+            listeners = _make(host, config, handed_over, len(made))
+            _listen(made, host.address, listeners, kept, index)
         if all(listener.is_encrypted for listener in made):
             path = str(config.run / "ready.sock")
-            _listen(made, path, [Listener("ready", mode=0o600, path=path)])
+            _listen(made, path, [Listener("ready", mode=0o600, path=path)], kept)
         if config.metrics_addr:
-            _listen(made, config.metrics_addr, _metrics(config))
+            _listen(made, config.metrics_addr, _metrics(config), kept, METRICS)
         if any(listener.is_encrypted for listener in made):
             server_context(config)
     except (ConfigError, StartError):
         for listener in made:
             listener.close()
         raise
+    for address, descriptor in kept.items():
+        log.info("no longer listening host=%s", address)
+        os.close(descriptor)
     return made
 
 
 def _metrics(config: Config) -> Iterator[Listener]:
     """Make the listener of /metrics: plain, and wherever it is wanted, since it tells numbers and takes nothing."""
     for listener in _make(parse_host(config.metrics_addr), replace(config, tlsverify=True), {}, METRICS):
-        listener.host_index, listener.is_encrypted = METRICS, False
+        listener.is_encrypted = False
         yield listener
 
 
-def _numbered(listeners: Iterable[Listener], index: int) -> Iterator[Listener]:
-    for listener in listeners:
-        listener.host_index = index
-        yield listener
+def _hosts(config: Config, handed_over: Mapping[int, str]) -> tuple[str, ...]:
+    """Return where to listen: if nobody says, on what systemd has handed over."""
+    if not handed_over:
+        return config.api_hosts
+    if config.hosts and not any(host.startswith("fd://") for host in config.hosts):
+        log.warning("sockets of systemd not served, since hosts names none of them by fd:// hosts=%s", config.hosts)
+    return config.hosts or ("fd://",)
 
 
-def _listen(made: list[Listener], host: str, listeners: Iterable[Listener]) -> None:
-    """Bind what is made of one address, and add it to ``made``."""
+def _listen(
+    made: list[Listener], host: str, listeners: Iterable[Listener], kept: dict[str, int], index: int = -1
+) -> None:
+    """Bind what is made of one address, and add it to ``made``; one that is ``kept`` takes its place."""
     try:
         for listener in listeners:
-            made.append(listener)
-            listener.bind_and_listen()
+            if isinstance(listener, InheritedListener):
+                made.append(listener)
+            elif host in kept:
+                made.append(InheritedListener.in_place_of(listener, kept.pop(host)))
+                made[-1].address = host
+            else:
+                made.append(listener)
+                listener.bind_and_listen()
+                listener.address = host
+            made[-1].host_index = index
     except OSError as error:
         raise StartError(f"the API cannot listen on {host}: {error.strerror or error}") from None
 

@@ -24,7 +24,8 @@ app.command("up", cls=UpCommand)(up_command(settings))
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    processes.down, processes.ps, processes.top, processes.scale, processes.restart, jobs.jobs, jobs.trace,
+    processes.down, processes.ps, processes.top, processes.scale, processes.restart,
+    processes.logs, processes.upgrade, processes.reload, processes.stop_containers, jobs.jobs, jobs.trace,
     jobs.cancel, jobs.commands, system.version, system.doctor, system.busybox,
 )  # fmt: skip
 for command in COMMANDS:

@@ -28,7 +28,7 @@ settings: dict[str, Any] = {}  # flags before the command
 def common(root: Root = None, run: Run = None, config: File = None) -> None:
     settings.update(root=root, run=run)
     if config is not None:
-        os.environ["DOCKYARD_CONFIG"] = str(config)
+        os.environ["DOCKYARD_CONFIG"] = str(config.absolute())
 
 
 def the_config(**flags: Any) -> Config:

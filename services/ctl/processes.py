@@ -6,18 +6,26 @@ import contextlib
 import json
 import sys
 import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import typer
 
-from services.ctl import completion, overview, table, units
+from services.ctl import completion, overview, stacklog, system, table, units
 from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config
 from services.ctl.stack import POOLS, Stack, StackError
 from services.ctl.top import Screen
-from shared.protocol import ListContainers, ListServices, NotModified, StopContainer
+from shared.protocol import DockyardError, ListContainers, ListServices, NotModified, StopContainer
+from shared.runtime.config import Config
+from shared.runtime.slices import choose
 
-__all__ = ["down", "ps", "restart", "scale", "top"]
+__all__ = ["down", "logs", "ps", "reload", "restart", "scale", "stop_containers", "top", "upgrade"]
+
+STOPPED_AT_A_TIME = 64
+SHUTDOWN_TIMEOUT = 100.0  # seconds
 
 Service = Annotated[str, typer.Argument(autocompletion=completion.services)]
 
@@ -31,6 +39,29 @@ def down(containers: Annotated[bool, typer.Option(help="Stop the containers too.
             with contextlib.suppress(NotModified):
                 client.call(StopContainer(container=container.id))
     Stack(config.run).down(config.root)
+
+
+def stop_containers() -> None:
+    """Stop all containers at the same time, as for a shutdown of the host: restart policies hold at the next start."""
+    config = the_config()
+    running = the_client(config).call(ListContainers())
+    with ThreadPoolExecutor(max(1, min(len(running), STOPPED_AT_A_TIME))) as pool:
+        for error in pool.map(lambda container: _stop_for_shutdown(config, container.id), running):
+            if error:
+                print(f"dockyard: {error}", file=sys.stderr)
+
+
+def _stop_for_shutdown(config: Config, container: str) -> str:
+    client = the_client(config)
+    try:
+        client.call(StopContainer(container=container, shutdown=True), timeout=SHUTDOWN_TIMEOUT)
+    except NotModified:
+        pass
+    except DockyardError as error:
+        return error.message
+    finally:
+        client.close()
+    return ""
 
 
 def ps(as_json: Json = False) -> None:
@@ -56,7 +87,7 @@ def top(
 ) -> None:
     """Watch processes, jobs under way and containers; q ends it."""
     config = the_config()
-    screen = Screen(config.run, Cgroups(config.cgroup_parent))
+    screen = Screen(config.run, Cgroups(choose(config.cgroup_driver, config.cgroup_parent)[1]))
     raise typer.Exit(screen.once() if once or not sys.stdout.isatty() else screen.live())
 
 
@@ -76,3 +107,38 @@ def restart(service: Service) -> None:
     Stack(config.run).replace(
         service, lambda: {one.pid for one in client.call(ListServices()) if one.service == service}
     )
+
+
+def logs(
+    service: Annotated[str | None, typer.Argument(autocompletion=completion.services)] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is logged from now on.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 100,
+) -> None:
+    """Show what the stack, or one of its services, has logged: from systemd's journal or the stack's log file."""
+    config = the_config()
+    log = stacklog.the_log(config.run, config.pid_path)
+
+    def mine(found: Iterable[str]) -> Iterable[str]:
+        return stacklog.of_service(found, service) if service else found
+
+    for line in deque(mine(log.lines()), lines):
+        print(line)
+    if follow:
+        sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in mine(log.follow()):
+                print(line, flush=True)
+
+
+def upgrade() -> None:
+    """Replace all processes, one after the other, by what is on disk now: code, dockyard.toml, circus.ini.
+
+    Clients see no error, containers go on. What is on disk is tried first; if it cannot run, nothing is changed.
+    """
+    Stack(the_config().run).upgrade(print)
+    system.version()
+
+
+def reload() -> None:
+    """Read dockyard.toml and circus.ini anew, as an upgrade does, with the code that is on disk."""
+    Stack(the_config().run).upgrade()

@@ -13,11 +13,23 @@ from pathlib import Path
 from services.ctl.listeners import Listener
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
-from shared.protocol import AwaitService, DockyardError, Ping
+from shared.protocol import (
+    AwaitService,
+    DockyardError,
+    JobNotFound,
+    ListJobs,
+    ListServices,
+    Ping,
+    Unavailable,
+    job_type,
+)
 
 __all__ = ["Readiness"]
 
 TRY_TIMEOUT = 5.0  # seconds of one attempt
+QUIET_PATIENCE = 60.0  # seconds that jobs which cannot be done again are given before their process is replaced
+QUIET_INTERVAL = 0.05  # seconds
+WAITING = frozenset({"wait", "detach", "execDetach"})  # who waits loses nothing
 log = logging.getLogger("dockyard.arbiter")
 
 
@@ -45,6 +57,48 @@ class Readiness:
         """Wait for the boot to be complete, and then for a request on an accepted connection to be answered."""
         self._until("the boot", lambda: self._bus.call(AwaitService(service="engine"), timeout=TRY_TIMEOUT))
         self._until("apiserver", self._ping_api)
+
+    # -- of an upgrade
+
+    def registered(self, service: str) -> set[int]:
+        """Return the pids under which the engine knows a service."""
+        found: set[int] = set()
+
+        def ask() -> None:
+            known = self._bus.call(ListServices(), timeout=TRY_TIMEOUT)
+            found.update(one.pid for one in known if one.service == service)
+
+        self._until(service, ask)
+        return found
+
+    def wait_for_successor(self, service: str, known: set[int]) -> None:
+        """Wait until the engine knows another of a service than those it knew; of itself: that its boot is complete."""
+
+        def ask() -> None:
+            if service == "engine":
+                self._bus.call(AwaitService(service=service), timeout=TRY_TIMEOUT)
+                return
+            now = self._bus.call(ListServices(), timeout=TRY_TIMEOUT)
+            if not any(one.service == service and one.ready and one.pid not in known for one in now):
+                time.sleep(QUIET_INTERVAL)
+                raise Unavailable(f"{service} has not registered")
+
+        self._until(service, ask)
+
+    def await_quiet(self, service: str) -> None:
+        """Wait until a process does nothing that could not be done again; not for ever, and never fails."""
+        deadline = time.monotonic() + QUIET_PATIENCE
+        while time.monotonic() < deadline and not self._given_up.is_set():
+            try:
+                jobs = self._bus.call(ListJobs(running=True, limit=10_000), timeout=TRY_TIMEOUT)
+            except DockyardError as error:
+                log.warning("not known whether %s is quiet error=%s", service, error)
+                return
+            mine = [job for job in jobs if service in ("engine", job.service) and not _can_be_done_again(job.name)]
+            if not mine:
+                return
+            time.sleep(QUIET_INTERVAL)
+        log.warning("replaced under a job that cannot be done again service=%s", service)
 
     def is_alive(self) -> bool:
         """Say whether engine and API answer now."""
@@ -82,3 +136,10 @@ class Readiness:
         made.settimeout(TRY_TIMEOUT)
         made.connect(listener.getsockname())
         return made
+
+
+def _can_be_done_again(name: str) -> bool:
+    try:
+        return name in WAITING or job_type(name).REPEATABLE
+    except JobNotFound:
+        return False

@@ -12,7 +12,7 @@ from typing import Any
 from circus.client import CircusClient
 from circus.exc import CallError
 
-from services.ctl.launcher import control_endpoint
+from services.ctl.arbiter import control_endpoint
 from services.ctl.up import take_lock
 
 __all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe"]
@@ -21,6 +21,8 @@ ARBITER = "arbiter"
 RESTART_TIMEOUT = 30.0  # seconds
 STOP_TIMEOUT = 40.0
 POOLS = ("apiserver",)  # services of which one process more or less is no matter
+UPGRADE_TIMEOUT = 300.0
+POLL_INTERVAL = 0.1
 
 
 class StackError(Exception):
@@ -48,7 +50,8 @@ class Stack:
     """``timeout``: seconds that the arbiter may take to answer. Errors of all methods: StackError."""
 
     def __init__(self, run: Path, *, timeout: float = 10.0) -> None:
-        self._client = CircusClient(endpoint=control_endpoint(run), timeout=timeout)
+        self._endpoint = control_endpoint(run)
+        self._client = CircusClient(endpoint=self._endpoint, timeout=timeout)
 
     def close(self) -> None:
         self._client.stop()
@@ -78,15 +81,25 @@ class Stack:
         except StackError:
             return {}
 
+    def _away(self) -> tuple[dict[str, str], list[int]]:
+        """Return what is down, and who only ends what it has begun; nothing if the arbiter cannot tell."""
+        try:
+            now = self.condition()
+        except StackError:
+            return {}, []
+        return now["down"], now["draining"]
+
     def processes(self) -> Iterator[Process]:
         """Describe the processes there are, the arbiter first; a service that has none, without a pid."""
         found = [(service, self.status(service), self.pids(service)) for service in self.services()]
-        restarts = self.restarts()
+        restarts, down, draining = self.restarts(), *self._away()
         arbiters = {parent for _, _, pids in found for pid in pids if (parent := _parent(pid)) is not None}
         for service, status, pids in [(ARBITER, "active", sorted(arbiters)), *found]:
             yield from filter(None, (describe(service, status, pid, restarts.get(pid)) for pid in pids))
             if not pids and service != ARBITER:
-                yield Process(service, (), status, None, 0.0, 0, 0.0)
+                yield Process(service, (), "down" if service in down else status, None, 0.0, 0, 0.0)
+        for pid in draining:  # since an upgrade, for the clients that they have
+            yield from filter(None, [describe("apiserver", "draining", pid, None)])
 
     def scale(self, service: str, count: int) -> int:
         """Have ``count`` processes of a service; returns how many there were."""
@@ -121,6 +134,42 @@ class Stack:
                 if time.monotonic() > deadline:
                     raise StackError(f"{service} was not replaced within {RESTART_TIMEOUT:.0f} s")
                 time.sleep(0.05)
+
+    def condition(self) -> dict[str, Any]:
+        """Return how the arbiter is; see `services.ctl.watcher.Condition`."""
+        answer = self._call("condition")
+        return {**answer["condition"], "down": answer["down"]}
+
+    def upgrade(self, on_progress: Callable[[str], object] = lambda phase: None) -> None:
+        """Have the stack execute itself anew from what is on disk, part after part; returns when it has."""
+        before = self.condition()
+        self._call("upgrade")
+        deadline, phase = time.monotonic() + UPGRADE_TIMEOUT, ""
+        while True:
+            time.sleep(POLL_INTERVAL)
+            now = self._condition_if_any()
+            if now is not None and now["phase"] != phase:
+                phase = now["phase"]
+                on_progress(phase)
+            if now is not None and phase == "ready":
+                if now["generation"] > before["generation"]:
+                    return
+                raise StackError(f"no upgrade, the stack runs on as it is: {now['trouble']}")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"the upgrade is not done within {UPGRADE_TIMEOUT:.0f} s; the stack is {phase or 'silent'}"
+                )
+
+    def _condition_if_any(self) -> dict[str, Any] | None:
+        """An arbiter that executes itself anew answers nothing for a moment, and what was asked is lost."""
+        client = CircusClient(endpoint=self._endpoint, timeout=1.0)
+        try:
+            answer = client.send_message("condition")
+            return dict(answer["condition"]) if answer.get("status") == "ok" else None
+        except CallError:
+            return None
+        finally:
+            client.stop()
 
     def down(self, root: Path) -> None:
         """Stop the stack, and wait until its lock is free."""

@@ -1,19 +1,25 @@
-"""Stack log: the lines of RUN/dockyard.log (`dockyard up --detach` writes it) that speak of certain jobs."""
+"""Stack log: what the stack's processes say on stderr: in systemd's journal, or in RUN/dockyard.log (`up --detach`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+import subprocess
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-__all__ = ["LogLine", "log_file", "search"]
+from shared.runtime.slices import BOOTED
+
+__all__ = ["Log", "LogLine", "log_file", "of_service", "search", "the_log"]
 
 HEAD = re.compile(r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) (?P<level>[A-Z]+) dockyard\.(?P<service>\S+) ")
 JOURNAL = "jobs"  # whose lines say that a job began and ended: nothing that is not known of it
 JOB = re.compile(r"\bjob=([0-9a-f]{32})\b")
 FOLLOWING = 60  # lines of a traceback that are taken along
+PARTS = {"jobs": "engine", "registry": "graphdriver"}  # names in the log that are a part of a service
+UNIT = "dockyard.service"
+JOURNALCTL = ("journalctl", "--output", "cat", "--no-pager", "--quiet")
 
 
 @dataclass(frozen=True)
@@ -31,26 +37,86 @@ def log_file(run: Path) -> Path:
     return run / "dockyard.log"
 
 
-def search(path: Path, jobs: Collection[str]) -> Iterator[LogLine]:
-    """Yield the lines that carry the id of one of ``jobs``, and what follows them without a head of its own
-    (tracebacks). A file that cannot be read has none.
-    """
-    found: LogLine | None = None
+@dataclass(frozen=True)
+class Log:
+    """Either a file, or a unit of systemd's whose lines are in the journal."""
+
+    file: Path
+    unit: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """Yield all there is. What cannot be read has none."""
+        whole = [*JOURNALCTL, "--unit", self.unit] if self.unit else ["cat", str(self.file)]
+        yield from _output(whole)
+
+    def follow(self) -> Iterator[str]:
+        """Yield what comes from now on, until the caller goes."""
+        if self.unit:
+            yield from _output([*JOURNALCTL, "--unit", self.unit, "--follow", "--lines", "0"])
+        else:
+            yield from _output(["tail", "--lines", "0", "--follow=name", "--retry", str(self.file)])
+
+
+def _output(command: list[str]) -> Iterator[str]:
     try:
-        with path.open(errors="replace") as stream:
-            left = 0
-            for line in stream:
-                head = HEAD.match(line)
-                if head is None:
-                    if found is not None and left > 0:
-                        left -= 1
-                        yield LogLine(found.job, found.at, found.level, found.service, line.rstrip("\n"))
-                    continue
-                found, left = _about(head, line, jobs), FOLLOWING
-                if found is not None:
-                    yield found
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except OSError:
         return
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            yield line.decode("utf-8", "replace").rstrip("\n")
+    finally:
+        process.terminate()
+        process.stdout.close()
+        process.wait()
+
+
+def the_log(run: Path, pidfile: Path) -> Log:
+    """Find where a stack writes; of one that does not run, where it would."""
+    file = log_file(run)
+    try:
+        proc = Path("/proc", pidfile.read_text().strip())
+        if b"JOURNAL_STREAM=" in b"\0" + (proc / "environ").read_bytes():
+            return Log(file, _unit((proc / "cgroup").read_text()))
+    except OSError:
+        return Log(file, UNIT if BOOTED.is_dir() and not file.exists() else "")
+    return Log(file)
+
+
+def _unit(cgroups: str) -> str:
+    """Return the innermost service of a /proc/PID/cgroup."""
+    names = re.findall(r"([^/\n]+\.service)", cgroups)
+    return names[-1] if names else UNIT
+
+
+def of_service(lines: Iterable[str], service: str) -> Iterator[str]:
+    """Yield the lines of one service, with what follows them without a head of its own."""
+    taken = False
+    for line in lines:
+        head = HEAD.match(line)
+        if head is not None:
+            taken = PARTS.get(head["service"], head["service"]) == service
+        if taken:
+            yield line
+
+
+def search(lines: Iterable[str], jobs: Collection[str]) -> Iterator[LogLine]:
+    """Yield the lines that carry the id of one of ``jobs``, and what follows them without a head of its own
+    (tracebacks).
+    """
+    found: LogLine | None = None
+    left = 0
+    for line in lines:
+        head = HEAD.match(line)
+        if head is None:
+            if found is not None and left > 0:
+                left -= 1
+                yield LogLine(found.job, found.at, found.level, found.service, line.rstrip("\n"))
+            continue
+        found, left = _about(head, line, jobs), FOLLOWING
+        if found is not None:
+            yield found
 
 
 def _about(head: re.Match[str], line: str, jobs: Collection[str]) -> LogLine | None:

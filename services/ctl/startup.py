@@ -21,8 +21,9 @@ from pathlib import Path
 
 from services.ctl.doctor import first_problem
 from shared.runtime.config import RUNTIMES, Config, ConfigError, label_warnings
+from shared.runtime.slices import BOOTED, choose
 
-__all__ = ["CHECKS", "StartError", "check", "take_lock"]
+__all__ = ["CHECKS", "REPEATED_CHECKS", "StartError", "check", "take_lock"]
 
 MIN_KERNEL = (5, 6)  # openat2(2)
 MACHINES = ("x86_64", "aarch64")  # those that the seccomp profile knows
@@ -127,6 +128,12 @@ def _storage(config: Config) -> None:
         raise ConfigError(f"storage-driver: overlay does not work in {config.root}: {why}")
 
 
+def _cgroups(config: Config) -> None:
+    """systemd runs here, if it is to have the containers' scopes."""
+    if config.cgroup_driver == "systemd" and not BOOTED.is_dir():
+        raise ConfigError("cgroup-driver: systemd does not run here; cgroupfs needs nobody")
+
+
 def _exec_driver(config: Config) -> None:
     """The exec driver is known, and installed."""
     if Path(config.exec_driver).name not in RUNTIMES:
@@ -146,12 +153,21 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
     _selinux,
     _storage,
     _exec_driver,
+    _cgroups,
 )
+
+# beside a stack that runs: its root is its own, and its temporary files are in use
+REPEATED_CHECKS = tuple(one for one in CHECKS if one not in (_claim_root, _temporary))
 
 
 def check(config: Config, checks: Iterable[Callable[[Config], None]] = CHECKS) -> Config:
-    """Carry out all checks; returns the configuration with its root's real path. Errors: StartError, ConfigError."""
-    config = replace(config, root=Path(os.path.realpath(config.root)))
+    """Carry out all checks; returns the configuration with its root's real path, and cgroups chosen.
+
+    Errors: StartError, ConfigError.
+    """
+    driver, parent = choose(config.cgroup_driver, config.cgroup_parent)
+    root = Path(os.path.realpath(config.root))
+    config = replace(config, root=root, cgroup_driver=driver, cgroup_parent=parent)
     for one in checks:
         one(config)
     return config

@@ -102,6 +102,18 @@ class Streams:
         thread.start()
         self.sessions.append(thread)
 
+    def begin_output(self, ticket: Ticket, show: Callable[[str], None]) -> None:
+        """Read lines of JSON from a thread, ``show`` each; `end_sessions` waits for the last. Errors: Unavailable."""
+        source = redeem(ticket)
+
+        def read() -> None:
+            with source, source.makefile("r", encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    show(line)
+
+        self.sessions.append(threading.Thread(target=read, name="output", daemon=True))
+        self.sessions[-1].start()
+
     def end_sessions(self) -> None:
         for session in self.sessions:
             session.join()

@@ -14,14 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from services.ctl import succession
 from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, make_listeners
-from services.ctl.startup import StartError, check, take_lock
+from services.ctl.rehearsal import CHECKED
+from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check, take_lock
+from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
 from shared.runtime.config import PREFIX, Config, ConfigError, to_environ
 from shared.runtime.log import set_up_logging
 
-__all__ = ["EX_CONFIG", "fail", "find_ini", "run_stack", "take_lock", "up", "up_detached"]
+__all__ = ["EX_CONFIG", "fail", "find_ini", "run_stack", "take_lock", "up", "up_checked", "up_detached"]
 
 DETACH_TIMEOUT = 90.0  # seconds
 # Who starts the arbiter again where there is no systemd: only if it was killed or crashed, not if it ended by itself.
@@ -43,17 +46,30 @@ def find_ini() -> Path:
 def up(config: Config, ini: Path) -> int:
     """Run the stack; returns the exit status."""
     set_up_logging(debug=config.debug)
+    legacy = succession.take(os.environ)
     try:
-        config = check(config)
+        config = check(config, CHECKS if legacy is None else REPEATED_CHECKS)
         config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
         config.run.chmod(0o711)
         shutil.rmtree(config.run / "metrics", ignore_errors=True)  # what an earlier stack's API workers have counted
         with pidfile(config.pid_path):
-            return run_stack(config, ini, make_listeners(config, os.environ))
+            listeners = make_listeners(config, os.environ, legacy.listeners if legacy else None)
+            return run_stack(config, ini, listeners, legacy)
     except ConfigError as error:
         return fail(str(error), EX_CONFIG)
     except StartError as error:
         return fail(str(error))
+
+
+def up_checked(config: Config, ini: Path) -> int:
+    """Check the configuration and this host, beside a stack that runs, and start nothing."""
+    set_up_logging(debug=config.debug)
+    try:
+        config = check(config, REPEATED_CHECKS)
+    except (ConfigError, StartError) as error:
+        return fail(str(error), EX_CONFIG if isinstance(error, ConfigError) else 1)
+    print(CHECKED.format(config.root, config.run))
+    return 0
 
 
 @contextmanager
@@ -79,13 +95,16 @@ def take_environment(config: Config) -> None:
     os.environ.update(to_environ(config))
 
 
-def run_stack(config: Config, ini: Path, listeners: list[Listener]) -> int:
+def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Legacy | None = None) -> int:
     """Run the processes of a circus.ini on sockets that are made; returns the exit status."""
 
     async def run() -> int:
         try:
             take_environment(config)
-            launcher = Launcher(ini, config.run, {"TMPDIR": str(config.temporary)}, listeners, config.stream_grace)
+            variables = {"TMPDIR": str(config.temporary)}
+            launcher = Launcher(
+                ini, config.run, variables, listeners, root=config.root, legacy=legacy, grace=config.stream_grace
+            )
         except (OSError, ValueError, configparser.Error) as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
         return await launcher.run()
@@ -102,7 +121,6 @@ def up_detached(config: Config, ini: Path) -> int:
         notify.bind(str(path))
         notify.settimeout(0.2)
         try:
-            take_environment(config)
             command = [sys.executable, "-m", "services.ctl.main", "up", "--circus-ini", str(ini)]
             with log_file.open("ab") as log_stream:
                 process = subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Watcher: circus's, which counts the processes that ended unasked, and lets one go while it still has work to end.
+"""Watcher: circus's, which counts the processes that ended unasked and is in no hurry with those that do so at once.
 
-And the commands for these: `Restarts` tells how many ended, `Retire` lets go.
+It lets one go while that still has work to end (`Retire`). And the commands that the operator has beside circus's.
 """
 
 from __future__ import annotations
@@ -14,28 +14,44 @@ from collections.abc import Callable
 from typing import Any
 
 from circus.commands.base import Command
+from circus.exc import MessageError
 from circus.process import Process
 from circus.watcher import Watcher
 from psutil import NoSuchProcess
+from tornado import gen
 
-__all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Restarts", "Retire"]
+__all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Condition", "Restarts", "Retire", "Upgrade"]
 
 RESTART_WINDOW = 60.0  # seconds
 EX_CONFIG = 78  # sysexits(3): a restart is no use
+SHORT_LIFE = 2.0  # seconds; who ends sooner is started again later and later
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds
 
 
 class BoundedWatcher(Watcher):
     """Counts the processes that ended unasked, on a clock that nobody sets."""
 
+    GRACE = 3.0  # seconds between SIGTERM and SIGKILL for those that an earlier arbiter started
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.was_started = False
+        self.gate = True  # at a boot, the next one waits until this one is ready
+        self.configured = self.numprocesses  # how many circus.ini wants
         self._deaths: deque[float] = deque()
         self._deaths_of: Counter[int] = Counter()  # by circus's number of the process, which its successor takes over
         self._asked: set[int] = set()  # pids that scale, restart or stop ends
+        self._births: dict[int, float] = {}  # by pid
+        self._short_lives = 0  # in a row
+        self._next_start = 0.0  # monotonic
         self.on_misconfigured: Callable[[str], object] = lambda name: None  # a process has ended with EX_CONFIG
         self.retire_timeout = 0.0  # seconds
         self._retired: dict[int, tuple[Process, float]] = {}  # by pid: until when they may go on (monotonic)
+
+    @gen.coroutine
+    def spawn_processes(self) -> Any:
+        if time.monotonic() >= self._next_start:
+            yield super().spawn_processes()
 
     def spawn_process(self, recovery_wid: Any = None) -> Any:
         self.was_started = True
@@ -49,6 +65,7 @@ class BoundedWatcher(Watcher):
         super().notify_event(topic, msg)
         if topic == "spawn":
             self._asked.discard(msg["process_pid"])
+            self._births[msg["process_pid"]] = time.monotonic()
         elif topic == "reap" and msg["exit_code"] == EX_CONFIG:
             self.on_misconfigured(self.name)
 
@@ -62,6 +79,14 @@ class BoundedWatcher(Watcher):
         if process is not None and pid not in self._asked:
             self._deaths.append(time.monotonic())
             self._deaths_of[process.wid] += 1
+            self._plan_start(self._births.pop(pid, 0.0))
+
+    def _plan_start(self, born: float) -> None:
+        """The first that ends at once is replaced at once; those after it ever later, until one lives for a while."""
+        now = time.monotonic()
+        self._short_lives = self._short_lives + 1 if now - born < SHORT_LIFE else 0
+        if self._short_lives > 1:
+            self._next_start = now + min(FIRST_PAUSE * 2 ** (self._short_lives - 2), LONGEST_PAUSE)
 
     # -- who leaves: told to end, counted no more, and killed after `retire_timeout`; nothing else waits for that
 
@@ -102,6 +127,16 @@ class BoundedWatcher(Watcher):
         """Return, for each process there is, how often those in its place have ended unasked since the start."""
         return {pid: self._deaths_of[process.wid] for pid, process in self.processes.items()}
 
+    def what_is_down(self) -> str:
+        """Say that fewer processes run than should, and since how many restarts; nothing if that is not so."""
+        missing = self.numprocesses - len(self.processes)
+        if missing <= 0:
+            return ""
+        pause = max(0.0, self._next_start - time.monotonic())
+        return (
+            f"{self.name} is down, ended {self.restarts()} times in {RESTART_WINDOW:.0f} s, next start in {pause:.0f} s"
+        )
+
 
 class Retire(Command):
     """\
@@ -126,3 +161,29 @@ class Restarts(Command):
 
     def execute(self, arbiter: Any, props: dict[str, Any]) -> dict[str, Any]:
         return {"restarts": {pid: n for watcher in arbiter.watchers for pid, n in watcher.restarts_by_pid().items()}}
+
+
+class Condition(Command):
+    """\
+    Tell how the arbiter is: {"condition": {"pid", "phase", "trouble", "generation", "draining": [pid]}, "down": {…}}.
+    """
+
+    name = "condition"
+
+    def execute(self, arbiter: Any, props: dict[str, Any]) -> dict[str, Any]:
+        down = {watcher.name: text for watcher in arbiter.watchers if (text := watcher.what_is_down())}
+        return {"condition": arbiter.condition(), "down": down}
+
+
+class Upgrade(Command):
+    """\
+    Begin an upgrade; `condition` tells how it goes.
+    """
+
+    name = "upgrade"
+
+    def execute(self, arbiter: Any, props: dict[str, Any]) -> dict[str, Any]:
+        refused = arbiter.on_upgrade()
+        if refused:
+            raise MessageError(refused)
+        return {}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from services.engine import builds
 from services.engine.container import Container
 from services.engine.drivers import Driver
 from services.engine.health import note_health
@@ -75,6 +76,9 @@ async def _boot(engine: Engine) -> None:
         await _open_api(engine, driver)
     resume_restarts(engine)
     wake_all(engine)
+    if engine.router.drivers.of(builds.BUILDER):
+        await _until_done(engine, builds.collect)
+    engine.router.spawn(engine.denials.watch())
 
 
 async def _until_done(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:
@@ -100,6 +104,8 @@ def _driver_ready(engine: Engine, driver: Driver) -> None:
         engine.router.spawn(_set_right(engine, _reconcile_runtime))
     elif driver.service == "graphdriver":
         engine.router.spawn(_set_right(engine, _collect_graph))
+    elif driver.service == builds.BUILDER:
+        engine.router.spawn(_until_done(engine, builds.collect))
 
 
 async def _set_right(engine: Engine, step: Callable[[Engine], Awaitable[None]]) -> None:

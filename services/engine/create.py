@@ -16,7 +16,6 @@ from services.engine.health import merge_healthcheck
 from services.engine.host import facts
 from services.engine.hostconfig import check_port, complete_host_config
 from services.engine.lifecycle.mounting import confirm_volumes, populate_volumes, provide_volumes
-from services.engine.lifecycle.stop import parse_signal
 from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
 from services.engine.names import random_name
@@ -35,6 +34,7 @@ from shared.protocol import (
     InvalidArgument,
     RemoveLayer,
 )
+from shared.runtime.signals import parse_signal
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -44,17 +44,23 @@ __all__ = ["check_no_nul", "create", "merge_environment"]
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHORT_ID = 12
+NOTHING = Image(  # what a build begins with that is from scratch
+    id="", architecture=facts().architecture, os="linux", created="", config=ContainerConfig(), config_size=0,
+    layers=[], diff_ids=[], chain_ids=[], layer_sizes=[], history=[],
+)  # fmt: skip
 
 
 async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     """Create a container: its layer on disk, then its record. Errors as `CreateContainer`."""
     if (made := _made_before(engine)) is not None:
         return ContainerCreated(id=made, warnings=_warnings(engine, job))
-    image = engine.images.find(job.config.image)
+    image = NOTHING if job.build and not job.config.image else engine.images.find(job.config.image)
     check_platform(job.config.image, image, job.platform)
     host_config, warnings = complete_host_config(engine, job.config, job.host_config)
     container_id = _new_id()
     config = _merge(job.config, image.config, container_id, host_config)
+    if job.build:
+        config.volumes = None
     args = _command_line(config)
     check_no_nul(Cmd=args, Env=config.env, User=[config.user], WorkingDir=[config.working_dir])
     name = job.name.removeprefix("/") or random_name(engine.containers.name_taken)
@@ -68,6 +74,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
         image=image.id,
         requested_image=job.config.image,
         created_by=job_id(),
+        build=job.build,
         args=args,
         config=config,
         host_config=host_config,
@@ -101,7 +108,8 @@ async def _add(engine: Engine, container: Container, image: Image, planned: list
             await engine.call(CreateLayer(container=container.id, chain_ids=image.chain_ids))
             async with provide_volumes(engine, container, planned):
                 await populate_volumes(engine, container)
-                engine.images.require(image.id)  # it may have been removed meanwhile
+                if image is not NOTHING:
+                    engine.images.require(image.id)  # it may have been removed meanwhile
                 with engine.store.transaction():
                     confirm_volumes(engine, container.record)
                     engine.store.add_container(container.record)

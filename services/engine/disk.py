@@ -15,7 +15,7 @@ from shared.protocol import ContainerSummary, Image, ImageSummary, MeasureLayer,
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["Measuring", "add_sizes", "count_shared", "layers_size"]
+__all__ = ["TIMEOUT", "Measuring", "add_sizes", "count_shared", "layers_size"]
 
 AT_ONCE = 2
 TIMEOUT = 600.0  # seconds for one tree

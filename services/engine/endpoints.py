@@ -23,7 +23,6 @@ from shared.protocol import (
     InvalidArgument,
     ListInterfaces,
     NotFound,
-    NotImplementedByUs,
     PortBinding,
     is_user_defined,
     joined_container,
@@ -89,28 +88,45 @@ def _check_mac_address(job: CreateContainer, settings: EndpointSettings) -> None
 def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord | None) -> None:
     """Check what is asked of an endpoint. ``network``: None if it is not known yet. Errors: InvalidArgument."""
     ipam = settings.ipam_config or {}
-    address = str(ipam.get("IPv4Address") or "")
+    for text in _link_local(settings):
+        _address(text, "link-local IP", (4, 6))
     if name in PREDEFINED:
-        if any(ipam.values()):
+        if ipam.get("IPv4Address") or ipam.get("IPv6Address"):
             raise InvalidArgument("user specified IP address is supported on user defined networks only")
         if settings.aliases:
             raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
         return
-    if ipam.get("IPv6Address") or ipam.get("LinkLocalIPs"):
-        raise NotImplementedByUs("IPv6 and link-local addresses of containers are not implemented")
-    if not address or network is None or network.network is None:
-        return
-    why = ""
+    for version in (4, 6):
+        text = _asked_address(settings, version)
+        address = _address(text, f"IPv{version}", (version,)) if text else None
+        if address is None or network is None or network.network is None:
+            continue
+        why = ""
+        subnet = network.network.subnet if version == 4 else network.network.subnet6
+        if not network.has_own_subnet(version):
+            why = "user specified IP address is supported only when connecting to networks with user configured subnets"
+        elif not subnet or address not in ipaddress.ip_network(subnet):
+            why = f"no configured subnet or ip-range contain the IP address {address}"
+        if why:
+            raise InvalidArgument(f"invalid config for network {name}: invalid endpoint settings:\n{why}")
+
+
+def _asked_address(settings: EndpointSettings, version: int) -> str:
+    return str((settings.ipam_config or {}).get(f"IPv{version}Address") or "")
+
+
+def _link_local(settings: EndpointSettings) -> list[str]:
+    return [str(one) for one in (settings.ipam_config or {}).get("LinkLocalIPs") or []]
+
+
+def _address(text: str, what: str, versions: tuple[int, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
-        inside = ipaddress.IPv4Address(address) in ipaddress.IPv4Network(network.network.subnet)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        raise InvalidArgument(f"invalid endpoint settings:\ninvalid IPv4 address: {address}") from None
-    if not network.has_own_subnet:
-        why = "user specified IP address is supported only when connecting to networks with user configured subnets"
-    elif not inside:
-        why = f"no configured subnet or ip-range contain the IP address {address}"
-    if why:
-        raise InvalidArgument(f"invalid config for network {name}: invalid endpoint settings:\n{why}")
+        address = None
+    if address is None or address.version not in versions:
+        raise InvalidArgument(f"invalid endpoint settings:\ninvalid {what} address: {text}")
+    return address
 
 
 def resolve_endpoints(engine: Engine, record: ContainerRecord) -> bool:
@@ -172,15 +188,19 @@ def allocation(engine: Engine, record: ContainerRecord, name: str) -> AllocateIn
         mode="bridge",
         hostname=record.config.hostname,
         mac_address=asked.mac_address,
+        link_local=_link_local(asked),
         ports=_bindings(record),
         gw_priority=asked.gw_priority,
     )
     if not place.network:
         return job
+    network = engine.networks.get(place.network)
     return msgspec.structs.replace(
         job,
+        mode=network.driver if network is not None else "bridge",
         network=place.network,
-        address=str((asked.ipam_config or {}).get("IPv4Address") or ""),
+        address=_asked_address(asked, 4),
+        address6=_asked_address(asked, 6),
         names=dns_names(record, place),
         links=dict(_links(engine, asked)),
         dns=list(record.host_config.dns or engine.config.dns),

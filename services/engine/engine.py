@@ -15,6 +15,7 @@ import msgspec
 from services.engine import boot
 from services.engine.container import Container, Containers
 from services.engine.counts import JobCounts
+from services.engine.denials import Denials
 from services.engine.disk import Measuring
 from services.engine.events import Events
 from services.engine.execs import Execs
@@ -68,6 +69,7 @@ class Engine:
         self.booted = asyncio.Event()
         self.booted_at = 0  # nanoseconds since the epoch; 0 until then
         self.bridge: Bridge | None = None
+        self.denials = Denials(self)
         self._shutdown_handlers: list[Callable[[], Awaitable[None]]] = [self._send_spans]
 
     def _flight(self, job_id: str) -> Flight | None:
@@ -96,7 +98,7 @@ class Engine:
         warnings = [
             f"WARNING: {kind} record {id_} is quarantined: {why}" for kind, id_, why in self.store.quarantined()
         ]
-        warnings += [f"WARNING: {warning}" for warning in label_warnings(self.config)]
+        warnings += [f"WARNING: {warning}" for warning in (*label_warnings(self.config), *self.denials.found)]
         present = {driver.service for driver in self.router.drivers if driver.usable}
         return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
 

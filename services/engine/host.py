@@ -12,9 +12,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HostFacts", "facts", "ipv4_forwarding", "new_engine_id", "program_version"]
+from shared.runtime.machine import architecture
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+__all__ = ["HostFacts", "facts", "ipv4_forwarding", "new_engine_id", "program_version"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def facts() -> HostFacts:
         hostname=socket.gethostname(),
         kernel=platform.release(),
         machine=machine,
-        architecture=ARCHITECTURES.get(machine, machine),
+        architecture=architecture(),
         operating_system=release.get("PRETTY_NAME", "Linux"),
         os_version=release.get("VERSION_ID", ""),
         cpus=len(os.sched_getaffinity(0)),

@@ -33,6 +33,7 @@ from shared.protocol import (
     parse_security_options,
 )
 from shared.runtime.logs.options import option_warnings
+from shared.runtime.slices import is_slice
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -92,6 +93,8 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
     if made.pids_limit is not None and made.pids_limit <= 0:
         made.pids_limit = None
     made.log_config = complete_log_config(engine.config, made.log_config)
+    if engine.config.cgroup_driver == "systemd" and made.cgroup_parent and not is_slice(made.cgroup_parent):
+        raise InvalidArgument('cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"')
     made.restart_policy.name = made.restart_policy.name or "no"
     for field in ("network_mode", "ipc_mode", "pid_mode"):
         if ref := joined_container(getattr(made, field)):

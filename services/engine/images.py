@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 from services.engine.store import Store
@@ -19,6 +20,7 @@ class Images:
         self._store = store
         self._images = {image.id: image for image in store.images()}
         self._tags = {ref: image for ref, image in store.tags().items() if image in self._images}
+        self._held: defaultdict[str, set[str]] = defaultdict(set)  # by builds under way
 
     def __iter__(self) -> Iterator[Image]:
         return iter(list(self._images.values()))
@@ -89,6 +91,20 @@ class Images:
                 self._store.put_tag(tag, image.id)
         self._images[image.id] = image
         self._tags |= dict.fromkeys(tags, image.id)
+
+    def hold(self, build: str, image_id: str) -> None:
+        """Keep an image that a build has come to from being pruned."""
+        self._held[build].add(image_id)
+
+    def release(self, build: str) -> None:
+        self._held.pop(build, None)
+
+    def is_held(self, image_id: str) -> bool:
+        return any(image_id in held for held in self._held.values())
+
+    def held_by(self) -> list[str]:
+        """Return the builds that hold images."""
+        return list(self._held)
 
     def untag(self, tag: str) -> None:
         self._store.delete_tag(tag)

@@ -25,8 +25,11 @@ log = logging.getLogger("dockyard.engine")
 INTERVAL = 1.0  # seconds between writes
 # asked all the time, tell nothing
 UNRECORDED = frozenset(
-    {"ping", "events", "await_service", "services", "jobs", "metrics", "container_stats", "runtime_stats"}
-)
+    {
+        "ping", "events", "await_service", "services", "jobs", "metrics", "container_stats", "runtime_stats",
+        "network_denials",
+    }
+)  # fmt: skip
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
 _row = attrgetter(*FIELDS)

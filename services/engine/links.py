@@ -1,7 +1,8 @@
 """Links of the default bridge: one container (the parent) sees another (the child) under an alias.
 
 A record has them as ``CHILD_ID:ALIAS``, so that a child may be renamed. The parent gets the child's address in its
-hosts file and, as in 2014, variables that tell of the child's ports and environment.
+hosts file and, as in 2014, variables that tell of the child's ports and environment. Where containers may not talk to
+each other (``icc = false``) the parent may reach the ports that the child exposes, from when both run.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from shared.protocol import (
     Conflict,
     DockyardError,
     InvalidArgument,
+    LinkContainers,
     NotFound,
-    NotImplementedByUs,
     RemoveContainer,
     RuntimeSetHost,
     joined_container,
@@ -27,16 +28,14 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["environment", "hosts", "names", "resolve_links", "shown", "tell_parents", "unlink"]
+__all__ = ["allow", "environment", "hosts", "names", "resolve_links", "shown", "tell_parents", "unlink"]
 
 NOT_PASSED_ON = ("HOME", "PATH")
 log = logging.getLogger("dockyard.engine")
 
 
 def resolve_links(engine: Engine, links: list[str]) -> list[str]:
-    """Turn ``NAME[:ALIAS]`` into what a record has. Errors: InvalidArgument, NotImplementedByUs (icc is off)."""
-    if links and not engine.config.icc:
-        raise NotImplementedByUs("Links are not implemented while icc = false: containers cannot reach each other")
+    """Turn ``NAME[:ALIAS]`` into what a record has. Errors: InvalidArgument."""
     return [_resolve(engine, link) for link in links]
 
 
@@ -131,10 +130,34 @@ def environment(engine: Engine, record: ContainerRecord, *, all_run: bool = True
     return variables
 
 
+def _exposed(child: ContainerRecord) -> list[str]:
+    """Return the ports that a container exposes, as ``80/tcp``."""
+    ports = child.config.exposed_ports or {}
+    return [port if "/" in port else f"{port}/tcp" for port in ports]
+
+
+async def allow(engine: Engine, parent: ContainerRecord) -> None:
+    """Let a container that is about to run reach its children. What cannot be is logged: it runs all the same."""
+    for _, child in _children(engine, parent):
+        await _link(engine, parent, child.record, "-I")
+
+
+async def _link(engine: Engine, parent: ContainerRecord, child: ContainerRecord, action: str) -> None:
+    ends = parent.interface, child.interface if child.running else None
+    if engine.config.icc or not all(one and one.address for one in ends):
+        return
+    parent_ip, child_ip = (one.address for one in ends if one)
+    job = LinkContainers(
+        action=action, parent_ip=parent_ip, child_ip=child_ip, ports=_exposed(child), ignore_errors=True
+    )
+    try:
+        await engine.call(job)
+    except DockyardError as error:
+        log.warning("link not allowed parent=%s child=%s error=%s", parent.id, child.id, error)
+
+
 def _ports(prefix: str, address: str, child: ContainerRecord) -> Iterator[str]:
-    exposed = [
-        (port.partition("/")[2] or "tcp", int(port.partition("/")[0])) for port in child.config.exposed_ports or {}
-    ]
+    exposed = [(protocol, int(number)) for number, _, protocol in (port.partition("/") for port in _exposed(child))]
     for index, (protocol, number) in enumerate(sorted(exposed, key=lambda port: (port[0] != "tcp", port))):
         url, name = f"{protocol}://{address}:{number}", f"{prefix}_PORT_{number}_{protocol.upper()}"
         if index == 0:
@@ -154,9 +177,10 @@ async def tell_parents(engine: Engine, child: Container) -> None:
                 await engine.call(RuntimeSetHost(directory=directory, name=alias, address=interface.address))
             except DockyardError as error:
                 log.warning("link not updated parent=%s child=%s error=%s", parent.id, child.id, error)
+            await _link(engine, parent.record, child.record, "-I")
 
 
-def unlink(engine: Engine, ref: str) -> None:
+async def unlink(engine: Engine, ref: str) -> None:
     """Remove a link, given as ``parent/alias``. Errors: InvalidArgument, NotFound."""
     parent_name, _, alias = ref.strip("/").rpartition("/")
     if not parent_name:
@@ -173,3 +197,7 @@ def unlink(engine: Engine, ref: str) -> None:
     with engine.store.transaction():
         engine.save(parent)
         engine.done(RemoveContainer, None)
+    for link in set(links) - set(kept):
+        child = engine.containers.by_id(link.partition(":")[0])
+        if child is not None and child.id not in {other.partition(":")[0] for other in kept}:
+            await _link(engine, parent.record, child.record, "-D")

@@ -38,10 +38,10 @@ class NetworkRecord(msgspec.Struct, kw_only=True):
     options: dict[str, str] | None = None
     labels: dict[str, str] | None = None
 
-    @property
-    def has_own_subnet(self) -> bool:
+    def has_own_subnet(self, version: int) -> bool:
         """Say whether its user chose its subnet, and so may choose addresses in it."""
-        return any(config.subnet for config in (self.ipam.config if self.ipam else None) or [])
+        configs = (self.ipam.config if self.ipam else None) or []
+        return any(config.subnet and (":" in config.subnet) == (version == 6) for config in configs)
 
 
 class Networks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
 from services.engine.networks import PREDEFINED
 from shared.protocol import (
@@ -17,49 +17,76 @@ from shared.protocol import (
     PermissionDenied,
 )
 
-__all__ = ["bridge_network"]
+__all__ = ["ipam_configs", "network_asked", "warning"]
 
+Network = IPv4Network | IPv6Network
 BRIDGE = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
+GATEWAY_MODES = (f"{BRIDGE}gateway_mode_ipv4", f"{BRIDGE}gateway_mode_ipv6")
 # options of Docker's bridge driver that would change what a network is
 MISSING_OPTIONS = (
-    f"{BRIDGE}gateway_mode_ipv4", f"{BRIDGE}gateway_mode_ipv6", f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}host_ipv4",
-    f"{BRIDGE}host_ipv6", f"{BRIDGE}trusted_host_interfaces", "com.docker.network.container_iface_prefix",
+    f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}host_ipv4", f"{BRIDGE}host_ipv6", f"{BRIDGE}trusted_host_interfaces",
+    "com.docker.network.container_iface_prefix", "com.docker.network.host_ipv4", "com.docker.network.host_ipv6",
 )  # fmt: skip
-MISSING_DRIVERS = ("macvlan", "ipvlan", "overlay")
+LINK_DRIVERS = {  # driver → its option and the modes, the default first
+    "macvlan": ("macvlan_mode", ("bridge", "private", "vepa", "passthru")),
+    "ipvlan": ("ipvlan_mode", ("l2", "l3", "l3s")),
+}
+MISSING_DRIVERS = ("overlay",)
 TRUE, FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 LINK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}")  # 15 bytes: IFNAMSIZ's limit
-MIN_MTU, MAX_MTU = 68, 65535
-SMALLEST = 30  # prefix length of a subnet in which a bridge and a container find room
+MIN_MTU, MIN_MTU6, MAX_MTU = 68, 1280, 65535
+SMALLEST = {4: 30, 6: 126}  # prefix length of a subnet in which a bridge and a container find room
 
 
-def bridge_network(job: CreateNetwork, network_id: str) -> BridgeNetwork:
+def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
     """Return what the netdriver is to make.
 
     Errors: InvalidArgument, NotFound (no such driver), NotImplementedByUs, PermissionDenied (a predefined name).
     """
     _check_name(job.name)
     _refuse_missing(job)
+    driver = job.driver if job.driver in LINK_DRIVERS else "bridge"
     options = job.options or {}
-    config = _ipv4_config(job)
-    subnet = _subnet(config)
+    ipv4, ipv6 = job.enable_ipv4 is not False, bool(job.enable_ipv6)
+    if not (ipv4 or ipv6):
+        raise InvalidArgument("invalid network config:\nIPv4 or IPv6 must be enabled")
+    configs = ipam_configs(job)
+    config, config6 = configs.get(4) or IPAMConfig(), configs.get(6) or IPAMConfig()
+    auxiliary: dict[str, str] = {}
+    for one in (config, config6):
+        for name, address in (one.auxiliary_addresses or {}).items():
+            auxiliary[name] = _inside(_subnet(one), address, "auxiliary address")
+    parent, mode = _parent(driver, options)
     return BridgeNetwork(
         id=network_id,
         name=job.name,
+        driver=driver,
+        parent=parent,
+        mode=mode,
+        ipv4=ipv4,
+        ipv6=ipv6,
         bridge=_link_name(options.get(f"{BRIDGE}name", "")),
-        subnet=str(subnet) if subnet else "",
-        gateway=_inside(subnet, config.gateway, "gateway"),
-        ip_range=_ip_range(subnet, config.ip_range),
-        auxiliary={
-            name: _inside(subnet, address, "auxiliary address")
-            for name, address in (config.auxiliary_addresses or {}).items()
-        },
+        subnet=config.subnet,
+        gateway=_inside(_subnet(config), config.gateway, "gateway"),
+        ip_range=_ip_range(_subnet(config), config.ip_range),
+        subnet6=str(_subnet(config6) or ""),
+        gateway6=_inside(_subnet(config6), config6.gateway, "gateway"),
+        ip_range6=_ip_range(_subnet(config6), config6.ip_range),
+        auxiliary=auxiliary,
         internal=job.internal,
         icc=_boolean(options, f"{BRIDGE}enable_icc"),
         ip_masq=_boolean(options, f"{BRIDGE}enable_ip_masquerade"),
+        ip_masq6=_boolean(options, f"{BRIDGE}enable_ip_masquerade"),
         host_ip=_host_ip(options.get(f"{BRIDGE}host_binding_ipv4", "")),
-        mtu=_mtu(options.get(MTU, "")),
+        mtu=_mtu(options.get(MTU, ""), ipv6=ipv6),
     )
+
+
+def warning(job: CreateNetwork) -> str:
+    """Return what the user should know of a network that can be made, but not all as asked for."""
+    given = [config.subnet for config in (job.ipam.config if job.ipam else None) or [] if ":" in config.subnet]
+    return f"{', '.join(given)}: not used, for IPv6 is not enabled" if given and not job.enable_ipv6 else ""
 
 
 def _check_name(name: str) -> None:
@@ -76,68 +103,100 @@ def _refuse_missing(job: CreateNetwork) -> None:
         raise PermissionDenied(f'only one instance of "{job.driver}" network is allowed')
     if job.driver in MISSING_DRIVERS:
         raise NotImplementedByUs(f"network driver {job.driver!r} is not implemented")
-    if job.driver not in ("", "default", "bridge"):
+    if job.driver not in ("", "default", "bridge", *LINK_DRIVERS):
         raise NotFound(f'plugin "{job.driver}" not found')
+    options = job.options or {}
     for wrong, what in (
-        (job.enable_ipv6, "IPv6 in networks"),
-        (job.enable_ipv4 is False, "a network without IPv4"),
         (job.ingress, "an ingress network"),
         (job.scope not in ("", "local"), f"the scope {job.scope!r}"),
         (job.config_only or job.config_from, "a network made of another's configuration"),
         (job.ipam and job.ipam.driver not in ("", "default"), "another IPAM driver than default"),
-        *((option in (job.options or {}), option) for option in MISSING_OPTIONS),
+        *((option in options, option) for option in MISSING_OPTIONS),
+        *((options.get(option, "nat") != "nat", f"{option}={options.get(option)}") for option in GATEWAY_MODES),
     ):
         if wrong:
             raise NotImplementedByUs(f"{what} is not implemented")
 
 
-def _ipv4_config(job: CreateNetwork) -> IPAMConfig:
-    """Return the one IPv4 subnet's; an empty one if none is given."""
-    configs = (job.ipam.config if job.ipam else None) or []
-    if len(configs) > 1:
-        raise InvalidArgument("bridge driver doesn't support multiple subnets")
-    config = configs[0] if configs else IPAMConfig()
-    if not config.subnet and (config.ip_range or config.gateway or config.auxiliary_addresses):
-        raise InvalidArgument("invalid network config:\nan IPAM configuration without a subnet")
-    return config
+def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
+    """Return the link of the host's on which a container's is, and the driver's mode; empty for a bridge."""
+    if driver not in LINK_DRIVERS:
+        return "", ""
+    parent = options.get("parent", "")
+    if not LINK_NAME.fullmatch(parent):
+        raise InvalidArgument(f"a {driver} network needs an interface of the host's: -o parent=NAME, not {parent!r}")
+    option, modes = LINK_DRIVERS[driver]
+    mode = options.get(option) or modes[0]
+    if mode not in modes:
+        raise InvalidArgument(f"unknown {driver} mode: {mode}")
+    if options.get("ipvlan_flag", "bridge") != "bridge":
+        raise NotImplementedByUs(f"ipvlan_flag={options['ipvlan_flag']} is not implemented")
+    return parent, mode
 
 
-def _subnet(config: IPAMConfig) -> IPv4Network | None:
+def ipam_configs(job: CreateNetwork) -> dict[int, IPAMConfig]:
+    """Return the subnets that were chosen, by version; those of a version that is not enabled left out."""
+    found: dict[int, IPAMConfig] = {}
+    for config in (job.ipam.config if job.ipam else None) or []:
+        subnet = _subnet(config)
+        if subnet is None:
+            if config.ip_range or config.gateway or config.auxiliary_addresses:
+                raise InvalidArgument("invalid network config:\nan IPAM configuration without a subnet")
+            continue
+        if subnet.version in found:
+            raise InvalidArgument("bridge driver doesn't support multiple subnets")
+        if job.enable_ipv6 if subnet.version == 6 else job.enable_ipv4 is not False:
+            found[subnet.version] = config
+    return found
+
+
+def _subnet(config: IPAMConfig) -> Network | None:
     if not config.subnet:
         return None
     try:
         network = ip_network(config.subnet, strict=False)
     except ValueError:
         raise InvalidArgument(f"invalid network config:\ninvalid subnet {config.subnet}: invalid CIDR block") from None
-    if not isinstance(network, IPv4Network):
-        raise NotImplementedByUs("IPv6 in networks is not implemented")
-    if str(network) != config.subnet:
+    if network != _read(config.subnet):
         raise InvalidArgument(f"invalid network config:\ninvalid subnet {config.subnet}: it should be {network}")
-    if network.prefixlen > SMALLEST or network.is_multicast or network.is_loopback:
+    if network.prefixlen > SMALLEST[network.version] or network.is_multicast or network.is_loopback:
         raise InvalidArgument(f"invalid network config:\ninvalid subnet {config.subnet}: no containers fit into it")
     return network
 
 
-def _inside(subnet: IPv4Network | None, address: str, what: str) -> str:
+def _read(subnet: str) -> Network | None:
+    """Return a network that is written with its own address and a prefix length; else None."""
+    try:
+        return ip_network(subnet) if "/" in subnet else None
+    except ValueError:
+        return None
+
+
+def _inside(subnet: Network | None, address: str, what: str) -> str:
     if not address:
         return ""
     try:
-        number = IPv4Address(address)
+        number = ip_address(address)
     except ValueError:
         raise InvalidArgument(f"invalid network config:\ninvalid {what} {address}: invalid address") from None
-    if subnet is None or number not in subnet or number in (subnet.network_address, subnet.broadcast_address):
+    reserved = () if subnet is None else (subnet.network_address, *_broadcast(subnet))
+    if subnet is None or number not in subnet or number in reserved:
         raise InvalidArgument(f"invalid network config:\ninvalid {what} {address}: parent subnet is {subnet}")
     return str(number)
 
 
-def _ip_range(subnet: IPv4Network | None, text: str) -> str:
+def _broadcast(subnet: Network) -> tuple[IPv4Address, ...]:
+    return (subnet.broadcast_address,) if isinstance(subnet, IPv4Network) else ()
+
+
+def _ip_range(subnet: Network | None, text: str) -> str:
     if not text:
         return ""
     try:
-        part = IPv4Network(text)
+        part = ip_network(text)
     except ValueError:
         raise InvalidArgument(f"invalid network config:\ninvalid ip-range {text}: invalid CIDR block") from None
-    if subnet is None or not part.subnet_of(subnet):
+    if subnet is None or part.version != subnet.version or not part.subnet_of(subnet):  # type: ignore[arg-type]
         raise InvalidArgument(f"invalid network config:\ninvalid ip-range {text}: parent subnet is {subnet}")
     return str(part)
 
@@ -162,9 +221,10 @@ def _host_ip(text: str) -> str:
         raise InvalidArgument(f"failed to parse {BRIDGE}host_binding_ipv4 value: {text!r}") from None
 
 
-def _mtu(text: str) -> int:
+def _mtu(text: str, *, ipv6: bool) -> int:
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and (text == "0" or MIN_MTU <= int(text) <= MAX_MTU)):
+    least = MIN_MTU6 if ipv6 else MIN_MTU
+    if not (text.isascii() and text.isdigit() and (text == "0" or least <= int(text) <= MAX_MTU)):
         raise InvalidArgument(f"failed to parse {MTU} value: {text!r}")
     return int(text)

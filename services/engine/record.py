@@ -103,6 +103,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     oom_killed: bool = False
     pid: int = 0
     created_by: str = ""  # the id of the job that created it
+    build: str = ""  # the id of the build that it is a step of
     attempt: str = ""  # the id of the job that began the last start
     pausing: str = ""  # the id of the job that began to pause it last, or to let it run on
     removed_by: str = ""  # the id of the job that is to be answered when it is gone
@@ -127,13 +128,13 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
         mode = self.host_config.network_mode
         if self.version < VERSION and not self.endpoints and mode and not joined_container(mode):
             place = Endpoint(asked=self.endpoint or EndpointSettings(), connected=self.connected)
-            place.interface = self.interface if self.interface and self.interface.address else None
+            place.interface = self.interface if self.interface and self.interface.placed else None
             self.endpoints[mode] = place
         self.version, self.endpoint, self.connected = VERSION, None, False
 
     def note_interfaces(self, interfaces: list[Interface]) -> None:
         """Take over what the netdriver says the container has, eth0 first."""
-        given = {interface.network: interface for interface in interfaces if interface.address}
+        given = {interface.network: interface for interface in interfaces if interface.placed}
         for place in self.endpoints.values():
             place.interface = given.get(place.network)
         ports = [port for interface in interfaces for port in interface.ports]

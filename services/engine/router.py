@@ -86,6 +86,11 @@ class Router:
     def _send(self, driver: Driver, frame: Frame) -> bool:
         return self._peers.send(driver.peer, frame)
 
+    def tell_cancel(self, service: str, job_id: str) -> None:
+        """Tell a driver that nobody waits for a job of an engine before this one."""
+        for driver in self.drivers.of(service):
+            self._send(driver, Frame(Kind.CANCEL, Header(id=job_id)))
+
     def _receive(self, peer: bytes, parts: list[bytes]) -> None:
         try:
             frame = Frame.parse(parts)

@@ -120,6 +120,8 @@ def endpoint(engine: Engine, record: ContainerRecord, name: str) -> EndpointSett
         shown.endpoint_id = engine.networks.endpoint_id(record.id, record.generation, place.network)
         shown.gateway, shown.ip_address = interface.gateway, interface.address
         shown.ip_prefix_len, shown.mac_address = interface.prefix_len, interface.mac_address
+        shown.ipv6_gateway, shown.global_ipv6_address = interface.gateway6, interface.address6
+        shown.global_ipv6_prefix_len = interface.prefix_len6
     return shown
 
 
@@ -135,6 +137,9 @@ def network_settings(engine: Engine, record: ContainerRecord) -> NetworkSettings
         ip_address=place.ip_address,
         ip_prefix_len=place.ip_prefix_len,
         mac_address=place.mac_address,
+        ipv6_gateway=place.ipv6_gateway,
+        global_ipv6_address=place.global_ipv6_address,
+        global_ipv6_prefix_len=place.global_ipv6_prefix_len,
         networks=_networks(engine, record),
     )
 

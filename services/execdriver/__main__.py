@@ -9,6 +9,7 @@ from services.execdriver.containers import Containers
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
 from services.execdriver.health import Checks
+from services.execdriver.placement import placement
 from services.execdriver.reports import Reports
 from services.execdriver.runtimes import runtimes
 from shared.bus.client import Client
@@ -25,8 +26,10 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     runtime = runtimes(config)
     bus = Client(endpoint, "execdriver")
     reports = Reports(bus)
-    containers = Containers(config, runtime, reports, Checks(bus))
-    driver = ExecDriver(containers, Execs(config, runtime, reports), TicketServer(config.run / "execdriver.tickets"))
+    places = placement(config)
+    containers = Containers(config, runtime, reports, Checks(bus), places)
+    execs = Execs(config, runtime, reports, places)
+    driver = ExecDriver(containers, execs, TicketServer(config.run / "execdriver.tickets"))
     worker = Worker(endpoint, "execdriver", driver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)

@@ -106,7 +106,7 @@ class Cgroup:
     def _in(self, hierarchy: Path) -> Path:
         return hierarchy / self.path.lstrip("/")
 
-    def _directories(self) -> Iterator[Path]:
+    def directories(self) -> Iterator[Path]:
         if self.unified:
             hierarchies = [self.root]
         else:
@@ -116,7 +116,7 @@ class Cgroup:
     def processes(self) -> set[int]:
         """Return the pids of all processes in the cgroup and those inside it."""
         found: set[int] = set()
-        for top in self._directories():
+        for top in self.directories():
             for directory, _, _ in os.walk(top):
                 try:
                     found |= {int(line) for line in Path(directory, "cgroup.procs").read_text().split()}
@@ -126,7 +126,7 @@ class Cgroup:
 
     def process_files(self) -> list[Path]:
         """Return the files that take a process into the cgroup, one in each hierarchy."""
-        return [directory / "cgroup.procs" for directory in self._directories()]
+        return [directory / "cgroup.procs" for directory in self.directories()]
 
     # -- freezing
 
@@ -187,7 +187,7 @@ class Cgroup:
 
     def remove(self) -> None:
         """Remove the cgroup and those inside it. Idempotent. Errors: DockyardError (not empty)."""
-        for top in self._directories():
+        for top in self.directories():
             for directory, _, _ in os.walk(top, topdown=False):
                 _rmdir(Path(directory))
 

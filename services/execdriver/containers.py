@@ -10,6 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from services.execdriver.exits import Exits
 from services.execdriver.files import set_resolver, write_files
 from services.execdriver.health import Checks
 from services.execdriver.joining import joined
+from services.execdriver.placement import Placement
 from services.execdriver.reports import Reports
 from services.execdriver.rotation import Rotation
 from services.execdriver.runtimes import RuntimeOf
@@ -48,8 +50,11 @@ log = logging.getLogger("dockyard.execdriver")
 
 
 class Containers:
-    def __init__(self, config: Config, runtime_of: RuntimeOf, reports: Reports, checks: Checks) -> None:
+    def __init__(
+        self, config: Config, runtime_of: RuntimeOf, reports: Reports, checks: Checks, placement: Placement
+    ) -> None:
         self._config, self._runtime_of, self._reports, self.checks = config, runtime_of, reports, checks
+        self._placement = placement
         self.attachments = Attachments()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._inits: dict[str, Process] = {}
@@ -72,7 +77,7 @@ class Containers:
             self._make_way(bundle, job.generation)
             start = Start(
                 job.generation,
-                self._cgroup(job),
+                self._placement.cgroup(job.container, job.host_config.cgroup_parent),
                 shm.place(job.host_config, bundle, self._bundle),
                 directory=job.directory,
                 log=job.log,
@@ -84,7 +89,7 @@ class Containers:
                 self._rotation.prepare(Path(job.directory), job.log)
                 with joined(job.host_config, self._bundle) as namespaces:
                     self._write_bundle(bundle, job, start, namespaces)
-                    pid = monitor.spawn(bundle, runtime, job)
+                    pid = monitor.spawn(bundle, runtime, job, partial(self._placement.admit, start.cgroup))
                 self._hold(bundle, pid)
                 self.attachments.release(bundle)
                 resources.apply(Cgroup(start.cgroup), job.host_config)
@@ -109,10 +114,6 @@ class Containers:
         if before.generation >= generation and bundle.exit() is None:
             raise Conflict(f"generation {before.generation} of container {bundle.container} runs already")
         self._remove(bundle)
-
-    def _cgroup(self, job: RuntimeStart) -> str:
-        parent = job.host_config.cgroup_parent or self._config.cgroup_parent
-        return "/" + os.path.normpath(f"/{parent}/{job.container}").lstrip("/")  # ".." leads no higher than the root
 
     def _write_bundle(self, bundle: Bundle, job: RuntimeStart, start: Start, joined: dict[str, str]) -> None:
         root = Path(job.rootfs)
@@ -209,6 +210,7 @@ class Containers:
         self._kill_monitor(bundle)
         if start is not None:
             Cgroup(start.cgroup).remove()
+            self._placement.clear(start.cgroup)
         self._runtime_of(start.runtime if start is not None else "").delete(bundle.container)
         self.attachments.end(bundle.container)
         self.checks.end(bundle.container)

@@ -14,6 +14,10 @@ class Runtime(Protocol):
     path: str
     arguments: list[str]  # global arguments, before the verb
 
+    def exec_command(self, *, sized: bool) -> list[str]:
+        """Return the program that execs, and what precedes the verb. ``sized``: its terminal has a size."""
+        ...
+
     def start(self, container: str) -> None:
         """Let a created container's process run. Errors: NotFound, DockyardError."""
         ...

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from services.execdriver.attach import hand_over
 from services.execdriver.bundle import Bundle, ExecBundle, Process, Start
 from services.execdriver.cgroups import expect_moves
 from services.execdriver.exits import Exits
+from services.execdriver.placement import Placement
 from services.execdriver.process import build_process
 from services.execdriver.reports import Reports
 from services.execdriver.runtimes import RuntimeOf
@@ -69,7 +71,8 @@ class Handover:
 
 
 class Execs:
-    def __init__(self, config: Config, runtime_of: RuntimeOf, reports: Reports) -> None:
+    def __init__(self, config: Config, runtime_of: RuntimeOf, reports: Reports, placement: Placement) -> None:
+        self._placement = placement
         self._run, self._runtime_of, self._reports = config.run, runtime_of, reports
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._handovers: dict[str, Handover] = {}
@@ -109,7 +112,8 @@ class Execs:
         _kill(bundle)
         bundle.create(Start(start.generation, start.cgroup, container=job.container))
         bundle.write("process.json", msgspec.json.encode(process))
-        with monitor.prepared(bundle, self._runtime_of(start.runtime), job) as let_run:
+        admit = partial(self._placement.admit_exec, start.cgroup)
+        with monitor.prepared(bundle, self._runtime_of(start.runtime), job, admit) as let_run:
             if job.attach:
                 self._hand_over(bundle, issue)
             return let_run()

@@ -89,13 +89,14 @@ def set_address(directory: Path, name: str, address: str) -> None:
 
 
 def _hosts(job: RuntimeStart, hostname: str) -> str:
-    extra = [_extra_host(entry, job.interface.gateway) for entry in job.host_config.extra_hosts or []]
+    extra = [
+        _extra_host(entry, job.interface.gateway or job.interface.gateway6)
+        for entry in job.host_config.extra_hosts or []
+    ]
     if job.interface.mode == "host":
         return Path("/etc/hosts").read_text() + "".join(extra)
-    own = ""
-    if job.interface.address:
-        names = f"{hostname}.{job.config.domainname} {hostname}" if job.config.domainname else hostname
-        own = f"{job.interface.address}\t{names}\n"
+    names = f"{hostname}.{job.config.domainname} {hostname}" if job.config.domainname else hostname
+    own = "".join(f"{one}\t{names}\n" for one in (job.interface.address, job.interface.address6) if one)
     return LOCAL_HOSTS + "".join(extra) + own
 
 

@@ -29,15 +29,21 @@ CREATE_TIMEOUT = 60.0  # seconds for the runtime's create or exec
 ACCEPT_TIMEOUT = 1.0  # seconds for a monitor to accept connections
 RUNTIME_LOG = "runtime.log"
 
+Admit = Callable[[int], None]
 
-def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> int:
+
+def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart, admit: Admit) -> int:
     """Start conmon, which has the runtime create the container; returns the pid of its init, which waits to be started.
+
+    ``admit`` is called with the monitor's pid before it does anything.
 
     Errors: what `Runtime.create_error` makes of the runtime's message; DockyardError.
     """
     with ExitStack() as stack:
         answers, writer = _pipe(stack)
-        _launch(bundle, _command(bundle, runtime, job), _OCI_SYNCPIPE=writer.fileno())
+        waits, gate = _pipe(stack)
+        descriptors = {"_OCI_SYNCPIPE": writer.fileno(), "_OCI_STARTPIPE": waits.fileno()}
+        _launch(bundle, _command(bundle, runtime, job), admit, gate, **descriptors)
         writer.close()
         pid, message = _read_answer(bundle, answers)
     if pid <= 0:
@@ -46,7 +52,7 @@ def spawn(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> int:
 
 
 @contextmanager
-def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> Iterator[Callable[[], int]]:
+def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec, admit: Admit) -> Iterator[Callable[[], int]]:
     """Start an exec's monitor: inside, it takes connections, and its process does not run.
 
     What is yielded lets it run and returns its pid. Errors of that: what `Runtime.exec_error` makes of the runtime's
@@ -59,10 +65,9 @@ def prepared(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> Iterator
         writer.close()
         attachable, attach = _pipe(stack)
         gate = stack.enter_context(bundle.gate.open("r+b", buffering=0))
-        gate.write(b"0")  # conmon reads a first word at once
         descriptors = {"_OCI_SYNCPIPE": sync, "_OCI_ATTACHPIPE": attach, "_OCI_STARTPIPE": gate}
         numbers = {name: file.fileno() for name, file in descriptors.items()}
-        _launch(bundle, _exec_command(bundle, runtime, job), **numbers)
+        _launch(bundle, _exec_command(bundle, runtime, job), admit, gate, **numbers)
         sync.close()
         attach.close()
         if _read_answer(bundle, attachable)[0] < 0:
@@ -84,8 +89,11 @@ def _pipe(stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
     return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
 
 
-def _launch(bundle: Bundle, command: list[str], **descriptors: int) -> None:
-    """Run conmon until it has gone to the background. ``descriptors`` are inherited, and named in its environment."""
+def _launch(bundle: Bundle, command: list[str], admit: Admit, gate: BinaryIO, **descriptors: int) -> None:
+    """Run conmon until it has gone to the background. ``descriptors`` are inherited, and named in its environment.
+
+    It reads a first word from ``gate`` before it forks: once it has been admitted.
+    """
     try:
         process = subprocess.Popen(
             command,
@@ -101,20 +109,28 @@ def _launch(bundle: Bundle, command: list[str], **descriptors: int) -> None:
             pass_fds=list(descriptors.values()),
             start_new_session=True,
         )
+        try:
+            admit(process.pid)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        gate.write(b"0")
         process.wait(CREATE_TIMEOUT)  # conmon forks at once; the child goes on
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DockyardError(f"the monitor of {bundle.id} did not start: {error}") from error
 
 
-def _common(bundle: Bundle, runtime: Runtime, name: str, *runtime_arguments: str) -> list[str]:
+def _common(bundle: Bundle, runtime: list[str], name: str, *runtime_arguments: str) -> list[str]:
+    """``runtime``: the program that is called, and what is said to it first."""
     program = shutil.which("conmon")
     if program is None:
         raise NotFound("conmon is not installed")
     directory = str(bundle.directory)
     return [
         program, "--api-version", "1", "--cid", bundle.container, "--cuuid", bundle.id, "--name", name,
-        "--runtime", runtime.path,
-        *(f"--runtime-arg={argument}" for argument in (*runtime.arguments, *runtime_arguments)),
+        "--runtime", runtime[0],
+        *(f"--runtime-arg={argument}" for argument in (*runtime[1:], *runtime_arguments)),
         "--bundle", directory, "--persist-dir", directory, "--full-attach",
         "--container-pidfile", f"{directory}/pidfile", "--conmon-pidfile", f"{directory}/monitor.pid",
         "--no-sync-log", "--log-level", "warning",
@@ -122,7 +138,7 @@ def _common(bundle: Bundle, runtime: Runtime, name: str, *runtime_arguments: str
 
 
 def _command(bundle: Bundle, runtime: Runtime, job: RuntimeStart) -> list[str]:
-    command = _common(bundle, runtime, job.name)
+    command = _common(bundle, [runtime.path, *runtime.arguments], job.name)
     command += ["--exit-dir", str(bundle.exit_file.parent), *_log_arguments(job)]
     if job.config.tty:
         command.append("--terminal")
@@ -143,7 +159,8 @@ def _log_arguments(job: RuntimeStart) -> list[str]:
 
 def _exec_command(bundle: ExecBundle, runtime: Runtime, job: RuntimeExec) -> list[str]:
     """With a terminal, what the runtime says of a failure is lost with the terminal: so it says it to a file too."""
-    command = _common(bundle, runtime, job.exec, f"--log={bundle.directory / RUNTIME_LOG}")
+    sized = job.tty and bool(job.console_size)
+    command = _common(bundle, runtime.exec_command(sized=sized), job.exec, f"--log={bundle.directory / RUNTIME_LOG}")
     command += ["--log-path", "none", "--exec", "--exec-attach"]
     command += ["--exec-process-spec", str(bundle.directory / "process.json")]
     if job.tty:

@@ -30,6 +30,9 @@ class Runc(Crun):
         super().__init__(program, root)
         self.arguments = [f"--root={root}"]
 
+    def exec_command(self, *, sized: bool) -> list[str]:
+        return [self.path, *self.arguments]
+
     def start(self, container: str) -> None:
         self._start_by_program(container)
 

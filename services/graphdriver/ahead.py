@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.graphdriver.members import Source
+from shared.runtime.members import Source
 
 __all__ = ["ahead"]
 

@@ -10,9 +10,9 @@ import os
 import stat
 from pathlib import Path
 
-from services.graphdriver.members import Source
 from services.graphdriver.unpack import NOFOLLOW_DIRECTORY, remove, unpack
 from shared.protocol import InvalidArgument
+from shared.runtime.members import Source
 
 __all__ = ["OPAQUE", "OPAQUE_XATTR", "WHITEOUT", "WHITEOUT_DEVICE", "apply_layer"]
 

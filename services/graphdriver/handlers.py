@@ -13,7 +13,6 @@ from services.graphdriver.blobs import Blobs
 from services.graphdriver.contents import handlers as contents
 from services.graphdriver.contents.sizes import usage
 from services.graphdriver.export import export_images
-from services.graphdriver.intake import incoming
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import Loader, load_archive
 from services.graphdriver.registry.downloads import Downloads
@@ -23,6 +22,7 @@ from services.graphdriver.volumes.local import Local
 from services.graphdriver.volumes.volumes import Volumes
 from shared.bus.bus import Bus
 from shared.bus.handlers import Handlers
+from shared.bus.intake import incoming
 from shared.bus.tickets import TicketServer
 from shared.protocol import (
     CreateLayer,

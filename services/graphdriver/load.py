@@ -13,7 +13,6 @@ import msgspec
 
 from services.graphdriver.archive import Archive, LoadedImage
 from services.graphdriver.blobs import Blobs, digest_of, is_digest
-from services.graphdriver.compression import ERRORS, decompressed, unpacked
 from services.graphdriver.layers import Layers
 from services.graphdriver.progress import Watched, progress
 from services.graphdriver.spool import Spool, Spooled
@@ -21,6 +20,7 @@ from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
+from shared.runtime.compression import ERRORS, decompressed, unpacked
 
 __all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
 

@@ -10,11 +10,11 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from services.graphdriver.compression import ERRORS
-from services.graphdriver.members import TAR_ERRORS, Forward, Source, open_tar
 from services.graphdriver.unpack import MAX_UNPACKED
 from shared.bus.context import check_cancelled
 from shared.protocol import InvalidArgument
+from shared.runtime.compression import ERRORS
+from shared.runtime.members import TAR_ERRORS, Forward, Source, open_tar
 
 __all__ = ["MAX_MEMBERS", "Spool", "Spooled"]
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
-from services.graphdriver.members import TAR_ERRORS, Forward, Source, open_tar
 from shared.bus.context import check_cancelled
 from shared.protocol import InvalidArgument
+from shared.runtime.members import TAR_ERRORS, Forward, Source, open_tar
 
 __all__ = ["FORBIDDEN_XATTRS", "MAX_UNPACKED", "NOFOLLOW_DIRECTORY", "Place", "XATTR", "remove", "unpack"]
 
@@ -105,8 +105,11 @@ class _Unpacking:
                 return
             if self.place.claims(parent, base, name):
                 return
-            self._make_way(parent, base, name, member)
-            self._make(stream, member, parent, base)
+            if member.isreg():
+                self._regular(stream, member, parent, base, name)
+            else:
+                self._make_way(parent, base, name, member)
+                self._make(member, parent, base)
             self.place.made(parent, base, name)
         if member.isdir():
             self.directory_times[name] = _mtime(member)
@@ -140,15 +143,19 @@ class _Unpacking:
         self.place.check_replaced(name, is_directory=is_directory, by_directory=member.isdir())
         remove(parent, base)
 
-    def _make(self, stream: Forward, member: tarfile.TarInfo, parent: int, base: str) -> None:
-        if member.isreg():
+    def _regular(self, stream: Forward, member: tarfile.TarInfo, parent: int, base: str, name: str) -> None:
+        try:
             descriptor = os.open(base, NEW_FILE, 0o600, dir_fd=parent)
-            try:
-                self._content(stream, member, descriptor)
-                self._attributes(descriptor, member)
-            finally:
-                os.close(descriptor)
-            return
+        except FileExistsError:
+            self._make_way(parent, base, name, member)
+            descriptor = os.open(base, NEW_FILE, 0o600, dir_fd=parent)
+        try:
+            self._content(stream, member, descriptor)
+            self._attributes(descriptor, member)
+        finally:
+            os.close(descriptor)
+
+    def _make(self, member: tarfile.TarInfo, parent: int, base: str) -> None:
         if member.islnk():
             self._hard_link(member, parent, base)
             return

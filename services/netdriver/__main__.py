@@ -21,7 +21,7 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     if config.bridge != "none":
         firewall = Firewall.of(config)
         threading.Thread(target=firewall.watch, args=(stop,), name="firewall", daemon=True).start()
-    netdriver = NetDriver(config, drivers(config, firewall))
+    netdriver = NetDriver(config, drivers(config, firewall), firewall)
     netdriver.resolvers.adopt()
     threading.Thread(target=netdriver.resolvers.serve, args=(stop,), name="resolvers", daemon=True).start()
     worker = Worker(engine_endpoint(config.run), "netdriver", netdriver, jobs)

@@ -1,67 +1,44 @@
-"""BridgeDriver: a veth pair from each container to a bridge, addresses from its subnet, published ports by nftables."""
+"""BridgeDriver: a veth pair to a bridge from each container, addresses of its subnets, published ports by nftables."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-import os
 import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from errno import ENODEV
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv6Network, ip_interface, ip_network
 
-from services.netdriver.defaultbridge import ensure_bridge, ports_of
-from services.netdriver.firewall import Firewall, Policy
-from services.netdriver.ipam import Pool
+import msgspec
+
+from services.netdriver import veth
+from services.netdriver.addresses import Addresses, address_of, mac_of
+from services.netdriver.firewall import Firewall
+from services.netdriver.host import Host, Plan, ensure_bridge, ports_of
+from services.netdriver.ipam import InterfaceAddress
 from services.netdriver.leases import Lease
-from services.netdriver.netlink import (
-    IFF_UP,
-    Rtnl,
-    add_address,
-    add_default_route,
-    add_veth,
-    delete_link,
-    get_link,
-    set_link,
-)
-from services.netdriver.netns import OWN, Namespace
-from services.netdriver.ports import HostPorts, Request, parse
+from services.netdriver.netlink import Rtnl, delete_link
+from services.netdriver.netns import Namespace
+from services.netdriver.ports import HostPorts, Request, parse, version_of
 from services.netdriver.resolvers import RESOLVER
+from services.netdriver.rules import Policy, Zone
 from shared.protocol import (
     AllocatedPort,
     AllocateInterface,
     Bridge,
     BridgeNetwork,
-    Conflict,
     DockyardError,
     Interface,
     InvalidArgument,
 )
 from shared.runtime.config import Config
 
-__all__ = ["BridgeDriver", "veth_name"]
+__all__ = ["BridgeDriver", "check_mac_address"]
 
-PREFIX = "dyv"
-ETH0_INDEX = 100  # known beforehand, and clear of the tunl0, gre0, sit0 … that some kernels put into every namespace
 UNICAST_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
 log = logging.getLogger("dockyard.netdriver")
-
-
-def veth_name(lease: Lease) -> str:
-    """Name the host end: 15 bytes, IFNAMSIZ's limit. The generation, for a link outlives its release by a moment."""
-    whose = lease.container
-    if lease.interface.network:
-        whose = hashlib.sha256("".join(lease.key).encode()).hexdigest()
-    return f"{PREFIX}{whose[:9]}{lease.generation % 0x1000:03x}"
-
-
-def _index(lease: Lease) -> int:
-    """Return the index of the link inside."""
-    return ETH0_INDEX + int(lease.interface.name.removeprefix("eth"))
 
 
 class BridgeDriver:
@@ -79,7 +56,7 @@ class BridgeDriver:
     ) -> None:
         self._config, self._firewall, self.network = config, firewall, network
         self._ports = ports or HostPorts()
-        self._pool: Pool | None = None  # until `init`
+        self._addresses = Addresses()  # none until `init`
         self._mtu = 0
         # isolated ports do not reach each other; hairpin: a container reaches its own published port where
         # br_netfilter has bridged packets redirected
@@ -91,14 +68,16 @@ class BridgeDriver:
         config = dataclasses.replace(
             self._config,
             bridge=network.bridge,
-            bip=f"{network.gateway}/{network.subnet.partition('/')[2]}",
+            bip=_with_length(network.gateway, network.subnet),
             fixed_cidr=network.ip_range,
+            ipv6=network.ipv6,
+            bip6=_with_length(network.gateway6, network.subnet6),
+            fixed_cidr_v6=network.ip_range6,
             icc=network.icc,
             ip=network.host_ip or self._config.ip,
             mtu=network.mtu,
         )
-        policy = Policy(ip_masq=network.ip_masq, icc=network.icc, internal=network.internal)
-        return BridgeDriver(config, self._firewall.sibling(network.bridge, policy), network, self._ports)
+        return BridgeDriver(config, self._firewall, network, self._ports)
 
     @property
     def name(self) -> str:
@@ -114,67 +93,86 @@ class BridgeDriver:
         """Tell whether there are rules: without them no network is isolated from another."""
         return self._firewall.enabled
 
+    @property
+    def subnets(self) -> list[str]:
+        """List the networks that the bridge has addresses in."""
+        return [str(gateway.network) for gateway in self._addresses.gateways.values()]
+
     def remove(self) -> None:
         """Remove bridge and rules for good; what is not there is no error. Raises NftError, OSError."""
-        self._firewall.remove()
+        self._firewall.remove_zone(self.name)
         try:
             with Rtnl() as host:
-                host.run(delete_link(self._config.bridge))
+                host.run(delete_link(self.name))
         except OSError as error:
             if error.errno != ENODEV:
                 raise
 
-    def init(self, leases: Sequence[Lease]) -> Bridge:
+    def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         held = [lease.interface for lease in leases]
         with self._lock:
-            known = self._pool.gateway if self._pool else next(map(_gateway, filter(_has_gateway, held)), None)
-            bridge = ensure_bridge(self._config, known)
-            gateway = IPv4Interface(bridge.address)
-            if self._pool is None:
-                for interface in held:
-                    self._hold_again(interface)
-            if self._pool is None or self._pool.gateway != gateway:
-                self._pool = Pool(gateway, IPv4Network(self._config.fixed_cidr) if self._config.fixed_cidr else None)
-                others = self.network.auxiliary.values() if self.network else ()
-                for address in (*others, *(interface.address for interface in held)):
-                    self._pool.claim(IPv4Address(address))
+            known = [*self._addresses.gateways.values(), *(one for interface in held for one in _gateways(interface))]
+            bridge = ensure_bridge(self._config, self._plan(known), host)
+            gateways = {
+                version: ip_interface(text) for version, text in ((4, bridge.address), (6, bridge.address6)) if text
+            }
+            if not self._addresses.gateways:
+                for lease in leases:
+                    self._hold_again(lease)
+            config = self._config
+            parts = {
+                4: ip_network(config.fixed_cidr) if config.fixed_cidr else None,
+                6: ip_network(config.fixed_cidr_v6) if config.fixed_cidr_v6 else None,
+            }
+            others = self.network.auxiliary.values() if self.network else ()
+            taken = [*others, *(one.address for one in held), *(one.address6 for one in held)]
+            self._addresses.set_up(gateways, parts, taken)
             self._mtu = bridge.mtu
-            self._firewall.rebuild(gateway.network)
+            subnets = tuple(gateway.network for gateway in gateways.values())
+            self._firewall.put_zone(Zone(self.name, subnets, self._policy()))
         return bridge
 
-    def _hold_again(self, interface: Interface) -> None:
-        for port in interface.ports:
+    def _plan(self, known: Sequence[InterfaceAddress]) -> Plan:
+        config, given = self._config, dict[int, InterfaceAddress | None]()
+        if self.network is None or self.network.ipv4:
+            given[4] = ip_interface(config.bip) if config.bip else None
+        if config.ipv6:
+            given[6] = ip_interface(config.bip6) if config.bip6 else None
+        return Plan(given, known, IPv6Network(config.fixed_cidr_v6) if config.fixed_cidr_v6 else None)
+
+    def _policy(self) -> Policy:
+        config, network = self._config, self.network
+        if network is None:
+            return Policy(ip_masq=config.ip_masq, icc=config.icc, ip_masq6=config.ip_masq)
+        return Policy(network.ip_masq, network.icc, network.internal, network.ip_masq6)
+
+    def _hold_again(self, lease: Lease) -> None:
+        for port in lease.interface.ports:
             try:
                 self._ports.restore(port)
             except DockyardError as error:
                 log.warning("published port is no longer ours alone port=%d error=%s", port.host_port, error)
-        self._firewall.publish(interface.ports, interface.address)
+        self._firewall.publish(_targets(lease))
 
     def reserve(self, job: AllocateInterface) -> Interface:
-        if job.mac_address and not UNICAST_MAC.fullmatch(job.mac_address):
-            raise InvalidArgument(f"invalid MAC address: {job.mac_address}")
-        pool = self._addresses()
-        ports = self._hold(parse(job.ports, self._config.ip))
+        check_mac_address(job.mac_address)
+        given = self._addresses.allocate(job)
         try:
-            address = pool.allocate(_address(job.address))
+            ports = self._hold(parse(job.ports, self._config.ip, self._addresses.versions))
         except DockyardError:
-            self._ports.release(ports)
+            self._addresses.release(str(address) for address in given.values())
             raise
-        return Interface(
-            mode="bridge",
+        return msgspec.structs.replace(
+            self._addresses.interface(given, external=self.external),
             network=job.network,
-            address=str(address),
-            prefix_len=pool.gateway.network.prefixlen,
-            gateway=str(pool.gateway.ip) if self.external else "",
-            # from the address: whoever has the address in his ARP cache has the right MAC address with it
-            mac_address=job.mac_address.lower() or "02:42:" + address.packed.hex(":"),
+            mac_address=job.mac_address.lower() or mac_of(given),
+            link_local=job.link_local,
             ports=ports,
             resolver=RESOLVER if self.network else "",
         )
 
-    def reserve_port(self, wanted: Request) -> AllocatedPort:
-        (port,) = self._hold([wanted])
-        return port
+    def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
+        return self._hold([wanted])
 
     def _hold(self, wanted: Sequence[Request]) -> list[AllocatedPort]:
         if wanted and not self._firewall.enabled:
@@ -183,115 +181,71 @@ class BridgeDriver:
 
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         self.publish(lease)
-        name = veth_name(lease)
         with Rtnl() as host:
-            try:
-                self._add_link(lease, namespace)
-            except FileExistsError:
-                if not self._is_up(host, name):  # half made by a process that was killed, or a release's last moment
-                    with suppress(OSError):
-                        host.run(delete_link(name))
-                    self._add_link(lease, namespace)
-            # last, for `is_connected` goes by it
-            host.run(set_link(name, master=self._master()), set_link(name, up=True, port=self._port_flags))
-
-    def _add_link(self, lease: Lease, namespace: Namespace) -> None:
-        """From inside, in one batch. Raises FileExistsError if either end is there."""
-        interface, index = lease.interface, _index(lease)
-        leads_out = lease.default_route and interface.gateway
-        home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            namespace.rtnl.run(
-                add_veth(
-                    interface.name,
-                    index=index,
-                    mtu=self._mtu,
-                    mac_address=interface.mac_address,
-                    peer=veth_name(lease),
-                    peer_netns=home,
-                ),
-                set_link(interface.name, up=True),
-                add_address(index, IPv4Interface(f"{interface.address}/{interface.prefix_len}")),
-                *([add_default_route(index, IPv4Address(interface.gateway))] if leads_out else []),
-            )
-        finally:
-            os.close(home)
+            veth.attach(host, lease, namespace, master=self._master(), mtu=self._mtu, flags=self._port_flags)
 
     def lead_out(self, lease: Lease, namespace: Namespace) -> None:
-        namespace.rtnl.run(add_default_route(_index(lease), IPv4Address(lease.interface.gateway)))
+        veth.lead_out(lease, namespace)
 
     def publish(self, lease: Lease) -> None:
         if lease.interface.ports:
-            self._firewall.publish(lease.interface.ports, lease.interface.address)
+            self._firewall.publish(_targets(lease))
 
     def unpublish(self, lease: Lease) -> None:
-        self._firewall.unpublish(lease.interface.ports)
+        self._firewall.unpublish(_targets(lease))
 
     def is_connected(self, lease: Lease) -> bool:
         with Rtnl() as host:
-            return self._is_up(host, veth_name(lease), master=self._master())
+            return veth.is_up(host, veth.veth_name(lease), master=self._master())
 
     def disconnect(self, lease: Lease) -> None:
         interface = lease.interface
-        self._firewall.unpublish(interface.ports)
+        self.unpublish(lease)
+        self._firewall.unlink(interface.address)
         self._ports.release(interface.ports)
-        try:
-            with Rtnl() as host:  # cuts it off at once, even if a process keeps the namespace
-                host.run(set_link(veth_name(lease), up=False))
-        except OSError as error:
-            if error.errno != ENODEV:
-                raise
-        self._addresses().release(IPv4Address(interface.address))
+        veth.cut(lease)
+        self._addresses.release((interface.address, interface.address6))
 
     def detach(self, lease: Lease) -> None:
-        with Rtnl() as host, suppress(OSError):  # it may be on its way out, with its namespace
-            host.run(delete_link(veth_name(lease)))
+        veth.remove_pair(veth.veth_name(lease))
 
     def sweep(self, leases: Callable[[], Sequence[Lease]]) -> None:
         # a link that is down was released, or never finished, and goes with its namespace
-        found = ports_of(self._config.bridge, PREFIX)
-        wanted = {veth_name(lease) for lease in leases()}
+        found = ports_of(self.name, veth.PREFIX)
+        wanted = {veth.veth_name(lease) for lease in leases()}
         for name in found:
             if name not in wanted:
                 log.info("stray link removed link=%s", name)
-                with Rtnl() as host, suppress(OSError):  # it may be on its way out
-                    host.run(delete_link(name))
-
-    def _addresses(self) -> Pool:
-        if self._pool is None:
-            raise Conflict("the network driver is not initialised")
-        return self._pool
+                veth.remove_pair(name)
 
     def _master(self) -> int:
         """Return the bridge's index; make it again if somebody removed it."""
         try:
-            return socket.if_nametoindex(self._config.bridge)
+            return socket.if_nametoindex(self.name)
         except OSError:
-            log.warning("bridge vanished, making it again bridge=%s", self._config.bridge)
+            log.warning("bridge vanished, making it again bridge=%s", self.name)
             self.init(())
-            return socket.if_nametoindex(self._config.bridge)
-
-    def _is_up(self, host: Rtnl, name: str, master: int | None = None) -> bool:
-        try:
-            (link,) = host.get(get_link(name))
-        except OSError as error:
-            if error.errno == ENODEV:
-                return False
-            raise
-        return bool(link["flags"] & IFF_UP) and master in (None, link.get_attr("IFLA_MASTER"))
+            return socket.if_nametoindex(self.name)
 
 
-def _has_gateway(interface: Interface) -> bool:
-    return bool(interface.gateway)
+def check_mac_address(text: str) -> None:
+    """Raises InvalidArgument for what is no unicast MAC address."""
+    if text and not UNICAST_MAC.fullmatch(text):
+        raise InvalidArgument(f"invalid MAC address: {text}")
 
 
-def _address(text: str) -> IPv4Address | None:
-    """Read the address that is asked for, if one is. Raises InvalidArgument."""
-    try:
-        return IPv4Address(text) if text else None
-    except AddressValueError:
-        raise InvalidArgument(f"invalid IPv4 address: {text}") from None
+def _targets(lease: Lease) -> dict[AllocatedPort, str]:
+    """Return a lease's ports, each with the address that it leads to."""
+    found = {port: address_of(lease.interface, version_of(port)) for port in lease.interface.ports}
+    return {port: address for port, address in found.items() if address}
 
 
-def _gateway(interface: Interface) -> IPv4Interface:
-    return IPv4Interface(f"{interface.gateway}/{interface.prefix_len}")
+def _gateways(interface: Interface) -> list[InterfaceAddress]:
+    """Return the gateways of an interface that has some, each with its network."""
+    lengths = {4: interface.prefix_len, 6: interface.prefix_len6}
+    found = [(4, interface.gateway), (6, interface.gateway6)]
+    return [ip_interface(f"{gateway}/{lengths[version]}") for version, gateway in found if gateway]
+
+
+def _with_length(address: str, subnet: str) -> str:
+    return f"{address}/{subnet.partition('/')[2]}" if address else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from services.netdriver.host import Host
 from services.netdriver.leases import Lease
 from services.netdriver.netns import Namespace
 from services.netdriver.ports import Request
@@ -18,10 +19,10 @@ __all__ = ["Driver"]
 
 
 class Driver(Protocol):
-    def init(self, leases: Sequence[Lease]) -> Bridge:
+    def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         """Make or mend what all containers share; the first call counts what ``leases`` hold as taken.
 
-        Raises Conflict, Unavailable.
+        ``host``: as it was read a moment ago, so that it need not be read again. Raises Conflict, Unavailable.
         """
         ...
 
@@ -37,8 +38,11 @@ class Driver(Protocol):
         """
         ...
 
-    def reserve_port(self, wanted: Request) -> AllocatedPort:
-        """Choose one more host port; on failure nothing stays reserved. Errors as `reserve`."""
+    def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
+        """Choose one more host port, of each address that is asked for; on failure nothing stays reserved.
+
+        Errors as `reserve`.
+        """
         ...
 
     def connect(self, lease: Lease, namespace: Namespace) -> None:
@@ -54,7 +58,7 @@ class Driver(Protocol):
         ...
 
     def lead_out(self, lease: Lease, namespace: Namespace) -> None:
-        """Have the default route go through the lease's interface; `connect` does so if the lease says so."""
+        """Have those default routes go through the lease's interface that it has; `connect` does this too."""
         ...
 
     def is_connected(self, lease: Lease) -> bool:

@@ -1,7 +1,7 @@
-"""Firewall: the one nftables table of each bridge. Its wanted content lives here; the kernel's is made equal to it.
+"""Firewall: our one nftables table. Its wanted content lives here; the kernel's is made equal to it.
 
 A published port is an element of a map, never a rule. No chain of anybody else's is touched, so a foreign table that
-drops forwarded packets still drops them.
+drops forwarded packets still drops them. What the table says is in `rules`.
 """
 
 from __future__ import annotations
@@ -10,191 +10,175 @@ import logging
 import socket
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Network
+from contextlib import suppress
 from typing import Self
 
+from services.netdriver.denials import denials
+from services.netdriver.leases import Peer
 from services.netdriver.netlink import messages
 from services.netdriver.nft import Nft, NftError
+from services.netdriver.rules import CHAINS, Link, Zone, link_element, port_element, port_value, render, zone_elements
 from shared.protocol import AllocatedPort
 from shared.runtime.config import Config
 
-__all__ = ["Firewall", "Policy", "render"]
+__all__ = ["Firewall"]
 
-ANY = "0.0.0.0"
 NFNLGRP_NFTABLES = 7
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
-NFT_MSG_DELTABLE = (10 << 8) | 2  # NFNL_SUBSYS_NFTABLES, its message 2
-Published = Mapping[AllocatedPort, str]  # port → address of its container
+NFNL_SUBSYS_NFTABLES = 10
+NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET = (
+    (NFNL_SUBSYS_NFTABLES << 8) | number for number in (2, 5, 8, 11)
+)
+REMOVALS = {NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET}
+OPERATOR = "operator"
 log = logging.getLogger("dockyard.netdriver")
-
-TABLE = """\
-table ip {table} {{
-\tmap published {{
-\t\ttype inet_proto . inet_service : ipv4_addr . inet_service
-{published}\t}}
-\tmap published_at {{
-\t\ttype ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
-{published_at}\t}}
-\tchain publish {{
-\t\tdnat to ip daddr . meta l4proto . th dport map @published_at
-\t\tdnat to meta l4proto . th dport map @published
-\t}}
-\tchain loopback {{ # route_localnet is on for the bridge: keep containers away from the host's 127.0.0.1
-\t\ttype filter hook prerouting priority raw; policy accept;
-\t\tiifname "{bridge}" ip daddr 127.0.0.0/8 drop
-\t}}
-\tchain prerouting {{
-\t\ttype nat hook prerouting priority dstnat; policy accept;
-\t\tfib daddr type local jump publish
-\t}}
-\tchain output {{
-\t\ttype nat hook output priority -100; policy accept;
-\t\tfib daddr type local jump publish
-\t}}
-\tchain postrouting {{
-\t\ttype nat hook postrouting priority srcnat; policy accept;
-\t\toifname "{bridge}" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade
-{masquerade}\t}}
-{forward}}}
-"""
-FORWARD = """\
-\tchain forward {{ # from elsewhere only what is published, and answers
-\t\ttype filter hook forward priority filter; policy accept;
-\t\toifname != "{bridge}" accept
-{icc}\t\tct state established,related accept
-\t\tct status dnat accept
-\t\tdrop
-\t}}
-"""
-INTERNAL = """\
-\tchain forward {{ # an internal network: no way out, and none in
-\t\ttype filter hook forward priority filter; policy accept;
-{icc}\t\tiifname "{bridge}" drop
-\t\toifname "{bridge}" drop
-\t}}
-"""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a network allows. Without ``icc`` its bridge's ports are isolated, and the way by the host is shut too."""
-
-    ip_masq: bool = True
-    icc: bool = True
-    internal: bool = False
-
-
-OPEN = Policy()
-
-
-def render(table: str, bridge: str, subnet: IPv4Network, published: Published, policy: Policy) -> str:
-    """Return the nft(8) commands that replace the table, in one transaction."""
-    elements: dict[str, list[str]] = {"published": [], "published_at": []}
-    for port, address in sorted(published.items(), key=lambda item: (item[0].host_ip, item[0].host_port)):
-        elements[map_of(port)].append(element(port, address))
-    masks = policy.ip_masq and not policy.internal
-    masquerade = f'\t\tip saddr {subnet} oifname != "{bridge}" masquerade\n' if masks else ""
-    among = f'iifname "{bridge}" oifname "{bridge}" accept' if policy.internal else f'iifname "{bridge}" accept'
-    forward = (INTERNAL if policy.internal else FORWARD).format(
-        bridge=bridge, icc=f"\t\t{among}\n" if policy.icc else ""
-    )
-    text = TABLE.format(
-        table=table,
-        bridge=bridge,
-        subnet=subnet,
-        masquerade=masquerade,
-        forward=forward,
-        **{name: _elements(found) for name, found in elements.items()},
-    )
-    return _without(table) + text
-
-
-def _without(table: str) -> str:
-    """Added first, for ``delete`` of what is not there fails."""
-    return f"add table ip {table}\ndelete table ip {table}\n"
-
-
-def map_of(port: AllocatedPort) -> str:
-    return "published" if port.host_ip == ANY else "published_at"
-
-
-def element(port: AllocatedPort, address: str) -> str:
-    host = "" if port.host_ip == ANY else f"{port.host_ip} . "
-    return f"{host}{port.protocol} . {port.host_port} : {address} . {port.container_port}"
-
-
-def _elements(found: list[str]) -> str:
-    if not found:
-        return ""
-    return "\t\telements = {\n" + "".join(f"\t\t\t{one},\n" for one in found) + "\t\t}\n"
 
 
 class Firewall:
     """Thread-safe. All methods may be called again; where a change is refused, the whole table is made anew.
 
-    One that is not ``enabled`` has no table, and removes an earlier one: somebody else makes the rules.
+    One that is not ``enabled`` has no table, and removes an earlier one: somebody else makes the rules. Until the first
+    `rebuild` changes are only noted.
     """
 
-    def __init__(self, nft: Nft, bridge: str, policy: Policy = OPEN, *, enabled: bool = True) -> None:
-        self.table = f"dockyard_{bridge}"
-        self.subnet: IPv4Network | None = None  # until `rebuild`, changes are only noted
+    def __init__(self, nft: Nft, name: str, *, enabled: bool = True) -> None:
+        self.table = f"dockyard_{name}"
         self.enabled = enabled
-        self._nft, self._bridge, self._policy = nft, bridge, policy
-        self._published: dict[AllocatedPort, str] = {}
+        self._nft = nft
+        self._zones: dict[str, Zone] = {}  # by bridge
+        self._published: dict[AllocatedPort, str] = {}  # → address of its container
+        self._links: dict[Link, None] = {}
+        self._made = ""  # our chains as the kernel shows them; empty: not made yet
         self._lock = threading.RLock()
-        self._family = [self]  # all that one `watch` keeps
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(Nft(), config.bridge, Policy(config.ip_masq, config.icc), enabled=config.firewall)
+        return cls(Nft(), config.bridge, enabled=config.firewall)
 
-    def sibling(self, bridge: str, policy: Policy) -> Firewall:
-        """Return the firewall of another bridge, which `watch` of this one keeps too."""
-        made = Firewall(self._nft, bridge, policy, enabled=self.enabled)
-        made._family = self._family
-        self._family.append(made)
-        return made
+    # -- networks
 
-    def remove(self) -> None:
-        """Remove the table for good; none is no error. Raises NftError."""
+    def put_zone(self, zone: Zone) -> None:
+        """Have a bridge in the rules, as it is now. Raises NftError."""
         with self._lock:
-            self.subnet = None
-            self._published.clear()
-            if self in self._family:
-                self._family.remove(self)
-            self._nft.run(_without(self.table))
+            old = self._zones.get(zone.bridge)
+            self._zones[zone.bridge] = zone
+            if old != zone:
+                self._change([*(self._without(old) if old else []), *self._add(zone_elements(zone))])
 
-    def rebuild(self, subnet: IPv4Network | None = None) -> None:
-        """Replace the table by what is wanted. Raises NftError."""
+    def remove_zone(self, bridge: str) -> None:
+        """Forget a bridge; none is no error. Raises NftError."""
         with self._lock:
-            if not self.enabled:
-                self._nft.run(_without(self.table))
-                return
-            self.subnet = subnet or self.subnet
-            if self.subnet is not None:
-                self._nft.run(render(self.table, self._bridge, self.subnet, self._published, self._policy))
+            zone = self._zones.pop(bridge, None)
+            if zone is not None:
+                self._change(self._without(zone))
 
-    def publish(self, ports: Iterable[AllocatedPort], address: str) -> None:
-        """Lead each host port to its container port at ``address``. Raises NftError."""
-        with self._lock:
-            wanted = dict.fromkeys(ports, address)
-            self._published.update(wanted)
-            self._change([f"add {self._element(port, address)}" for port in wanted])
+    def _without(self, zone: Zone) -> list[str]:
+        return [f"delete element inet {self.table} {name} {{ {one} }}" for name, one in zone_elements(zone)]
 
-    def unpublish(self, ports: Iterable[AllocatedPort]) -> None:
-        """Take ports back; unknown ones are no error. Raises NftError."""
+    def _add(self, elements: Iterable[tuple[str, str]]) -> list[str]:
+        return [f"add element inet {self.table} {name} {{ {one} }}" for name, one in elements]
+
+    # -- ports
+
+    def publish(self, ports: Mapping[AllocatedPort, str]) -> None:
+        """Lead each host port to its container port at an address, and nowhere else. Raises NftError."""
         with self._lock:
-            commands = []
-            for port in ports:
-                address = self._published.pop(port, None)
-                if address is not None:  # added first, for ``delete`` of what is not there fails
-                    one = self._element(port, address)
-                    commands += [f"add {one}", f"delete {one}"]
+            new = {port: address for port, address in ports.items() if self._published.get(port) != address}
+            commands = self._delete_ports({port: old for port in new if (old := self._published.get(port))})
+            self._published.update(new)
+            elements: dict[str, list[str]] = {}
+            for port, address in new.items():
+                name, key = port_element(port, address)
+                elements.setdefault(name, []).append(f"{key} : {port_value(port, address)}")
+            commands += [f"add element inet {self.table} {name} {{ {', '.join(e)} }}" for name, e in elements.items()]
             self._change(commands)
 
+    def unpublish(self, ports: Mapping[AllocatedPort, str]) -> None:
+        """Take back what leads to these addresses; other ports are no error. Raises NftError."""
+        with self._lock:
+            there = {port: address for port, address in ports.items() if self._published.get(port) == address}
+            for port in there:
+                del self._published[port]
+            self._change(self._delete_ports(there))
+
+    def _delete_ports(self, ports: Mapping[AllocatedPort, str]) -> list[str]:
+        elements: dict[str, list[str]] = {}
+        for port, address in ports.items():
+            name, key = port_element(port, address)
+            elements.setdefault(name, []).append(key)
+        return [f"delete element inet {self.table} {name} {{ {', '.join(keys)} }}" for name, keys in elements.items()]
+
+    @property
+    def published(self) -> list[AllocatedPort]:
+        with self._lock:
+            return list(self._published)
+
+    def denials(self) -> list[str]:
+        """Return what firewalls of the host's have against what is published. Raises NftError."""
+        with self._lock:
+            return denials(self._nft, self.table, list(self._published), list(self._zones)) if self.enabled else []
+
+    # -- links
+
+    def link(self, parent: str, peers: Iterable[Peer]) -> None:
+        """Let ``parent`` reach ports of others, whatever the policy of their bridge. Raises NftError."""
+        with self._lock:
+            new = [(parent, peer) for peer in peers if (parent, peer) not in self._links]
+            self._links.update(dict.fromkeys(new))
+            self._change(self._add(("links", link_element(link)) for link in new))
+
+    def unlink(self, address: str, peers: Iterable[Peer] | None = None) -> None:
+        """End what a parent was allowed, or all links of an address, either side. Raises NftError."""
+        with self._lock:
+            if peers is None:
+                gone = [link for link in self._links if address in (link[0], link[1].address)]
+            else:
+                gone = [link for peer in peers if (link := (address, peer)) in self._links]
+            for link in gone:
+                del self._links[link]
+            self._change([f"delete element inet {self.table} links {{ {link_element(link)} }}" for link in gone])
+
+    # -- the table as a whole
+
+    def rebuild(self) -> None:
+        """Bring the whole table to what is wanted. Raises NftError."""
+        with self._lock:
+            if not self.enabled:
+                self._nft.run(f"add table inet {self.table}\ndelete table inet {self.table}\n")
+                return
+            earlier = "" if self._made else self._earlier_tables()
+            try:
+                self._nft.run(earlier + self._render())
+            except NftError as error:
+                log.warning("firewall table of another shape, replacing it table=%s error=%s", self.table, error)
+                kept = self._operators_rules()
+                away = f"add table inet {self.table}\ndelete table inet {self.table}\n"
+                self._nft.run(earlier + away + self._render(kept))
+            self._made = self._listed()
+
+    def _render(self, operator: str = "") -> str:
+        return render(self.table, self._zones.values(), self._published, self._links, operator)
+
+    def _earlier_tables(self) -> str:
+        """Return what removes the tables of releases that had one for each bridge."""
+        mine = {f"dockyard_{bridge}" for bridge in self._zones} | {self.table}
+        listed = [line.split() for line in self._nft.run("list tables").splitlines()]
+        return "".join(f"delete table ip {name}\n" for _, family, name in listed if family == "ip" and name in mine)
+
+    def _operators_rules(self) -> str:
+        with suppress(NftError):
+            lines = self._nft.run(f"list chain inet {self.table} {OPERATOR}").splitlines()
+            return "".join(f"{line}\n" for line in lines[2:-2])
+        return ""
+
+    def _listed(self) -> str:
+        """Return our chains as the kernel has them. Raises NftError if one is not there."""
+        chains = [*CHAINS, OPERATOR]
+        listed = [self._nft.run(f"list chain inet {self.table} {name}") for name in chains]
+        return "".join(listed[:-1])  # in the operator's there may be anything
+
     def watch(self, stop: threading.Event) -> None:
-        """Bring tables back whenever somebody deletes them (``nft flush ruleset``); returns when ``stop`` is set."""
+        """Bring back whatever somebody else deletes (``nft flush ruleset``); returns when ``stop`` is set."""
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 12) as events:  # NETLINK_NETFILTER
             events.bind((0, 0))
             events.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
@@ -205,34 +189,29 @@ class Firewall:
                 except TimeoutError:
                     continue
                 except OSError:  # ENOBUFS: events were lost, this may have been among them
-                    kinds = {NFT_MSG_DELTABLE}
-                if NFT_MSG_DELTABLE in kinds:
-                    for firewall in list(self._family):
-                        firewall._restore()
+                    kinds = REMOVALS
+                if kinds & REMOVALS:
+                    self._restore()
 
     def _restore(self) -> None:
-        """Our own `rebuild` deletes the table too; then it is there again already."""
+        """Our own `rebuild` deletes rules too; then they are there again already."""
         with self._lock:
-            if self.subnet is None or self._is_there():
+            if not self._made or self._is_whole():
                 return
-            log.warning("firewall table vanished, making it again table=%s", self.table)
+            log.warning("firewall rules vanished, making them again table=%s", self.table)
             try:
                 self.rebuild()
             except NftError as error:
                 log.error("firewall table cannot be made table=%s error=%s", self.table, error)
 
-    def _is_there(self) -> bool:
+    def _is_whole(self) -> bool:
         try:
-            self._nft.run(f"list chain ip {self.table} publish")
+            return self._listed() == self._made
         except NftError:
             return False
-        return True
-
-    def _element(self, port: AllocatedPort, address: str) -> str:
-        return f"element ip {self.table} {map_of(port)} {{ {element(port, address)} }}"
 
     def _change(self, commands: list[str]) -> None:
-        if not commands or self.subnet is None:
+        if not commands or not self._made:
             return
         try:
             self._nft.run("\n".join(commands))

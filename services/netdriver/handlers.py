@@ -17,6 +17,7 @@ from shared.protocol import (
     InitNetworkDriver,
     Interface,
     LinkContainers,
+    ListDenials,
     ListInterfaces,
     MakeNetwork,
     ReleaseInterface,
@@ -70,6 +71,11 @@ def publish(netdriver: NetDriver, job: AllocatePort) -> AllocatedPort:
 @jobs.handles(LinkContainers)
 def link(netdriver: NetDriver, job: LinkContainers) -> None:
     netdriver.link(job)
+
+
+@jobs.handles(ListDenials)
+def denials(netdriver: NetDriver, job: ListDenials) -> list[str]:
+    return netdriver.firewall.denials() if netdriver.firewall is not None else []
 
 
 @jobs.handles(ListInterfaces)

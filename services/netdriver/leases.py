@@ -15,14 +15,29 @@ from msgspec import field
 
 from shared.protocol import Data, Interface
 
-__all__ = ["Lease", "Leases"]
+__all__ = ["Lease", "Leases", "Peer"]
 
 SHORT = 12  # digits of a network's id in the name of a file
 log = logging.getLogger("dockyard.netdriver")
 
 
+class Peer(Data, frozen=True):
+    """A port that a container may reach though containers may not talk to each other: `LinkContainers`.
+
+    ``container``, ``generation``: whose it is; after that start the address may be another's.
+    """
+
+    container: str
+    generation: int
+    address: str
+    protocol: str
+    port: int
+
+
 class Lease(Data, frozen=True):
-    """``network_name``, ``gw_priority`` choose the network that has the default route, ``default_route`` says it does.
+    """``network_name``, ``gw_priority`` choose the networks that have the default routes, IPv4's and IPv6's.
+
+    ``default_route``, ``default_route6`` say that it is this one.
 
     ``names``, ``links``, ``dns`` are for the embedded DNS server, as in `AllocateInterface`.
     """
@@ -33,6 +48,8 @@ class Lease(Data, frozen=True):
     network_name: str = ""
     gw_priority: int = 0
     default_route: bool = True
+    default_route6: bool = True
+    peers: list[Peer] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     dns: list[str] = field(default_factory=list)
@@ -40,6 +57,10 @@ class Lease(Data, frozen=True):
     @property
     def key(self) -> tuple[str, str]:
         return self.container, self.interface.network
+
+    def leads(self, version: int) -> bool:
+        """Say whether IPv4's, or IPv6's, default route is to go through it."""
+        return self.default_route if version == 4 else self.default_route6
 
     @property
     def file(self) -> str:

@@ -7,16 +7,16 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
 from services.netdriver.bridge import BridgeDriver
 from services.netdriver.driver import Driver
-from services.netdriver.leases import Lease, Leases
-from services.netdriver.netns import exists, open_namespace, remove
+from services.netdriver.firewall import Firewall
+from services.netdriver.holdings import Holdings
+from services.netdriver.leases import Lease, Leases, Peer
+from services.netdriver.netns import remove
 from services.netdriver.networks import Networks
-from services.netdriver.none import NoneDriver
 from services.netdriver.ports import request
 from services.netdriver.resolvers import Resolvers
 from shared.protocol import (
@@ -32,7 +32,6 @@ from shared.protocol import (
     LinkContainers,
     MakeNetwork,
     NotFound,
-    NotImplementedByUs,
     UnmakeNetwork,
 )
 from shared.runtime.config import Config
@@ -50,20 +49,20 @@ class NetDriver:
     ``drivers``: network mode → driver. Raises OSError if the run directory cannot be used.
     """
 
-    def __init__(self, config: Config, drivers: Mapping[str, Driver]) -> None:
+    def __init__(self, config: Config, drivers: Mapping[str, Driver], firewall: Firewall | None = None) -> None:
         self._default_ip, self._icc = config.ip, config.icc
         self._namespaces = config.run / "netns"
         self._namespaces.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._leases = Leases(config.run / "leases")
-        self._drivers = dict(drivers)
+        self._drivers, self.firewall = dict(drivers), firewall
         default = self._drivers.get("bridge")
         bridge = default if isinstance(default, BridgeDriver) else None
         self._networks = Networks(config.run / "networks", config.default_address_pools, bridge)
         self.resolvers = Resolvers(config.run)
+        self._held = Holdings(self._leases, self._drivers, self._networks, self.resolvers, self._namespaces)
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._init_lock = threading.Lock()
         self._initialised = False
-        self._ours: set[tuple[str, str]] = set()  # leases that this process has made
 
     def init(
         self,
@@ -100,6 +99,10 @@ class NetDriver:
                 own = [lease for lease in leases if lease.interface.mode == mode and not lease.interface.network]
                 bridges[mode] = driver.init(own)
             self._networks.init(leases)
+            if self.firewall is not None:
+                for lease in leases:
+                    self.firewall.link(lease.interface.address, filter(self._is_present, lease.peers))
+                self.firewall.rebuild()
             self._initialised = True
         return bridges.get("bridge") or bridges["none"]
 
@@ -116,7 +119,7 @@ class NetDriver:
                 wanted = [
                     lease
                     for lease in leases
-                    if (not exact and lease.key in self._ours)
+                    if (not exact and lease.key in self._held.ours)
                     or (
                         generation in (lease.generation, None)
                         and (
@@ -126,15 +129,15 @@ class NetDriver:
                 ]
                 if not wanted:
                     log.info("stale leases removed container=%s", container)
-                    self._release(container)
+                    self._held.release(container)
                     return
                 for lease in leases:
                     if lease not in wanted:
                         log.info("stale lease removed container=%s network=%s", *lease.key)
-                        self._leave(lease)
+                        self._held.leave(lease)
                 for lease in wanted:
-                    self._connect(lease)
-                self._balance(container)
+                    self._held.connect(lease)
+                self._held.balance(container)
         except DockyardError as error:
             log.error("network cannot be reconciled container=%s error=%s", container, error)
 
@@ -162,7 +165,7 @@ class NetDriver:
             if newest > job.generation:
                 raise Conflict(f"container {job.container} has a newer interface, of generation {newest}")
             if there and newest < job.generation:
-                self._release(job.container)
+                self._held.release(job.container)
                 there = []
             lease = self._leases.get(job.container, job.network)
             if lease is not None and lease.interface.mode == job.mode:
@@ -173,8 +176,8 @@ class NetDriver:
         renamed = msgspec.structs.replace(lease, names=job.names, links=job.links)
         if renamed != lease:
             self._leases.put(renamed)
-        self._ours.add(lease.key)
-        self._connect(renamed)
+        self._held.ours.add(lease.key)
+        self._held.connect(renamed)
         return renamed.interface
 
     def _allocate(self, job: AllocateInterface, driver: Driver, there: list[Lease]) -> Interface:
@@ -185,67 +188,38 @@ class NetDriver:
             job = msgspec.structs.replace(job, ports={})
         with self._networks.kept(job.network):
             given = driver.reserve(job)
-            name = _free_name(others) if given.mode == "bridge" else ""
-            given = msgspec.structs.replace(given, netns=str(self._path(job.container)), name=name)
+            name = _free_name(others) if given.placed else ""
+            given = msgspec.structs.replace(given, netns=str(self._held.path(job.container)), name=name)
             lease = Lease(
                 container=job.container,
                 generation=job.generation,
                 interface=given,
-                network_name=driver.network.name if isinstance(driver, BridgeDriver) and driver.network else "bridge",
+                network_name=self._networks.name_of(job.network) or "bridge",
                 gw_priority=job.gw_priority,
-                default_route=not others,
+                default_route=not any(lease.default_route for lease in others),
+                default_route6=not any(lease.default_route6 and lease.interface.gateway6 for lease in others),
                 names=job.names,
                 links=job.links,
                 dns=job.dns,
             )
             try:
-                self._put(lease)
+                self._held.put(lease)
             except Exception:
                 driver.disconnect(lease)
                 raise
         try:
-            self._connect(lease)
+            self._held.connect(lease)
             for placeholder in there:
                 if placeholder not in others and placeholder.key != lease.key:
-                    self._drop(placeholder)
+                    self._held.drop(placeholder)
             if others:
-                self._balance(job.container)
+                self._held.balance(job.container)
         except Exception:
-            self._leave(lease)
+            self._held.leave(lease)
             if not there:
-                self._release(job.container)
+                self._held.release(job.container)
             raise
         return (self._leases.get(*lease.key) or lease).interface
-
-    def _connect(self, lease: Lease) -> None:
-        """Have namespace and links as the lease says; do nothing where they are."""
-        driver, path = self._driver(lease), self._path(lease.container)
-        if not (exists(path) and driver.is_connected(lease)):
-            with open_namespace(path) as namespace:
-                driver.connect(lease, namespace)
-        if lease.interface.resolver:
-            self.resolvers.ensure(lease.container, path)
-
-    def _balance(self, container: str) -> None:
-        """Have default route and ports go through the lease that should have them; a step done already is no error."""
-        leases = self._leases.of(container)
-        first = min((lease for lease in leases if lease.interface.gateway), key=_precedence, default=None)
-        ports = list(dict.fromkeys(port for lease in leases for port in lease.interface.ports))
-        for lease in sorted(leases, key=lambda lease: lease is not first):  # so that no port is ever nobody's
-            leads = lease is first
-            interface = msgspec.structs.replace(lease.interface, ports=ports if leads else [])
-            changed = msgspec.structs.replace(lease, default_route=leads, interface=interface)
-            if changed == lease:
-                continue
-            driver = self._driver(lease)
-            driver.unpublish(lease)
-            if first is None:
-                continue  # nobody to take the ports over: they stay held
-            self._leases.put(changed)
-            if leads:
-                driver.publish(changed)
-                with open_namespace(self._path(container)) as namespace:
-                    driver.lead_out(changed, namespace)
 
     def release(self, container: str, generation: int | None, network: str | None = None) -> None:
         """Carry out `ReleaseInterface`."""
@@ -255,82 +229,69 @@ class NetDriver:
             if not leases or generation not in (None, leases[0].generation):
                 return
             if network is None:
-                self._release(container)
+                self._held.release(container)
                 return
             lease = self._leases.get(container, network)
             if lease is not None:
-                self._leave(lease)
-
-    def _leave(self, lease: Lease) -> None:
-        """Take one network from a container that goes on; what it published is published through another."""
-        ports = lease.interface.ports
-        rest = [one for one in self._leases.of(lease.container) if one.key != lease.key]
-        heir = min((one for one in rest if one.interface.gateway), key=_precedence, default=None)
-        if heir is not None and ports:
-            heritage = msgspec.structs.replace(heir.interface, ports=[*heir.interface.ports, *ports])
-            self._leases.put(msgspec.structs.replace(heir, interface=heritage))
-            self._driver(lease).unpublish(lease)
-            self._driver(heir).publish(msgspec.structs.replace(heir, interface=heritage))
-            lease = msgspec.structs.replace(lease, interface=msgspec.structs.replace(lease.interface, ports=[]))
-        self._driver(lease).disconnect(lease)
-        self._driver(lease).detach(lease)
-        if not rest:  # its namespace stays
-            empty = Interface(mode="none", netns=lease.interface.netns)
-            self._put(Lease(container=lease.container, generation=lease.generation, interface=empty))
-        if rest or lease.interface.network:
-            self._drop(lease)
-        if rest:
-            self._balance(lease.container)
-
-    def _release(self, container: str) -> None:
-        """The leases go last, so that a release cut short is made again."""
-        leases = self._leases.of(container)
-        for lease in leases:
-            self._driver(lease).disconnect(lease)
-        self.resolvers.drop(container)
-        remove(self._path(container))
-        for lease in leases:
-            self._drop(lease)
-
-    def _put(self, lease: Lease) -> None:
-        """Write a new lease."""
-        self._ours.add(lease.key)
-        self._leases.put(lease)
-
-    def _drop(self, lease: Lease) -> None:
-        self._leases.drop(lease)
-        self._ours.discard(lease.key)
+                self._held.leave(lease)
 
     def publish(self, job: AllocatePort) -> AllocatedPort:
         """Carry out `AllocatePort`; a port that the container has already is returned again."""
-        wanted = request(str(job.container_port), job.protocol, job.host_ip or self._default_ip, job.host_port)
         with self._locked(job.container), _errors(job.container):
             self._ensure_initialised()
             leases = self._leases.of(job.container)
-            lease = next((lease for lease in leases if lease.default_route), None)
+            lease = next((lease for lease in leases if lease.default_route), None) or next(iter(leases), None)
             if lease is None:
                 raise NotFound(f"container {job.container} has no interface")
-            driver = self._driver(lease)
+            versions = [v for v, address in ((4, lease.interface.address), (6, lease.interface.address6)) if address]
+            wanted = request(
+                str(job.container_port),
+                job.protocol,
+                job.host_ip or self._default_ip,
+                job.host_port,
+                versions or (4,),
+                given=bool(job.host_ip),
+            )
+            driver = self._held.driver(lease)
             port = next(filter(wanted.is_met_by, lease.interface.ports), None)
             if port is None:
-                port = driver.reserve_port(wanted)
-                interface = msgspec.structs.replace(lease.interface, ports=[*lease.interface.ports, port])
+                ports = driver.reserve_ports(wanted)
+                port = ports[0]
+                interface = msgspec.structs.replace(lease.interface, ports=[*lease.interface.ports, *ports])
                 lease = msgspec.structs.replace(lease, interface=interface)
                 self._leases.put(lease)
             driver.publish(lease)
             return port
 
     def link(self, job: LinkContainers) -> None:
-        """Carry out `LinkContainers`."""
+        """Carry out `LinkContainers`. The parent's lease keeps it, so it comes back after a restart."""
         if job.action not in ("-I", "-D"):
             raise InvalidArgument(f"link: the action is -I or -D, not {job.action!r}")
+        leases = {lease.interface.address: lease for lease in self._leases.all() if lease.interface.address}
         for address in (job.parent_ip, job.child_ip):
-            if not any(address == lease.interface.address for lease in self._leases.all()) and not job.ignore_errors:
+            if address not in leases and not job.ignore_errors:
                 raise InvalidArgument(f"link: no container has the address {address}")
-        if not self._icc:
-            raise NotImplementedByUs(
-                "links between containers that may not talk to each other (icc) are not implemented"
-            )
+        parent, child = leases.get(job.parent_ip), leases.get(job.child_ip)
+        if self._icc or parent is None or child is None or self.firewall is None:
+            return
+        peers = [_peer(child, text) for text in job.ports]
+        with self._locked(parent.container), _errors(parent.container):
+            lease = self._leases.get(*parent.key)
+            if lease is None:
+                return
+            kept = [peer for peer in lease.peers if peer not in peers and self._is_present(peer)]
+            wanted = [*kept, *peers] if job.action == "-I" else kept
+            if wanted != lease.peers:
+                self._leases.put(msgspec.structs.replace(lease, peers=wanted))
+            if job.action == "-I":
+                self.firewall.link(job.parent_ip, peers)
+            else:
+                self.firewall.unlink(job.parent_ip, peers)
+
+    def _is_present(self, peer: Peer) -> bool:
+        """Say whether an address is still the one's who was linked to."""
+        lease = self._leases.get(peer.container)
+        return lease is not None and (lease.generation, lease.interface.address) == (peer.generation, peer.address)
 
     def interfaces(self, container: str = "") -> dict[str, list[Interface]]:
         """Carry out `ListInterfaces`."""
@@ -343,18 +304,6 @@ class NetDriver:
         if not self._initialised:
             self._init_drivers()
 
-    def _driver(self, lease: Lease) -> Driver:
-        """A lease of a mode, or network, that is no more still has a namespace to take away."""
-        try:
-            if lease.interface.network:
-                return self._networks.find(lease.interface.network)
-        except NotFound:
-            return NoneDriver()
-        return self._drivers.get(lease.interface.mode) or NoneDriver()
-
-    def _path(self, container: str) -> Path:
-        return self._namespaces / container
-
     @contextmanager
     def _locked(self, container: str) -> Iterator[None]:
         if not CONTAINER_ID.fullmatch(container):
@@ -363,14 +312,17 @@ class NetDriver:
             yield
 
 
-def _precedence(lease: Lease) -> tuple[int, str]:
-    """Order leases by who has the default route."""
-    return -lease.gw_priority, lease.network_name
-
-
-def _placeholder(lease: Lease) -> tuple[str, ...]:
-    """Return the network of a lease that only keeps a namespace: it goes with any."""
-    return (lease.interface.network,) if lease.interface.mode == "none" else ()
+def _peer(child: Lease, text: str) -> Peer:
+    """Read a port as ``80/tcp``. Raises InvalidArgument."""
+    number, _, protocol = text.partition("/")
+    wanted = request(number, protocol or "tcp", "0.0.0.0", "")
+    return Peer(
+        container=child.container,
+        generation=child.generation,
+        address=child.interface.address,
+        protocol=wanted.protocol,
+        port=wanted.container_port,
+    )
 
 
 def _free_name(others: Sequence[Lease]) -> str:

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,10 +39,12 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 __all__ = [
     "IFF_UP",
+    "LINK_MODES",
     "Rtnl",
     "add_address",
     "add_bridge",
     "add_default_route",
+    "add_link_on",
     "add_veth",
     "delete_link",
     "get_addresses",
@@ -60,6 +62,12 @@ TIMEOUT = 10.0  # seconds; the kernel answers in microseconds unless rtnl_mutex 
 RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 3, 0, 1
 MAIN_ROUTE = {"table": RT_TABLE_MAIN, "proto": RTPROT_BOOT, "scope": RT_SCOPE_UNIVERSE, "type": RTN_UNICAST}
 NEW = NLM_F_CREATE | NLM_F_EXCL
+IFA_F_NODAD = 0x02
+RTEXT_FILTER_SKIP_STATS = 1 << 3
+LINK_MODES: dict[str, dict[str, tuple[str, str | int]]] = {  # kind → mode → attribute and value (if_link.h)
+    "macvlan": {mode: ("IFLA_MACVLAN_MODE", mode) for mode in ("private", "vepa", "bridge", "passthru")},
+    "ipvlan": {mode: ("IFLA_IPVLAN_MODE", number) for number, mode in enumerate(("l2", "l3", "l3s"))},
+}
 
 
 class Rtnl:
@@ -100,6 +108,18 @@ class Rtnl:
                 found.append(message)
             if not dump:
                 return found
+
+    def dump(self, request: Message) -> Iterator[bytes]:
+        """Yield the bodies of what a dump request answers, undecoded. Raises OSError."""
+        self._send([request], 0)
+        while True:
+            for kind, data in messages(self._socket.recv(RECEIVE_SIZE)):
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    number = -struct.unpack_from("=i", data, HEADER.size)[0]
+                    raise OSError(number, os.strerror(number))
+                yield data[HEADER.size :]
 
     def _send(self, requests: tuple[Message, ...] | list[Message], flags: int) -> None:
         batch = bytearray()
@@ -150,6 +170,24 @@ def add_veth(name: str, *, index: int, mtu: int, mac_address: str, peer: str, pe
     return message
 
 
+def add_link_on(
+    parent: int, name: str, *, kind: str, mode: str, mac_address: str = "", index: int = 0, netns: int | None = None
+) -> Message:
+    """A macvlan or ipvlan link on the link ``parent``, in the namespace open as ``netns``. It is down.
+
+    Fails with EOPNOTSUPP where the kernel has none of that kind.
+    """
+    info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", {"attrs": [LINK_MODES[kind][mode]]})]}
+    own: dict[str, Any] = {"IFLA_LINK": parent}
+    if mac_address and kind == "macvlan":  # ipvlan has its parent's
+        own["IFLA_ADDRESS"] = mac_address
+    if netns is not None:
+        own["IFLA_NET_NS_FD"] = netns
+    message = _link(NEW, IFLA_IFNAME=name, **own, IFLA_LINKINFO=info)
+    message["index"] = index
+    return message
+
+
 def set_link(
     name: str,
     *,
@@ -180,17 +218,22 @@ def delete_link(name: str) -> Message:
     return message
 
 
-def add_address(index: int, address: IPv4Interface) -> Message:
+def add_address(index: int, address: IPv4Interface | IPv6Interface) -> Message:
+    """An IPv6 address is used at once, without duplicate detection: it is ours to give."""
     message = _message(ifaddrmsg, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
-    message["family"], message["prefixlen"], message["index"] = socket.AF_INET, address.network.prefixlen, index
-    broadcast = str(address.network.broadcast_address)
-    message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip)), ("IFA_BROADCAST", broadcast)]
+    message["prefixlen"], message["index"] = address.network.prefixlen, index
+    message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
+    if address.version == 6:
+        message["family"], message["flags"] = socket.AF_INET6, IFA_F_NODAD
+    else:
+        message["family"] = socket.AF_INET
+        message["attrs"].append(("IFA_BROADCAST", str(address.network.broadcast_address)))
     return message
 
 
-def add_default_route(index: int, gateway: IPv4Address) -> Message:
+def add_default_route(index: int, gateway: IPv4Address | IPv6Address) -> Message:
     message = _message(rtmsg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE)
-    message["family"] = socket.AF_INET
+    message["family"] = _family(gateway.version)
     message.update(MAIN_ROUTE)
     message["attrs"] = [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)]
     return message
@@ -202,20 +245,29 @@ def get_link(name: str) -> Message:
     return message
 
 
-def get_links() -> Message:
-    return _message(ifinfmsg, RTM_GETLINK, NLM_F_DUMP)
+def get_links(master: int = 0) -> Message:
+    """All links, or the ports of the bridge with the index ``master``; without statistics."""
+    message = _message(ifinfmsg, RTM_GETLINK, NLM_F_DUMP)
+    message["attrs"] = [("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS)]
+    if master:
+        message["attrs"].append(("IFLA_MASTER", master))
+    return message
 
 
-def get_addresses() -> Message:
+def get_addresses(version: int = 4) -> Message:
     message = _message(ifaddrmsg, RTM_GETADDR, NLM_F_DUMP)
-    message["family"] = socket.AF_INET
+    message["family"] = _family(version)
     return message
 
 
-def get_routes() -> Message:
+def get_routes(version: int = 4) -> Message:
     message = _message(rtmsg, RTM_GETROUTE, NLM_F_DUMP)
-    message["family"] = socket.AF_INET
+    message["family"] = _family(version)
     return message
+
+
+def _family(version: int) -> int:
+    return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
 def _link(flags: int, **attributes: Any) -> Message:

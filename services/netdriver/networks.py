@@ -1,4 +1,4 @@
-"""Networks: the user-defined bridge networks, one file each, written before anything of it is made.
+"""Networks: the user-defined networks, one file each, written before anything of it is made.
 
 The file goes last, when bridge and rules are gone; so a removal that was cut short is taken up again. Which networks
 there should be is the engine's to say (`sync`); until it has, what the files say is right.
@@ -11,17 +11,27 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import msgspec
 
 from services.netdriver.bridge import BridgeDriver
-from services.netdriver.defaultbridge import Host
-from services.netdriver.ipam import first_free
+from services.netdriver.host import Host, has_ipv6
+from services.netdriver.ipam import Network, first_free, unique_local
 from services.netdriver.leases import Lease
+from services.netdriver.macvlan import LinkDriver
 from services.netdriver.netlink import Rtnl
-from shared.protocol import BridgeNetwork, Conflict, DockyardError, InvalidArgument, NotFound, PermissionDenied
+from shared.protocol import (
+    BridgeNetwork,
+    Conflict,
+    DockyardError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
+from shared.runtime.values import parse_pool
 
 __all__ = ["Networks"]
 
@@ -35,31 +45,39 @@ class Networks:
     def __init__(self, directory: Path, pools: Sequence[str], default: BridgeDriver | None) -> None:
         self._directory, self._pools, self._default = directory, pools, default
         self._lock = threading.RLock()
-        self._drivers: dict[str, BridgeDriver] = {}
+        self._drivers: dict[str, BridgeDriver | LinkDriver] = {}
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if default is not None:
             for path in directory.iterdir():
                 self._load(path, default)
 
     def _load(self, path: Path, default: BridgeDriver) -> None:
+        if path.suffix != ".json":  # cut short
+            path.unlink(missing_ok=True)
+            return
         try:
             network = msgspec.json.decode(path.read_bytes(), type=BridgeNetwork)
         except (OSError, msgspec.DecodeError) as error:
             log.warning("network is unreadable, dropped path=%s error=%s", path, error)
             path.unlink(missing_ok=True)
             return
-        self._drivers[network.id] = default.sibling(network)
+        self._drivers[network.id] = _driver(default, network)
 
-    def __iter__(self) -> Iterator[BridgeDriver]:
+    def __iter__(self) -> Iterator[BridgeDriver | LinkDriver]:
         with self._lock:
             return iter(list(self._drivers.values()))
 
-    def find(self, network: str) -> BridgeDriver:
+    def find(self, network: str) -> BridgeDriver | LinkDriver:
         """Return a network's driver. Raises NotFound."""
         driver = self._drivers.get(network)
         if driver is None:
             raise NotFound(f"network {network} not found")
         return driver
+
+    def name_of(self, network: str) -> str:
+        """Return a network's name; empty if there is no such network."""
+        driver = self._drivers.get(network)
+        return driver.network.name if driver is not None and driver.network is not None else ""
 
     @contextmanager
     def kept(self, network: str) -> Iterator[None]:
@@ -73,10 +91,13 @@ class Networks:
 
     def make(self, wanted: BridgeNetwork) -> BridgeNetwork:
         """Carry out `MakeNetwork`."""
-        if self._default is None:
+        default = self._default
+        if default is None:
             raise Conflict("networks cannot be created: networking is disabled (bridge = none)")
-        if not self._default.enforces and (wanted.internal or not wanted.icc):
+        if not default.enforces and (wanted.internal or not wanted.icc):
             raise InvalidArgument("a network cannot be shut without rules: firewall = false")
+        if wanted.ipv6 and not has_ipv6():
+            raise InvalidArgument("this host's kernel has no IPv6")
         with self._lock:
             driver = self._drivers.get(wanted.id)
             if driver is not None and driver.network is not None:
@@ -87,10 +108,13 @@ class Networks:
             network = self._complete(wanted, host)
             if network.bridge in host.links and network.bridge != own_name(network):
                 raise Conflict(f"a link named {network.bridge} exists already")
+            driver = _driver(default, network)
+            if isinstance(driver, LinkDriver):
+                driver.check()
             self._write(network)
-            driver = self._drivers[network.id] = self._default.sibling(network)
+            self._drivers[network.id] = driver
             try:
-                driver.init(())
+                driver.init((), host)
             except Exception:
                 self._remove(network, driver)
                 raise
@@ -98,21 +122,32 @@ class Networks:
 
     def _complete(self, wanted: BridgeNetwork, host: Host) -> BridgeNetwork:
         """Return it with all that is not given. Raises as `make`."""
-        others = [IPv4Network(driver.network.subnet) for driver in self if driver.network]
-        if wanted.subnet:
-            subnet = IPv4Network(wanted.subnet)
-            mine = host.links.get(self._default.name) if self._default else None
-            address = host.address_of(mine["index"]) if mine else None
-            if any(subnet.overlaps(other) for other in (*others, *([address.network] if address else []))):
+        others = [ip_network(text) for driver in self for text in driver.subnets]
+        mine = [ip_network(text) for text in self._default.subnets] if self._default else []
+        changes: dict[str, str] = {}
+        for version, end, given, gateway in (
+            (4, "", wanted.subnet, wanted.gateway),
+            (6, "6", wanted.subnet6, wanted.gateway6),
+        ):
+            if not (wanted.ipv4 if version == 4 else wanted.ipv6):
+                continue
+            subnet = ip_network(given) if given else self._choose(wanted, version, [*others, *host.taken()])
+            if given and any(_overlap(subnet, other) for other in (*others, *mine)):
                 raise PermissionDenied("invalid pool request: Pool overlaps with other one on this address space")
-        else:
-            subnet = first_free(self._pools, (*others, *host.taken()))
-        return msgspec.structs.replace(
-            wanted,
-            bridge=wanted.bridge or own_name(wanted),
-            subnet=str(subnet),
-            gateway=wanted.gateway or _first_address(subnet, wanted.auxiliary.values()),
-        )
+            changes[f"subnet{end}"] = str(subnet)
+            changes[f"gateway{end}"] = gateway or _first_address(subnet, wanted.auxiliary.values())
+        if wanted.driver == "bridge":
+            changes["bridge"] = wanted.bridge or own_name(wanted)
+        return msgspec.structs.replace(wanted, **changes)
+
+    def _choose(self, wanted: BridgeNetwork, version: int, taken: Sequence[Network]) -> Network:
+        """Return a subnet that overlaps nothing taken. Raises Unavailable."""
+        if version == 4 or any(parse_pool(text)[0].version == 6 for text in self._pools):
+            return first_free(self._pools, taken, version)
+        subnet = unique_local(wanted.id)
+        if any(_overlap(subnet, other) for other in taken):
+            raise Unavailable(f"{subnet}, unique though it should be, is taken: create the network again")
+        return subnet
 
     def remove(self, network: str, leases: Callable[[], Sequence[Lease]]) -> None:
         """Carry out `UnmakeNetwork`."""
@@ -125,17 +160,22 @@ class Networks:
                 raise PermissionDenied(f"network {driver.network.name} has active endpoints ({', '.join(inside)})")
             self._remove(driver.network, driver)
 
-    def _remove(self, network: BridgeNetwork, driver: BridgeDriver) -> None:
+    def _remove(self, network: BridgeNetwork, driver: BridgeDriver | LinkDriver) -> None:
         driver.remove()
         self._path(network.id).unlink(missing_ok=True)
         self._drivers.pop(network.id, None)
 
     def init(self, leases: Sequence[Lease]) -> None:
         """Make or mend all of them, with what ``leases`` hold; one that cannot be stops no other."""
+        held: dict[str, list[Lease]] = {}
+        for lease in leases:
+            held.setdefault(lease.interface.network, []).append(lease)
+        with Rtnl() as rtnl:
+            host = Host.read(rtnl)
         for driver in self:
             network = driver.network.id if driver.network else ""
             try:
-                driver.init([lease for lease in leases if lease.interface.network == network])
+                driver.init(held.get(network, []), host)
             except (DockyardError, OSError) as error:
                 log.error("network cannot be made network=%s error=%s", network, error)
 
@@ -167,14 +207,22 @@ class Networks:
         return self._directory / f"{network}.json"
 
 
+def _driver(default: BridgeDriver, network: BridgeNetwork) -> BridgeDriver | LinkDriver:
+    return default.sibling(network) if network.driver == "bridge" else LinkDriver(network)
+
+
 def own_name(network: BridgeNetwork) -> str:
     """Return the name of a network's bridge that was given none."""
     return f"br-{network.id[:12]}"
 
 
-def _first_address(subnet: IPv4Network, taken: Iterable[str]) -> str:
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _first_address(subnet: Network, taken: Iterable[str]) -> str:
     """Return the first address that nobody else is to have. Raises InvalidArgument."""
-    others = {IPv4Address(address) for address in taken}
+    others = {ip_address(address) for address in taken}
     for offset in range(1, subnet.num_addresses - 1):
         if (address := subnet.network_address + offset) not in others:
             return str(address)

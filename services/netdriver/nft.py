@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import threading
+from typing import Any
 
 from shared.protocol import DockyardError
 
 __all__ = ["Nft", "NftError"]
 
+NFT_CTX_OUTPUT_JSON = 1 << 4
 FD_SETSIZE = 1024  # select(2)
 
 
@@ -44,12 +47,27 @@ class Nft:
         with self._lock:
             self._library.nft_ctx_free(self._context)
 
+    def read(self, command: str) -> list[dict[str, Any]]:
+        """Return what a ``list`` command finds, as libnftables-json(5) has it; raises NftError."""
+        with self._lock:
+            before = self._library.nft_ctx_output_get_flags(self._context)
+            self._library.nft_ctx_output_set_flags(self._context, before | NFT_CTX_OUTPUT_JSON)
+            try:
+                text = self._run(command)
+            finally:
+                self._library.nft_ctx_output_set_flags(self._context, before)
+        found: list[dict[str, Any]] = json.loads(text)["nftables"]
+        return found
+
     def run(self, commands: str) -> str:
         """Carry out nft(8) commands in one transaction and return what they print; raises NftError."""
         with self._lock:
-            status = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
-            output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
-            error: bytes = self._library.nft_ctx_get_error_buffer(self._context)
+            return self._run(commands)
+
+    def _run(self, commands: str) -> str:
+        status = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
+        output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+        error: bytes = self._library.nft_ctx_get_error_buffer(self._context)
         if status != 0:
             raise NftError(f"nftables: {error.decode(errors='replace').strip()}")
         return output.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from services.netdriver.host import Host
 from services.netdriver.leases import Lease
 from services.netdriver.netns import Namespace
 from services.netdriver.ports import Request
@@ -15,7 +16,7 @@ __all__ = ["NoneDriver"]
 class NoneDriver:
     """The `Driver` of mode ``none``: all that it promises is there when the namespace is. Ports are ignored."""
 
-    def init(self, leases: Sequence[Lease]) -> Bridge:
+    def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         return Bridge(name="none", address="", subnet="", mtu=0)
 
     external = False
@@ -23,7 +24,7 @@ class NoneDriver:
     def reserve(self, job: AllocateInterface) -> Interface:
         return Interface(mode="none")
 
-    def reserve_port(self, wanted: Request) -> AllocatedPort:
+    def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
         raise Conflict("a container without a network cannot publish ports")
 
     def connect(self, lease: Lease, namespace: Namespace) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "Context",
     "Origin",
     "asked_again",
+    "caller_id",
     "check_cancelled",
     "current",
     "emit",
@@ -79,6 +80,12 @@ def job_id() -> str:
     """Return the id of the present job; empty where there is none."""
     context = current.get()
     return context.header.id if context is not None else ""
+
+
+def caller_id() -> str:
+    """Return the id of the job that called the present one; empty where there is none."""
+    context = current.get()
+    return context.header.parent if context is not None else ""
 
 
 @contextmanager

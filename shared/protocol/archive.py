@@ -245,12 +245,14 @@ class NewImage(Data, frozen=True, kw_only=True):
 class CommitLayer(Job[str], frozen=True, tag="layer_commit"):
     """Make a layer of a container's changes and record an image with it (`SetImage`); returns its id.
 
+    ``mounted``: paths that were made in it to mount something on, and are no changes unless there is something there.
     Killed at any point it leaves nothing that `GraphCollect` does not remove.
     """
 
     REPEATABLE: ClassVar[bool] = True
     container: str
     image: NewImage
+    mounted: list[str] = field(default_factory=list)
 
 
 class ImportLayer(Job[str], frozen=True, tag="graph_import"):

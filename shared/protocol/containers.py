@@ -48,6 +48,8 @@ class ContainerCreated(Record):
 class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     """Create a container; the image must be there.
 
+    ``build``: the id of a build that it is a step of, with which it ends (`EndBuild`); it gets none of the image's
+    volumes, so that what the step puts there is in the step's layer.
     Errors: NotFound (no such image), Conflict (name in use), InvalidArgument, NotImplementedByUs.
     """
 
@@ -59,6 +61,7 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     config: ContainerConfig = field(default_factory=ContainerConfig)
     host_config: HostConfig = field(default_factory=HostConfig)
     networking_config: NetworkingConfig | None = None
+    build: str = ""
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):
@@ -70,13 +73,17 @@ class StartContainer(Job[None], frozen=True, tag="start"):
 
 
 class StopContainer(Job[None], frozen=True, tag="stop"):
-    """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run)."""
+    """Stop a container: its stop signal, then SIGKILL after the timeout. Errors: NotModified (it does not run).
+
+    ``shutdown``: the host goes down; the restart policy does not hold now, but when the stack is started again.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
     container: str
     timeout: float | None = None  # seconds; None: the container's own, else 10; negative: for ever
     signal: str = ""
+    shutdown: bool = False
 
 
 class RestartContainer(Job[None], frozen=True, tag="restart"):

@@ -135,7 +135,7 @@ class CollectGarbage(Job[int], frozen=True, tag="graph_gc"):
 
 
 class GraphCollect(Job[int], frozen=True, tag="graph_collect"):
-    """engine → graphdriver: remove every blob, layer and container layer that is not named here. Returns the bytes freed.
+    """engine → graphdriver: remove every blob, layer and container layer that is not named here; returns bytes freed.
 
     ``keep_images`` are all records of the engine, ``keep_containers`` the ids of all containers. What a load
     that is under way has written is kept.

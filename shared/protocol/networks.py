@@ -25,6 +25,7 @@ __all__ = [
     "InspectNetwork",
     "Interface",
     "LinkContainers",
+    "ListDenials",
     "ListInterfaces",
     "ListNetworks",
     "MakeNetwork",
@@ -44,21 +45,35 @@ class Bridge(Data, frozen=True):
     address: str  # with prefix, as 172.30.0.1/16
     subnet: str
     mtu: int
+    address6: str = ""  # with prefix, as fd8e:1::1/64; empty: none of IPv6
+    subnet6: str = ""
 
 
 class BridgeNetwork(Data, frozen=True):
-    """A user-defined bridge network. As asked for, fields may be empty; as made, none is but those that say so."""
+    """A user-defined network. As asked for, fields may be empty; as made, none is but those that say so.
+
+    With ``driver`` macvlan there is no bridge: its containers' links are on ``parent``, and beside that link's own.
+    """
 
     id: str
     name: str
+    driver: str = "bridge"  # or macvlan, ipvlan
+    parent: str = ""  # of macvlan, ipvlan: a link of the host
+    mode: str = ""  # of macvlan: bridge, private, vepa, passthru; of ipvlan: l2, l3, l3s
+    ipv4: bool = True
+    ipv6: bool = False
     bridge: str = ""  # the link's name; br- and twelve digits of the id
     subnet: str = ""  # as 172.20.3.0/24
     gateway: str = ""  # the bridge's address in it
     ip_range: str = ""  # the part of the subnet that containers get addresses from; empty: all of it
+    subnet6: str = ""  # as fd00:3::/64; this and the next are empty without IPv6, and those above without IPv4
+    gateway6: str = ""
+    ip_range6: str = ""
     auxiliary: dict[str, str] = field(default_factory=dict)  # name → address that no container gets
     internal: bool = False  # no way out of it, and none in
     icc: bool = True
     ip_masq: bool = True
+    ip_masq6: bool = True
     host_ip: str = ""  # that published ports bind to; empty: the configuration's
     mtu: int = 0  # 0: the default route's
 
@@ -107,16 +122,25 @@ class AllocatedPort(Data, frozen=True):
 class Interface(Data, frozen=True):
     """A container's place in a network. ``netns`` is the path of its namespace, empty for the host's own."""
 
-    mode: str  # bridge, host, none; container: that of another one
+    mode: str  # bridge, macvlan, ipvlan, host, none; container: that of another one
     network: str = ""  # the id of a user-defined one
     netns: str = ""
     name: str = ""  # of the interface inside, as eth0
     address: str = ""
     prefix_len: int = 0
     gateway: str = ""
+    address6: str = ""  # of IPv6, where the network has it
+    prefix_len6: int = 0
+    gateway6: str = ""
+    link_local: list[str] = field(default_factory=list)  # further addresses, asked for
     mac_address: str = ""
     ports: list[AllocatedPort] = field(default_factory=list)
     resolver: str = ""  # address of the embedded DNS server, where there is one
+
+    @property
+    def placed(self) -> bool:
+        """Say whether it has an address: it is in a network."""
+        return bool(self.address or self.address6)
 
 
 class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
@@ -124,20 +148,23 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
 
     Once for each network that it is in. Idempotent by (container, generation, network): the same answer again, names
     and ports as now asked for; an older generation's is released first.
-    ``ports``: "80/tcp" → bindings (port "" or "0": any free one; "8000-8010": a range to choose from). They, and the
-    default route, go through the network with the highest ``gw_priority``, then the one whose name sorts first, never
-    through an internal one. Errors: InvalidArgument, NotFound (no such network), Conflict (port taken: ``Bind for
-    IP:PORT failed: port is already allocated``), PermissionDenied (address taken), Unavailable (no address left).
+    ``ports``: "80/tcp" → bindings (port "" or "0": any free one; "8000-8010": a range to choose from; no address: those
+    of IPv4 and IPv6 that the container has, with one number). They, and the default routes, go through the network with
+    the highest ``gw_priority``, then the one whose name sorts first, never through an internal one. Errors:
+    InvalidArgument, NotFound (no such network), Conflict (port taken: ``Bind for IP:PORT failed: port is already
+    allocated``), PermissionDenied (address taken), Unavailable (no address left).
     """
 
     REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
-    mode: str  # bridge or none; host needs no driver
+    mode: str  # bridge, macvlan, ipvlan or none; host needs no driver
     network: str = ""  # the id of a user-defined one; empty: the mode's own
     hostname: str = ""
     mac_address: str = ""
     address: str = ""  # the one that is asked for
+    address6: str = ""
+    link_local: list[str] = field(default_factory=list)
     ports: dict[str, list[PortBinding]] = field(default_factory=dict)
     gw_priority: int = 0
     names: list[str] = field(default_factory=list)  # by which others in a user-defined network find it
@@ -173,11 +200,17 @@ class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
     host_port: str = ""
 
 
-class LinkContainers(Job[None], frozen=True, tag="link"):
-    """Let a container reach ports of another: 2014's `link`, ``-I`` to begin and ``-D`` to end it.
+class ListDenials(Job[list[str]], frozen=True, tag="network_denials"):
+    """List what firewalls of the host's have against what is published, a sentence each: for `info`'s warnings."""
 
-    Where containers of a bridge may talk to each other (``icc``) there is nothing to do. Errors: InvalidArgument,
-    NotImplementedByUs (they may not).
+    REPEATABLE: ClassVar[bool] = True
+
+
+class LinkContainers(Job[None], frozen=True, tag="link"):
+    """Let a container reach ports of another: 2014's `link`, ``-I`` to begin and ``-D`` to end it. Idempotent.
+
+    Where containers of a bridge may talk to each other (``icc``) there is nothing to do. It ends with either container.
+    Errors: InvalidArgument.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("action",)
@@ -246,7 +279,9 @@ class NetworkCreated(Record):
 
 
 class CreateNetwork(Job[NetworkCreated], frozen=True, tag="network_create"):
-    """Create a bridge network. Errors: Conflict (the name is taken), InvalidArgument, NotFound (no such driver),
+    """Create a network: driver bridge, macvlan or ipvlan.
+
+    Errors: Conflict (the name is taken), InvalidArgument, NotFound (no such driver),
     NotImplementedByUs, PermissionDenied (predefined; its subnet overlaps another's), Unavailable (no pool is free).
     """
 

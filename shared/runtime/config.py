@@ -17,6 +17,7 @@ from shared.runtime import values
 from shared.runtime.hosts import is_metrics_address, parse_host
 from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
+from shared.runtime.slices import is_slice
 
 __all__ = ["PREFIX", "RUNTIMES", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
 
@@ -56,7 +57,14 @@ class Config:
         "honour restart policies at the start; what runs is never stopped by one (live-restore is always on)",
         letter="r",
     )
-    cgroup_parent: str = setting("/dockyard", "the cgroup above all containers")
+    cgroup_driver: str = setting(
+        "",
+        "systemd: each container in a scope of its own; cgroupfs: in a cgroup of its own; empty: systemd where it runs",
+        check=values.is_cgroup_driver,
+    )
+    cgroup_parent: str = setting(
+        "", "the slice or cgroup above all containers; empty: dockyard.slice with systemd, else /dockyard"
+    )
     shutdown_timeout: float = setting(5.0, "seconds that jobs under way are given at a stop", check=values.is_amount)
     job_retention: float = setting(7 * 24 * 3600.0, "seconds that the job journal remembers", check=values.is_amount)
     event_retention: float = setting(
@@ -68,7 +76,8 @@ class Config:
 
     hosts: tuple[str, ...] = setting(
         (),
-        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock. "
+        "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock, or "
+        "what systemd hands over. "
         "What may be done there: ADDRESS?policy=read-only, ADDRESS?allow=GET:/containers/json&allow=…",
         section="The API",
         also=("host",),
@@ -149,9 +158,19 @@ class Config:
         "the part of the bridge's network that containers get addresses from; empty: all of it",
         check=values.is_network,
     )
+    ipv6: bool = setting(False, "give the default bridge and its containers IPv6 addresses too")
+    bip6: str = setting(
+        "",
+        "its IPv6 address, as fd00:30::1/64; empty: in fixed_cidr_v6, else a unique local one",
+        check=values.is_ipv6_bridge_address,
+    )
+    fixed_cidr_v6: str = setting(
+        "", "the part of its IPv6 network that containers get addresses from; empty: all", check=values.is_ipv6_network
+    )
     default_address_pools: tuple[str, ...] = setting(
         ("172.20.0.0/14/24", "172.24.0.0/14/24", "10.160.0.0/12/24"),
-        "networks, each with the prefix length of the subnets that user-defined networks get of it",
+        "networks, each with the prefix length of the subnets that user-defined networks get of it; none of IPv6: "
+        "unique local /64s",
         also=("default_address_pool",),
         check=values.is_pool,
     )
@@ -256,6 +275,14 @@ CONTRADICTIONS: tuple[tuple[Callable[[Config], bool], str], ...] = (
     (
         lambda c: c.bridge == "none" and bool(c.fixed_cidr),
         "You specified --bridge=none & --fixed-cidr, mutually exclusive options. Please specify only one.",
+    ),
+    (
+        lambda c: not c.ipv6 and bool(c.bip6 or c.fixed_cidr_v6),
+        "You specified --bip6 or --fixed-cidr-v6 without --ipv6. Please set --ipv6 to true.",
+    ),
+    (
+        lambda c: c.cgroup_driver == "systemd" and bool(c.cgroup_parent) and not is_slice(c.cgroup_parent),
+        'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice".',
     ),
     (_outside, "You specified a --fixed-cidr that is not inside the network of --bip."),
     (

@@ -6,6 +6,7 @@ Whatever a client sent, it makes no line of its own: control characters are show
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from typing import TextIO
@@ -15,12 +16,17 @@ from shared.bus.context import current
 __all__ = ["set_up_logging"]
 
 _PLAIN = logging.Formatter()
+PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 
 
 class _Handler(logging.StreamHandler[TextIO]):
     """`logging`'s own form, written at once; the second's text is kept, since a busy engine logs thousands in one."""
 
     _second, _shown = 0, ""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._tells_priority = _is_journal(stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -41,7 +47,21 @@ class _Handler(logging.StreamHandler[TextIO]):
         if record.exc_info:
             trace = _PLAIN.formatException(record.exc_info)
             line += "".join(f"\n  {_plain(row)}" for row in trace.split("\n"))
-        return line
+        return f"<{_priority(record.levelno)}>{line}" if self._tells_priority else line
+
+
+def _priority(level: int) -> int:
+    """Return the priority of syslog(3) that sd-daemon(3) has before a line."""
+    return next(priority for least, priority in PRIORITIES if level >= least)
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Say whether systemd's journal reads what is written there: systemd.exec(5), JOURNAL_STREAM."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def _plain(text: str) -> str:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from urllib.parse import urlsplit
 
 __all__ = [
     "is_address",
     "is_amount",
     "is_bridge_address",
+    "is_cgroup_driver",
     "is_count",
     "is_domain",
     "is_ipv4",
+    "is_ipv6_bridge_address",
+    "is_ipv6_network",
     "is_label",
     "is_log_driver",
     "is_mirror",
@@ -28,13 +39,14 @@ __all__ = [
 ]
 
 LOG_DRIVERS = ("json-file", "local", "journald", "none")
+CGROUP_DRIVERS = ("systemd", "cgroupfs")
 STORAGE_DRIVERS = ("overlay", "vfs")
 STORAGE_OPTIONS = {"overlay.index": ("on", "off")}
 LABELS = ("user", "role", "type", "level")  # the parts of an SELinux context
 DOMAIN = re.compile(
     r"(?=.*[a-zA-Z])[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?"
 )
-MAX_POOL_SIZE = 29  # a bridge and five containers
+MAX_POOL_SIZE, MAX_POOL_SIZE6 = 29, 125  # a bridge and five containers
 MIN_MTU, MAX_MTU = 68, 65535  # bytes: IPv4's least, a veth's most
 
 
@@ -59,18 +71,32 @@ def is_network(text: str) -> None:
     IPv4Network(text)
 
 
-def parse_pool(text: str) -> tuple[IPv4Network, int]:
+def is_ipv6_bridge_address(text: str) -> None:
+    """An address with the length of its network: fd00:30::1/64."""
+    interface = IPv6Interface(text)
+    if interface.ip == interface.network.network_address or interface.network.prefixlen > MAX_POOL_SIZE6:
+        raise ValueError(f"{text!r} is not the address of a bridge, as fd00:30::1/64")
+
+
+def is_ipv6_network(text: str) -> None:
+    if "/" not in text:
+        raise ValueError(f"{text!r} is not a network, as fd00:30::/64")
+    IPv6Network(text)
+
+
+def parse_pool(text: str) -> tuple[IPv4Network | IPv6Network, int]:
     """Read ``10.160.0.0/12/24``: a network, and the prefix length of the subnets that it is cut into."""
     base, slash, size = text.rpartition("/")
     if "/" not in base or not slash or not size.isdigit():
         raise ValueError(f"{text!r} is not an address pool, as 10.160.0.0/12/24")
-    return IPv4Network(base), int(size)
+    return ip_network(base), int(size)
 
 
 def is_pool(text: str) -> None:
     base, size = parse_pool(text)
-    if not base.prefixlen <= size <= MAX_POOL_SIZE:
-        raise ValueError(f"{text!r}: subnets of /{base.prefixlen} to /{MAX_POOL_SIZE} can be made of it")
+    most = MAX_POOL_SIZE if base.version == 4 else MAX_POOL_SIZE6
+    if not base.prefixlen <= size <= most:
+        raise ValueError(f"{text!r}: subnets of /{base.prefixlen} to /{most} can be made of it")
 
 
 def is_domain(text: str) -> None:
@@ -111,6 +137,11 @@ def is_endpoint(text: str) -> None:
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.netloc:
         raise ValueError(f"{text!r} is not a URL, as http://127.0.0.1:4318/v1/traces")
+
+
+def is_cgroup_driver(text: str) -> None:
+    if text not in CGROUP_DRIVERS:
+        raise ValueError(f"{text!r} is none of {', '.join(CGROUP_DRIVERS)}")
 
 
 def is_storage_driver(text: str) -> None:

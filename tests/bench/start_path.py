@@ -23,7 +23,7 @@ from typing import Any
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import ListJobs
-from tests.bench import api, bus, containers, images
+from tests.bench import api, builds, bus, containers, images
 from tests.bench.engines import engines
 
 DRIVER_JOBS = ("layer_", "allocate_", "release_", "runtime_")
@@ -126,6 +126,7 @@ def main() -> None:
                 ratio = statistics.median(samples["dockyard"]) / statistics.median(samples[name])
                 print(f"  dockyard / {name}: {ratio:.2f}")
         containers.main(found, max(1, arguments.rounds // 5))
+        builds.main(found, max(1, arguments.rounds // 5))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-images-")))
         images.main(found, directory, max(1, arguments.rounds // 6))
         api.main(found, arguments.run, arguments.seconds, arguments.containers)

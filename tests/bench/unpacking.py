@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.graphdriver.blobs import Blobs
-from services.graphdriver.compression import decompressed
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import chain_ids
+from shared.runtime.compression import decompressed
 
 __all__ = ["unpack_speed"]
 

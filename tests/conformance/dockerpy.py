@@ -26,6 +26,7 @@ from tests.registries import docker_registry
 KNOWN = Path(__file__).with_name("dockerpy-known.txt")
 VERSION = "7.2.0"
 FILES = (
+    "api_build_test.py",
     "api_client_test.py", "api_container_test.py", "api_exec_test.py", "api_healthcheck_test.py", "api_image_test.py",
     "api_network_test.py", "api_volume_test.py", "client_test.py", "context_api_test.py", "errors_test.py",
     "models_containers_test.py", "models_images_test.py", "models_networks_test.py", "models_resources_test.py",

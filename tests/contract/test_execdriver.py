@@ -23,6 +23,7 @@ from services.execdriver.driver import Runtime
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
 from services.execdriver.health import Checks
+from services.execdriver.placement import placement
 from services.execdriver.reports import Reports
 from shared.bus.bus import FakeBus
 from shared.bus.tickets import TicketServer, redeem
@@ -68,10 +69,11 @@ class Bench:
 
     def new_driver(self) -> ExecDriver:
         runtime, reports = self.new_runtime(), Reports(self.bus)
-        containers = Containers(self.config, lambda _: runtime, reports, Checks(self.bus))
+        places = placement(self.config)
+        containers = Containers(self.config, lambda _: runtime, reports, Checks(self.bus), places)
         return ExecDriver(
             containers,
-            Execs(self.config, lambda _: runtime, reports),
+            Execs(self.config, lambda _: runtime, reports, places),
             TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"),
         )
 

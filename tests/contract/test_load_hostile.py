@@ -77,7 +77,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "indexes without end": (nested(5), "nested too deeply"),
     "another digest": (layout(b"{}").replace(b"{}", b"[]"), "does not match its digest"),
     "a digest that is a path": (
-        tar({"index.json": b'{"manifests": [{"digest": "sha256:../../manifest"}]}', "manifest": b"{}"}), "does not match"),
+        tar({"index.json": b'{"manifests": [{"digest": "sha256:../../manifest"}]}', "manifest": b"{}"}),
+        "does not match",
+    ),
     "cut off": (docker_archive(config_of(), list(LAYERS), ["x:1"])[:8000], "unexpected end"),
     "cut off and packed": (gzip.compress(docker_archive(config_of(), list(LAYERS), ["x:1"]))[:-50], "ended before"),
     "a changed byte": (gzip.compress(docker_archive(config_of(), list(LAYERS), ["x:1"]))[:-8] + bytes(8), "checksum"),

@@ -8,19 +8,19 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 
 import pytest
 import zmq
 
-from services.netdriver.bridge import BridgeDriver, veth_name
+from services.netdriver.bridge import BridgeDriver
 from services.netdriver.firewall import Firewall
 from services.netdriver.netdriver import NetDriver
 from services.netdriver.netns import exists
 from services.netdriver.nft import Nft
+from services.netdriver.veth import veth_name
 from shared.bus.sockets import bind, engine_endpoint
 from shared.protocol import (
     AllocateInterface,
@@ -50,6 +50,7 @@ from tests.unit.netdriver.rig import (
     die,
     fetch,
     ip,
+    killed_at,
     make,
     own_netns,
     pings,
@@ -107,8 +108,8 @@ def test_only_a_context_made_before_a_thousand_descriptors_works_and_the_other_i
 def elements(table: str = TABLE) -> set[tuple[str | int, ...]]:
     """Return the published ports the kernel knows: ([host ip,] protocol, host port, address, container port)."""
     found = set()
-    for name in ("published", "published_at"):
-        listing = json.loads(shell(f"nft -j list map ip {table} {name}"))["nftables"]
+    for name in ("published4", "published_at4"):
+        listing = json.loads(shell(f"nft -j list map inet {table} {name}"))["nftables"]
         for key, value in next(one["map"] for one in listing if "map" in one).get("elem", []):
             found.add((*key["concat"], *value["concat"]))
     return found
@@ -258,7 +259,7 @@ def test_init_removes_what_no_lease_wants(netdriver: NetDriver, run: Path, mode:
     ip("link add dyvstray type veth peer name straypeer")
     ip("link set dyvstray master dockyard0 up")
     ip("link add dyvforeign type veth peer name foreignpeer")  # not on our bridge
-    shell(f"nft add element ip {TABLE} published {{ tcp . 99 : 172.30.0.99 . 99 }}")
+    shell(f"nft add element inet {TABLE} published4 {{ tcp . 99 : 172.30.0.99 . 99 }}")
     netdriver.init({container(2): 1})
     assert netdriver.interfaces() == {container(2): [kept]}
     assert "dyvforeign" in ip("-o link")
@@ -529,28 +530,6 @@ def test_a_change_finds_the_table_gone_and_brings_it_back(netdriver: NetDriver, 
 
 
 # --- killed in the middle -------------------------------------------------------------------------------------------
-
-
-def killed_at(step: int, run: Path, operation: Callable[[NetDriver], object]) -> bool:
-    """Run ``operation`` in a process that dies, unprepared, after so many calls to C; tell whether it died."""
-    pid = os.fork()
-    if pid == 0:
-        left = step
-
-        def count(frame: FrameType, event: str, _argument: object) -> None:
-            nonlocal left
-            if event == "c_call" and "services/netdriver" in frame.f_code.co_filename:
-                if left == 0:
-                    os._exit(9)
-                left -= 1
-
-        driver = make(run)
-        driver._ensure_initialised()
-        threading.setprofile(count)
-        sys.setprofile(count)
-        operation(driver)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
 
 
 @pytest.mark.parametrize("generation", [1, 2])

@@ -45,7 +45,7 @@ def go_by_the_host(one: Interface, address: str) -> None:
 def has_table() -> bool:
     return (
         subprocess.run(
-            ["nft", "list", "table", "ip", "dockyard_dockyard0"], capture_output=True, check=False
+            ["nft", "list", "table", "inet", "dockyard_dockyard0"], capture_output=True, check=False
         ).returncode
         == 0
     )

@@ -165,10 +165,12 @@ class Stack:
             self.docker("rm", "-fv", *ids)
         if volumes := self.out("volume", "ls", "-q").split():
             self.docker("volume", "rm", *volumes)
-        images = [line.split() for line in self.out("images", "-a", "--format", "{{.Repository}} {{.ID}}").splitlines()]
-        kept = {image for name, image in images if name in self.kept_images}
-        if others := {image for _, image in images} - kept:
-            self.docker("rmi", "-f", *others)
+        images = [
+            line.split() for line in self.out("images", "-a", "--format", "{{.Repository}} {{.Tag}}").splitlines()
+        ]
+        if named := [f"{name}:{tag}" for name, tag in images if name not in self.kept_images and tag != "<none>"]:
+            self.docker("rmi", "-f", *named)
+        self.docker("image", "prune", "-f")  # each with what it was made of
 
     def stop(self) -> None:
         assert self.process is not None

@@ -17,7 +17,7 @@ from tests.integration.conftest import DOCKYARD, command_line, processes, until
 
 pytestmark = pytest.mark.root
 
-SERVICES = ("engine", "reader", "graphdriver", "dns", "netdriver", "execdriver", "apiserver")
+SERVICES = ("engine", "reader", "graphdriver", "dns", "netdriver", "execdriver", "builder", "apiserver")
 
 
 def test_ready_is_said_by_the_arbiter_after_an_answered_ping_and_stopping_at_the_end(

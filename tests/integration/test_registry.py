@@ -22,6 +22,7 @@ import pytest
 from services.graphdriver.blobs import digest_of
 from tests.certificates import make_certificates
 from tests.integration.api import request
+from tests.integration.builds import build_in, write
 from tests.integration.conftest import Stack, until
 from tests.registries import PASSWORD, USER, Answer, Request, Scripted, docker_registry, image_files, scripted
 
@@ -336,3 +337,16 @@ def test_kill_9_at_any_moment(clean: Stack, served: Scripted) -> None:
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(blob))) as archive:
         assert archive.extractfile("random").read() == (clean.directory / "random").read_bytes()  # type: ignore[union-attr]
     clean.docker("rm", created)
+
+
+def test_a_build_pulls_its_base(clean: Stack, registry: str, tmp_path: Path) -> None:
+    """What FROM and COPY --from name is pulled if it is not here, or with --pull; with the user's credentials."""
+    put(clean, registry, "base:1")
+    lines = [f"FROM {registry}/base:1", f"COPY --from={registry}/base:1 /bin/busybox /copied"]
+    build_in(clean, write(tmp_path, {"Dockerfile": "\n".join(lines)}), "-t", "built")
+    assert clean.out("run", "--rm", "built", "test", "-x", "/copied") == ""
+    again = build_in(clean, tmp_path, "--pull", "-t", "built")
+    assert "Status: Image is up to date" in again.stdout
+    assert "Using cache" in again.stdout
+    write(tmp_path, {"Dockerfile": f"FROM {registry}/none\n"})
+    assert "not found" in build_in(clean, tmp_path, check=False).stderr

@@ -68,12 +68,13 @@ def test_an_exit_while_nobody_looked_is_known_afterwards(stack: Any, service: st
 
 
 def test_a_wait_that_is_under_way_survives_the_engine(stack: Any) -> None:
-    stack.docker("run", "-d", "--name", "long", "busybox", "sh", "-c", "sleep 2; exit 6")
+    stack.docker("run", "-d", "--name", "long", "busybox", "sh", "-c", "until [ -e /over ]; do sleep 0.1; done; exit 6")
     answers: list[str] = []
     waiter = threading.Thread(target=lambda: answers.append(stack.out("wait", "long")))
     waiter.start()
     until(lambda: any(job["name"] == "wait" for job in running_jobs(stack)))
     kill_all(stack.pids("engine"))
+    stack.docker("exec", "long", "touch", "/over")
     waiter.join(30)
     assert answers == ["6"]
 

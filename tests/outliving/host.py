@@ -147,13 +147,15 @@ class Host(Stack):
             "oci": {path.name for path in (self.run / "oci").glob("*")},
             "cgroups": {p.name for top in cgroup_directories(self.cgroup) for p in top.iterdir() if p.is_dir()},
             "mounts": {mount for mount in self._mounts() if "/layers/" in mount or "/overlay" in mount},
-            "links": self.links(),
+            "links": self.links("veth"),
+            "bridges": self.links("bridge") - {self.environ["DOCKYARD_BRIDGE"]},
+            "networks": {path.name for path in (self.run / "networks").glob("*")},
             "monitors": {str(pid) for pid in processes() if self._is_monitor(pid)},
         }
 
-    def links(self) -> set[str]:
+    def links(self, kind: str) -> set[str]:
         shown = subprocess.run(
-            [*self.enter, "ip", "-j", "link", "show", "type", "veth"], capture_output=True, check=True
+            [*self.enter, "ip", "-j", "link", "show", "type", kind], capture_output=True, check=True
         ).stdout
         return {link["ifname"] for link in json.loads(shown or b"[]")}
 
@@ -166,6 +168,7 @@ class Host(Stack):
         wanted = {
             "netns": alive, "bundles": alive, "exits": 0, "execs": execs, "leases": alive, "oci": alive,
             "cgroups": alive, "links": on_bridge, "monitors": alive + execs,
+            "bridges": 0, "networks": 0,
         }  # fmt: skip
 
         def differences() -> dict[str, Any]:

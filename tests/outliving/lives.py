@@ -23,8 +23,8 @@ trap 'exit 5' TERM
 while :; do sleep 0.1; done
 """
 STEPS = (
-    "volume", "create", "start", "exec", "signal", "pause", "unpause", "update", "run", "rename", "restart", "stop",
-    "start2", "kill", "rm", "volume-rm",
+    "volume", "network", "create", "start", "connect", "exec", "signal", "pause", "unpause", "update", "run", "rename",
+    "restart", "disconnect", "stop", "start2", "kill", "rm", "network-rm", "volume-rm",
 )  # fmt: skip
 COUNTED = {"starts": ("start", "restart", "start2"), "execs": ("exec",), "signals": ("signal",), "runs": ("run",)}
 VISIT = "echo run >> /told/runs; echo said; exit 9"
@@ -37,7 +37,7 @@ class Life:
 
     def __init__(self, host: Host, number: int) -> None:
         self.host, self.name, self.second = host, f"life{number}", f"second{number}"
-        self.volume, self.visitor = f"life{number}", f"visitor{number}"
+        self.volume, self.network, self.visitor = f"life{number}", f"life{number}", f"visitor{number}"
         self.told = host.directory / "told" / self.name
         self.told.mkdir(parents=True)
         self.starts = self.signals = self.execs = self.runs = 0
@@ -52,9 +52,15 @@ class Life:
 
     def _words(self, step: str) -> list[str]:
         mounts = ["-v", f"{self.told}:/told", "-v", f"{self.volume}:/data"]
+        # fmt: off
         return {
             "volume": ["volume", "create", self.volume],
-            "create": ["create", "--name", self.name, *mounts, "-p", "127.0.0.1::80", "busybox", "sh", "-c", SCRIPT],
+            "network": ["network", "create", "--ipv6", self.network],
+            "create": [
+                "create", "--name", self.name, "--network", self.network, *mounts, "-p", "127.0.0.1::80", "busybox",
+                "sh", "-c", SCRIPT,
+            ],
+            "connect": ["network", "connect", "bridge", self.name],
             "start": ["start", self.name],
             "exec": ["exec", self.name, "sh", "-c", "echo exec >> /told/execs; echo said; exit 7"],
             "signal": ["kill", "-s", "USR1", self.name],
@@ -62,26 +68,19 @@ class Life:
             "unpause": ["unpause", self.name],
             "update": ["update", "--pids-limit", "77", self.name],
             "run": [
-                "run",
-                "--rm",
-                "-i",
-                "--name",
-                self.visitor,
-                "-v",
-                f"{self.told}:/told",
-                "busybox",
-                "sh",
-                "-c",
-                VISIT,
+                "run", "--rm", "-i", "--name", self.visitor, "-v", f"{self.told}:/told", "busybox", "sh", "-c", VISIT,
             ],
             "rename": ["rename", self.name, self.second],
             "restart": ["restart", "-t", "5", self.second],
+            "disconnect": ["network", "disconnect", "bridge", self.second],
             "stop": ["stop", "-t", "5", self.second],
             "start2": ["start", self.second],
             "kill": ["kill", self.second],
             "rm": ["rm", self.second],
+            "network-rm": ["network", "rm", self.network],
             "volume-rm": ["volume", "rm", self.volume],
         }[step]
+        # fmt: on
 
     def end(self, step: str, process: subprocess.Popen[str], *, excused: bool, twice: bool) -> str:
         """Wait for a step and check it; returns what it was refused with, which must be excused.
@@ -97,7 +96,9 @@ class Life:
             raise AssertionError(f"{step} hangs") from None
         acknowledged = process.returncode == CODES.get(step, 0)
         assert acknowledged or excused, f"{step}: {process.returncode} {out} {error}"
-        self.ref = self.second if step in ("rename", "restart", "stop", "start2", "kill", "rm") else self.name
+        self.ref = (
+            self.second if step in ("rename", "restart", "disconnect", "stop", "start2", "kill", "rm") else self.name
+        )
         if not acknowledged:
             self.host.wait_whole()
             if step == "run":  # who asked for four things in a row has gone in the middle of them
@@ -143,10 +144,20 @@ class Life:
         def volume() -> bool:
             return self.host.api("GET", f"/volumes/{self.volume}")[0] == 200
 
+        def network() -> bool:
+            return self.host.api("GET", f"/networks/{self.network}")[0] == 200
+
+        def networks(ref: str) -> set[str]:
+            shown = self.host.inspect(ref)
+            places = shown["NetworkSettings"]["Networks"] if shown else {}
+            return {name for name, place in places.items() if place["IPAddress"]}
+
         return {
             "volume": volume,
+            "network": network,
             "create": lambda: state(self.name)["Status"] == "created",
             "start": lambda: state(self.name)["Status"] == "running" and self._lines("starts") > self.starts,
+            "connect": lambda: networks(self.name) == {"bridge", self.network},
             "exec": lambda: self._lines("execs") > self.execs,
             "signal": lambda: self._lines("signals") > self.signals,
             "pause": lambda: state(self.name)["Status"] == "paused",
@@ -155,10 +166,12 @@ class Life:
             "run": lambda: self._lines("runs") > self.runs and self.host.inspect(self.visitor) is None,
             "rename": lambda: self.host.inspect(self.second) is not None,
             "restart": lambda: state(self.second)["Status"] == "running" and self._lines("starts") > self.starts,
+            "disconnect": lambda: networks(self.second) == {self.network},
             "stop": lambda: (state(self.second)["Status"], state(self.second)["ExitCode"]) == ("exited", 5),
             "start2": lambda: state(self.second)["Status"] == "running" and self._lines("starts") > self.starts,
             "kill": lambda: (state(self.second)["Status"], state(self.second)["ExitCode"]) == ("exited", 137),
             "rm": lambda: self.host.inspect(self.second) is None,
+            "network-rm": lambda: not network(),
             "volume-rm": lambda: not volume(),
         }
 

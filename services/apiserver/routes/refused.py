@@ -23,8 +23,7 @@ NOT_IN_SWARM = "This node is not part of a swarm"
 NO_CLUSTER_VOLUMES = "volume update only valid for cluster volumes, but swarm is unavailable"
 
 MISSING = {
-    "the build cache": ("POST /build/prune", "POST /build/cancel"),
-    "BuildKit": ("POST /session", "POST /grpc"),
+    "BuildKit": ("POST /session", "POST /grpc", "POST /build/cancel"),
     "checkpoints": (
         "GET /containers/<ref>/checkpoints", "POST /containers/<ref>/checkpoints",
         "DELETE /containers/<ref>/checkpoints/<checkpoint>",

@@ -9,12 +9,12 @@ import msgspec
 
 from services.engine import host
 from services.engine.container import Container
-from services.engine.dockerfile.instructions import apply_changes
 from services.engine.lifecycle.stillness import held_still
 from services.engine.record import Status
 from services.engine.views import rfc3339
 from shared.bus.context import job_id
 from shared.bus.handlers import Handlers
+from shared.dockerfile.instructions import apply_changes
 from shared.protocol import (
     CommitContainer,
     CommitLayer,

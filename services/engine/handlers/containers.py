@@ -72,7 +72,9 @@ async def start(engine: Engine, job: StartContainer) -> None:
 
 @jobs.handles(StopContainer)
 async def stop(engine: Engine, job: StopContainer) -> None:
-    await stopping.stop(engine, engine.containers.find(job.container), job.timeout, job.signal)
+    container = engine.containers.find(job.container)
+    container.host_goes_down |= job.shutdown
+    await stopping.stop(engine, container, job.timeout, job.signal)
 
 
 @jobs.handles(RestartContainer)
@@ -88,7 +90,7 @@ async def kill(engine: Engine, job: KillContainer) -> None:
 @jobs.handles(RemoveContainer)
 async def remove(engine: Engine, job: RemoveContainer) -> None:
     if job.link:
-        links.unlink(engine, job.container)
+        await links.unlink(engine, job.container)
     elif (condemned := removal.in_quarantine(engine, job.container)) is not None:
         await removal.remove_from_quarantine(engine, condemned, force=job.force)
     elif not _went_meanwhile(engine, job.container):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from services.engine.disk import layers_size
+from services.engine.disk import TIMEOUT, layers_size
 from services.engine.handlers.containers import measured
 from services.engine.handlers.images import list_images
 from services.engine.handlers.volumes import list_volumes
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     DISK_TYPES,
+    BuildCache,
     DiskUsage,
     InvalidArgument,
+    ListBuildCache,
     ListContainers,
     ListImages,
     ListVolumes,
@@ -39,7 +41,8 @@ async def disk_usage(engine: Engine, job: MeasureDisk) -> DiskUsage:
     if "volume" in wanted:
         usage.volumes = (await list_volumes(engine, ListVolumes(usage=True))).volumes
     if "build-cache" in wanted:
-        usage.build_cache = []
+        caches: list[BuildCache] = await engine.call(ListBuildCache(), timeout=TIMEOUT)
+        usage.build_cache = list(caches)
     return usage
 
 

@@ -48,6 +48,8 @@ async def set_image(engine: Engine, job: SetImage) -> None:
     if job.order and engine.store.outcome(job.order) is not None:
         return  # it was asked twice, and this is the second image: nobody's, it is collected
     names = [familiar(tag) for tag in job.tags]
+    if job.action == "build" and (flight := engine.router.flights.get(job.order)) is not None:
+        engine.images.hold(flight.header.parent, job.image.id)
     if job.action == "push":
         await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
     else:
@@ -58,6 +60,8 @@ async def set_image(engine: Engine, job: SetImage) -> None:
     if job.action == "load":
         engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
         return
+    if job.action == "build":
+        return  # one step of many
     engine.events.append("image", job.action, job.image.id, {"name": job.image.id})
     for name in names:
         engine.events.append("image", "tag", job.image.id, {"name": name})
@@ -71,14 +75,17 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
     until = [filters.parse_time(text) for text in job.filters.get("until", [])]
     dangling = _boolean(job.filters, "dangling", default=False)
     found = []
+    parents = {image.parent for image in engine.images}
     for image in engine.images:
         tags, created = [familiar(tag) for tag in engine.images.tags(image.id)], _created(image)
         if not all(created < moment for moment in before + until) or not all(created > moment for moment in since):
             continue
         if not filters.match_labels(job.filters.get("label", []), image.config.labels or {}):
             continue
-        if "dangling" in job.filters and dangling == bool(tags):
+        if "dangling" in job.filters and dangling == (bool(tags) or image.id in parents):
             continue
+        if not job.all and not tags and image.id in parents:
+            continue  # a step on the way to another
         if patterns := job.filters.get("reference"):
             tags = [tag for tag in tags if any(_matches(tag, pattern) for pattern in patterns)]
             if not tags:
@@ -204,11 +211,13 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     last = len(doomed) == len(references)
     if last:
         _refuse_in_use(engine, image, job)
-    removed = last and not _users(engine, image)
+    removed = last and not _users(engine, image) and not _has_children(engine, image)
     with engine.store.transaction():
         gone = [_untag(engine, image, name) for name in doomed]
         if removed:
             gone += _delete(engine, image)
+            if not job.noprune:
+                gone += _delete_parents(engine, image)
         engine.done(DeleteImage, gone)
     if removed:
         await engine.graph.collect()
@@ -237,6 +246,22 @@ def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
     return [DeletedImage(deleted=image.id), *(DeletedImage(deleted=chain) for chain in layers)]
 
 
+def _has_children(engine: Engine, image: Image) -> bool:
+    return any(other.parent == image.id for other in engine.images)
+
+
+def _delete_parents(engine: Engine, image: Image) -> list[DeletedImage]:
+    """Delete what an image was made of, as far as nobody has named it, or uses it, or made something else of it."""
+    gone: list[DeletedImage] = []
+    parent = engine.images.by_id(image.parent)
+    while parent is not None and not engine.images.references(parent.id):
+        if _has_children(engine, parent) or _users(engine, parent) or engine.images.is_held(parent.id):
+            break
+        gone += _delete(engine, parent)
+        parent = engine.images.by_id(parent.parent)
+    return gone
+
+
 def _users(engine: Engine, image: Image) -> list[str]:
     """Return the ids of the containers made from an image, running ones first."""
     using = [c.record for c in engine.containers if c.record.image == image.id]
@@ -245,6 +270,9 @@ def _users(engine: Engine, image: Image) -> list[str]:
 
 
 def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
+    if engine.images.tag_of(job.image) is None and _has_children(engine, image):
+        short = image.id[7:][:SHORT]
+        raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images")
     users = _users(engine, image)
     if not users:
         return
@@ -267,7 +295,7 @@ async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
     gone: list[DeletedImage] = []
     for image in sorted(engine.images, key=_created, reverse=True):
         tags = engine.images.tags(image.id)
-        kept = not named_too if tags else any(other.parent == image.id for other in engine.images)
+        kept = not named_too if tags else _has_children(engine, image) or engine.images.is_held(image.id)
         if kept or _users(engine, image) or not wanted(int(_created(image) * 1e9), image.config.labels or {}):
             continue
         gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]

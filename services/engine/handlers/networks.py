@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from services.engine import filters
 from services.engine.lifecycle import networks as lifecycle
 from services.engine.networks import PREDEFINED, NetworkRecord
+from services.engine.networkspecs import warning
 from services.engine.views import endpoint, rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -50,7 +51,7 @@ TESTS: dict[str, Callable[[NetworkRecord, list[str]], bool]] = {
 @jobs.handles(CreateNetwork)
 async def create(engine: Engine, job: CreateNetwork) -> NetworkCreated:
     record = await lifecycle.create_network(engine, job)
-    return NetworkCreated(id=record.id)
+    return NetworkCreated(id=record.id, warning=warning(job))
 
 
 @jobs.handles(ListNetworks)
@@ -94,10 +95,14 @@ def inspect(engine: Engine, job: InspectNetwork) -> NetworkInspect:
                 "Name": container.record.name,
                 "EndpointID": place.endpoint_id,
                 "MacAddress": place.mac_address,
-                "IPv4Address": f"{place.ip_address}/{place.ip_prefix_len}" if place.ip_address else "",
-                "IPv6Address": "",
+                "IPv4Address": _with_length(place.ip_address, place.ip_prefix_len),
+                "IPv6Address": _with_length(place.global_ipv6_address, place.global_ipv6_prefix_len),
             }
     return view
+
+
+def _with_length(address: str, prefix_len: int) -> str:
+    return f"{address}/{prefix_len}" if address else ""
 
 
 @jobs.handles(ConnectNetwork)
@@ -148,7 +153,9 @@ def shown(engine: Engine, record: NetworkRecord) -> NetworkInspect:
         created=rfc3339(record.created),
         scope="local",
         driver=record.driver,
-        ipam=_predefined_ipam(bridge, engine.config.fixed_cidr) if network is None else _ipam(record),
+        enable_ipv4=network.ipv4 if network else True,
+        enable_ipv6=network.ipv6 if network else bool(bridge and bridge.address6),
+        ipam=_predefined_ipam(engine, bridge) if network is None else _ipam(record),
         internal=network.internal if network else False,
         attachable=record.attachable,
         options=_options(engine, bridge) if network is None else record.options or {},
@@ -159,20 +166,35 @@ def shown(engine: Engine, record: NetworkRecord) -> NetworkInspect:
 def _ipam(record: NetworkRecord) -> dict[str, Any]:
     network = record.network
     assert network is not None
-    config: dict[str, Any] = {"Subnet": network.subnet}
-    if network.ip_range:
-        config["IPRange"] = network.ip_range
-    config["Gateway"] = network.gateway
-    if network.auxiliary:
-        config["AuxiliaryAddresses"] = network.auxiliary
-    return {"Driver": "default", "Options": record.ipam.options if record.ipam else None, "Config": [config]}
+    configs = [
+        _ipam_config(network.subnet, network.ip_range, network.gateway, network.auxiliary),
+        _ipam_config(network.subnet6, network.ip_range6, network.gateway6, network.auxiliary),
+    ]
+    options = record.ipam.options if record.ipam else None
+    return {"Driver": "default", "Options": options, "Config": [config for config in configs if config]}
 
 
-def _predefined_ipam(bridge: Bridge | None, part: str) -> dict[str, Any]:
-    if bridge is None:
-        return {"Driver": "default", "Options": None, "Config": []}
-    config = {"Subnet": bridge.subnet, **({"IPRange": part} if part else {}), "Gateway": bridge.address.split("/")[0]}
-    return {"Driver": "default", "Options": None, "Config": [config]}
+def _ipam_config(subnet: str, ip_range: str, gateway: str, auxiliary: dict[str, str]) -> dict[str, Any]:
+    if not subnet:
+        return {}
+    config: dict[str, Any] = {"Subnet": subnet}
+    if ip_range:
+        config["IPRange"] = ip_range
+    config["Gateway"] = gateway
+    if mine := {name: address for name, address in auxiliary.items() if (":" in address) == (":" in subnet)}:
+        config["AuxiliaryAddresses"] = mine
+    return config
+
+
+def _predefined_ipam(engine: Engine, bridge: Bridge | None) -> dict[str, Any]:
+    configs = []
+    if bridge is not None:
+        address, address6 = bridge.address.partition("/")[0], bridge.address6.partition("/")[0]
+        configs = [
+            _ipam_config(bridge.subnet, engine.config.fixed_cidr, address, {}),
+            _ipam_config(bridge.subnet6, engine.config.fixed_cidr_v6, address6, {}),
+        ]
+    return {"Driver": "default", "Options": None, "Config": [config for config in configs if config]}
 
 
 def _options(engine: Engine, bridge: Bridge | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from services.engine.endpoints import allocation, check_settings
 from services.engine.lifecycle.connecting import tell
 from services.engine.lifecycle.holding import give_back
 from services.engine.networks import PREDEFINED, NetworkRecord
-from services.engine.networkspecs import bridge_network
+from services.engine.networkspecs import network_asked, warning
 from services.engine.record import ContainerRecord, Endpoint, Status
 from shared.protocol import (
     BridgeNetwork,
@@ -55,7 +55,7 @@ log = logging.getLogger("dockyard.engine")
 
 async def create_network(engine: Engine, job: CreateNetwork) -> NetworkRecord:
     """Create a network; goes on if the caller goes away. Errors as `CreateNetwork`."""
-    wanted = bridge_network(job, secrets.token_hex(32))
+    wanted = network_asked(job, secrets.token_hex(32))
     return await engine.router.uninterrupted(_create(engine, job, wanted))
 
 
@@ -68,6 +68,7 @@ async def _create(engine: Engine, job: CreateNetwork, wanted: BridgeNetwork) -> 
             id=wanted.id,
             name=job.name,
             created=time.time_ns(),
+            driver=network.driver,
             network=network,
             ipam=job.ipam,
             attachable=job.attachable,
@@ -77,7 +78,7 @@ async def _create(engine: Engine, job: CreateNetwork, wanted: BridgeNetwork) -> 
         with engine.store.transaction():
             engine.networks.put(record)
             _tell(engine, record, "create")
-            engine.done(CreateNetwork, NetworkCreated(id=record.id))
+            engine.done(CreateNetwork, NetworkCreated(id=record.id, warning=warning(job)))
     return record
 
 
@@ -235,7 +236,7 @@ async def restore_interfaces(engine: Engine) -> None:
     known = await engine.call(ListInterfaces())
     for container in engine.containers:
         record = container.record
-        held = {interface.network for interface in known.get(container.id, []) if interface.address}
+        held = {interface.network for interface in known.get(container.id, []) if interface.placed}
         lost = [n for n, place in record.endpoints.items() if place.interface and place.network not in held]
         if record.running and lost:
             engine.router.spawn(_restore(engine, container, lost))

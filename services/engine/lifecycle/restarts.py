@@ -35,6 +35,8 @@ def await_restart(engine: Engine, container: Container, *, anew: bool = False) -
     record = container.record
     if record.status is not Status.EXITED or not _is_wanted(record, anew=anew):
         return False
+    if container.host_goes_down:
+        return False
     if not engine.config.restart and record.finished < (engine.booted_at or math.inf):
         return False  # it ended while no engine watched
     lasted = (record.finished - record.started) / 1e9

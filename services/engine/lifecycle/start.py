@@ -15,7 +15,7 @@ from services.engine.launch import join, runtime_start
 from services.engine.lifecycle.connecting import tell_connected
 from services.engine.lifecycle.holding import erase, give_back
 from services.engine.lifecycle.mounting import mount_volumes
-from services.engine.links import tell_parents
+from services.engine.links import allow, tell_parents
 from services.engine.record import Change, ContainerRecord, Status
 from shared.bus.context import asked_again, job_id, waiting_for
 from shared.protocol import (
@@ -80,6 +80,8 @@ async def start_now(engine: Engine, container: Container) -> None:
             await _start_failed(engine, container, error)
             raise
         note_start(engine, container)
+    if record.interface is not None and record.interface.ports:
+        engine.denials.ask_soon()
     await tell_parents(engine, container)
 
 
@@ -117,6 +119,7 @@ async def _run(engine: Engine, container: Container) -> None:
     await asyncio.wait([mounting, filling, connecting])  # all end before a failed start is undone
     rootfs, mounts, interface = await asyncio.gather(mounting, filling, connecting)
     record.interface = interface
+    await allow(engine, record)
     job = runtime_start(engine, record, host_config, rootfs, interface)
     started = await engine.call(msgspec.structs.replace(job, mounts=mounts))
     record.pid = started.pid

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -17,36 +16,22 @@ from shared.bus.context import asked_again, job_id, waiting_for
 from shared.protocol import (
     Conflict,
     DockyardError,
-    InvalidArgument,
     KillContainer,
     NotFound,
     NotModified,
     RuntimeKill,
 )
+from shared.runtime.signals import parse_signal
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["force", "kill", "parse_signal", "restart", "stop"]
+__all__ = ["force", "kill", "restart", "stop"]
 
 log = logging.getLogger("dockyard.engine")
 
 DEFAULT_STOP_TIMEOUT = 10.0  # seconds
-SIGNAL = re.compile(r"(RTMIN\+)?([0-9]{1,2})")
 KILL_GRACE = 10.0  # seconds that SIGKILL may take
-
-
-def parse_signal(text: str) -> int:
-    """Return the number of a signal given as ``SIGTERM``, ``term`` or ``15``. Errors: InvalidArgument."""
-    name = text.strip().upper().removeprefix("SIG")
-    found = SIGNAL.fullmatch(name)
-    number = int(found[2]) + (signal.SIGRTMIN if found[1] else 0) if found else 0
-    if 0 < number <= signal.SIGRTMAX:
-        return number
-    try:
-        return int(signal.Signals[f"SIG{name}"])
-    except KeyError:
-        raise InvalidArgument(f"Invalid signal: {text}") from None
 
 
 async def kill(engine: Engine, container: Container, signal_name: str) -> None:
@@ -87,15 +72,16 @@ async def _stop(engine: Engine, container: Container, timeout: float | None, sig
         timeout = DEFAULT_STOP_TIMEOUT if record.config.stop_timeout is None else float(record.config.stop_timeout)
     async with container.lock:
         if record.status is Status.RESTARTING:
-            record.stopped_by_user = True
+            record.stopped_by_user = not container.host_goes_down
             cancel_restart(engine, container)
             return
         if not record.running:
-            if asked_again() and record.stopped_by_user:
+            if asked_again() and (record.stopped_by_user or container.host_goes_down):
                 return
             raise NotModified(f"Container {record.id} is already stopped")
-        record.stopped_by_user = True
-        engine.store.put_container(record)
+        if not container.host_goes_down:
+            record.stopped_by_user = True
+            engine.store.put_container(record)
         exit_future = container.exit_future()
         await _signal(engine, container, number)
         engine.tell(container, "kill", signal=str(number))

@@ -24,10 +24,10 @@ __all__ = ["Change", "changes"]
 CAPABILITY = "security.capability"
 MTAB, MOUNTS = "etc/mtab", "/proc/mounts"
 # Directories, empty files and links that a runtime makes; a directory counts as soon as something else is in it.
-MADE_TO_MOUNT_ON = {
+MADE_TO_MOUNT_ON = frozenset({
     "dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf", "sbin", "sbin/docker-init",
     ".dockerenv", MTAB,
-}  # fmt: skip
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +57,22 @@ class _Level:
     entries: list[_Entry] = field(default_factory=list)  # the next one last
 
 
-def changes(above: Path, below: Path, *, sparse: bool) -> Iterator[Change]:
+def changes(above: Path, below: Path, *, sparse: bool, mounted: frozenset[str] = frozenset()) -> Iterator[Change]:
     """Yield the changes from ``below`` to ``above``, in the order of paths; ``sparse``: as overlayfs writes it.
 
+    ``mounted``: further paths that were made to mount on.
     What changes meanwhile is told of in either state. Errors: OSError.
     """
     with ExitStack() as stack:
         roots = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (above, below)]
         for root in roots:
             stack.callback(os.close, root)
-        yield from _Comparison(roots[0], roots[1], sparse)
+        yield from _Comparison(roots[0], roots[1], sparse, MADE_TO_MOUNT_ON | mounted)
 
 
 class _Comparison:
-    def __init__(self, above: int, below: int, sparse: bool) -> None:
-        self._above, self._below, self._sparse = above, below, sparse
+    def __init__(self, above: int, below: int, sparse: bool, mounted: frozenset[str]) -> None:
+        self._above, self._below, self._sparse, self._mounted = above, below, sparse, mounted
 
     def __iter__(self) -> Iterator[Change]:
         levels = [self._level("", None, compared=True)]
@@ -84,7 +85,7 @@ class _Comparison:
             entry = level.entries.pop()
             path = f"{level.path}/{entry.name}" if level.path else entry.name
             due = _kind(entry)
-            if due is not None and not (due == ADDED and path in MADE_TO_MOUNT_ON):
+            if due is not None and not (due == ADDED and path in self._mounted):
                 yield from _tell(levels, Change(path, due))
                 due = None
             elif due is None:

@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from services.graphdriver.compression import ERRORS, decompressed, unpacked
 from services.graphdriver.contents import paths
 from services.graphdriver.contents.changes import changes
 from services.graphdriver.contents.commit import write_changes
 from services.graphdriver.contents.images import Maker
 from services.graphdriver.contents.source import import_tar
-from services.graphdriver.intake import incoming
 from services.graphdriver.pack import TreeWriter
 from shared.bus.handlers import Handlers
+from shared.bus.intake import incoming
 from shared.protocol import (
     CommitLayer,
+    ConfigureImage,
     DockyardError,
     ExportLayer,
     FilesystemChange,
@@ -36,6 +36,7 @@ from shared.protocol import (
     Ticket,
     WritePath,
 )
+from shared.runtime.compression import ERRORS, decompressed, unpacked
 
 if TYPE_CHECKING:
     from services.graphdriver.handlers import GraphDriver
@@ -111,7 +112,14 @@ def export(driver: GraphDriver, job: ExportLayer) -> Ticket:
 @jobs.handles(CommitLayer)
 def commit(driver: GraphDriver, job: CommitLayer) -> str:
     with _told("not committed"):
-        return _maker(driver).make(job.image, partial(write_changes, driver.layers, job.container))
+        mounted = frozenset(path.strip("/") for path in job.mounted)
+        return _maker(driver).make(job.image, partial(write_changes, driver.layers, job.container, mounted))
+
+
+@jobs.handles(ConfigureImage)
+def configure(driver: GraphDriver, job: ConfigureImage) -> str:
+    with _told("not recorded"):
+        return _maker(driver).configure(job.image, job.source)
 
 
 @jobs.handles(ImportLayer)

@@ -20,12 +20,12 @@ import msgspec
 from isal.igzip import IGzipFile
 
 from services.graphdriver.blobs import Blobs, digest_of
-from services.graphdriver.compression import ERRORS, decompressed
 from services.graphdriver.layers import Layers
 from services.graphdriver.load import PLAIN, chain_ids, image_record
 from services.graphdriver.unpack import MAX_UNPACKED
 from shared.bus.bus import Bus
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, NewImage, NotFound, SetImage
+from shared.runtime.compression import ERRORS, decompressed
 
 __all__ = ["Fill", "LayerFile", "Maker"]
 
@@ -95,7 +95,7 @@ class Maker:
         directory.mkdir(mode=0o700)
         try:
             with self.blobs.hold(below):
-                self._check_present(parent)
+                self._check_present(parent.chain_ids if parent else [])
                 layer = LayerFile(directory / "layer")
                 try:
                     filled = fill(layer)
@@ -105,8 +105,28 @@ class Maker:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _check_present(self, parent: Image | None) -> None:
-        for chain_id in parent.chain_ids if parent else []:
+    def configure(self, asked: NewImage, source: Image | None) -> str:
+        """Make an image with no layer that was not there: with ``source``, with its next one above the parent's.
+
+        Errors: NotFound, OSError.
+        """
+        parent, chains = asked.parent, list(asked.parent.chain_ids) if asked.parent else []
+        layers, diff_ids = list(parent.layers) if parent else [], list(parent.diff_ids) if parent else []
+        sizes, count = list(parent.layer_sizes) if parent else [], len(chains)
+        if source is not None:
+            chains, layers = source.chain_ids[: count + 1], [*layers, source.layers[count]]
+            diff_ids, sizes = source.diff_ids[: count + 1], [*sizes, source.layer_sizes[count]]
+        document = _document(asked, diff_ids, empty=source is None)
+        config = msgspec.json.encode(document)
+        image_id = digest_of(config)
+        with self.blobs.hold([image_id, *(layer.digest for layer in layers), *chains]):
+            self._check_present(chains)
+            self.blobs.add(io.BytesIO(config), image_id)
+            self._tell(asked, image_record(image_id, document, len(config), layers, chains, sizes))
+        return image_id
+
+    def _check_present(self, chains: list[str]) -> None:
+        for chain_id in chains:
             if self.layers.size(chain_id) is None:
                 raise NotFound(f"no such layer: {chain_id}")
 
@@ -124,11 +144,13 @@ class Maker:
                 self.blobs.adopt(layer.path, layers[-1].digest)
                 sizes.append(self._unpack(chains, diff_ids[-1], layers[-1].digest))
             self.blobs.add(io.BytesIO(config), image_id)
-            image = image_record(image_id, document, len(config), layers, chains, sizes)
-            image = msgspec.structs.replace(image, parent=parent.id if parent else "")
-            self.blobs.durable.settle()
-            self.bus.call(SetImage(image=image, tags=asked.tags, action=asked.action, order=asked.order))
+            self._tell(asked, image_record(image_id, document, len(config), layers, chains, sizes))
         return image_id
+
+    def _tell(self, asked: NewImage, image: Image) -> None:
+        image = msgspec.structs.replace(image, parent=asked.parent.id if asked.parent else "")
+        self.blobs.durable.settle()
+        self.bus.call(SetImage(image=image, tags=asked.tags, action=asked.action, order=asked.order))
 
     def _unpack(self, chains: list[str], diff_id: str, digest: str) -> int:
         with self.blobs.path(digest).open("rb") as blob:

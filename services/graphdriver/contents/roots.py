@@ -22,11 +22,11 @@ from pathlib import Path
 from services.graphdriver.layers import Layers
 from services.graphdriver.pack import GONE
 from shared.protocol import ContainerTree, InvalidArgument, TreeMount
+from shared.runtime import links
 from shared.runtime.openat2 import open_inside
 
 __all__ = ["Root", "opened"]
 
-MAX_LINKS = 255  # on the way of one path, as the kernel's 40 but for people who try
 ROOTFS_READ_ONLY = "container rootfs is marked read-only"
 VOLUME_READ_ONLY = "mounted volume is marked read-only"
 
@@ -63,22 +63,7 @@ class Root:
 
     def follow(self, path: str) -> str:
         """Resolve all symlinks of an absolute path, as far as it exists; returns an absolute path."""
-        pending, resolved, links = path.split("/")[::-1], list[str](), 0
-        while pending:
-            part = pending.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                resolved = resolved[:-1]
-                continue
-            target = self._link("/".join(["", *resolved, part]))
-            if target is None or links == MAX_LINKS:
-                resolved.append(part)
-                continue
-            links += 1
-            resolved = [] if target.startswith("/") else resolved
-            pending += target.split("/")[::-1]
-        return "/" + "/".join(resolved)
+        return "/" + "/".join(links.follow(path, lambda inside: self._link(f"/{inside}")))
 
     def _link(self, path: str) -> str | None:
         descriptor, relative, _ = self._place(path)

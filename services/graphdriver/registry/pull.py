@@ -13,7 +13,6 @@ from typing import IO, cast
 import msgspec
 
 from services.graphdriver.blobs import Blobs
-from services.graphdriver.compression import ERRORS, decompressed
 from services.graphdriver.layers import Layers
 from services.graphdriver.load import chain_ids, image_config, image_record
 from services.graphdriver.progress import Watched, progress, tell
@@ -27,6 +26,7 @@ from services.graphdriver.registry.sessions import Session
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, GetImage, Image, InvalidArgument, NotFound, SetImage
+from shared.runtime.compression import ERRORS, decompressed
 
 __all__ = ["Puller", "check_platform"]
 

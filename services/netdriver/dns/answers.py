@@ -1,14 +1,16 @@
 """Answers: what we know is answered, what we do not know is left to others (RFC 1035).
 
-A name of a container has A records; of any other type it has none (RFC 2308, NODATA), and nobody else is asked. An
-address of a container has a PTR record.
+A name of a container has A and AAAA records; of any other type it has none (RFC 2308, NODATA), and nobody else is
+asked. An address of a container has a PTR record.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from string import hexdigits
+from typing import Any
 
-from dnslib import PTR, QTYPE, RCODE, RR, A, DNSError, DNSHeader, DNSRecord
+from dnslib import AAAA, PTR, QTYPE, RCODE, RR, A, DNSError, DNSHeader, DNSRecord
 
 from services.netdriver.dns.names import Names
 
@@ -16,8 +18,9 @@ __all__ = ["Query", "failure", "parse"]
 
 TTL = 5  # seconds; an address may be another's soon
 UDP_SIZE = 512  # bytes, unless the query's EDNS allows more (RFC 6891)
-REVERSE = ".in-addr.arpa"
+REVERSE, REVERSE6 = ".in-addr.arpa", ".ip6.arpa"
 HEADER = 12  # bytes
+NIBBLES = 32  # of an IPv6 address
 QUERY = 0  # opcode
 
 
@@ -32,19 +35,23 @@ class Query:
 
     def answer(self, names: Names, container: str) -> bytes | None:
         """Return the answer that ``container`` is to get; None if it is not ours to know."""
-        if self._type == QTYPE.PTR and self.name.lower().endswith(REVERSE):
+        if self._type == QTYPE.PTR and self.name.lower().endswith((REVERSE, REVERSE6)):
             found = names.reverse(container, address) if (address := _address(self.name)) else None
             return None if found is None else self._reply([PTR(found)])
-        addresses = names.lookup(container, self.name)
-        if addresses is None:
+        if not names.knows(container, self.name):
             return None
-        wanted = self._type in (QTYPE.A, QTYPE.ANY)
-        return self._reply([A(address) for address in addresses] if wanted else [])
+        found4 = [A(one) for one in names.lookup(container, self.name, 4)] if self._asks_for(QTYPE.A) else []
+        found6 = [AAAA(one) for one in names.lookup(container, self.name, 6)] if self._asks_for(QTYPE.AAAA) else []
+        return self._reply([*found4, *found6])
 
-    def _reply(self, data: list[A | PTR]) -> bytes:
+    def _asks_for(self, kind: int) -> bool:
+        return self._type in (kind, QTYPE.ANY)
+
+    def _reply(self, data: list[Any]) -> bytes:
+        """``data``: of dnslib's A, AAAA, PTR."""
         reply = self._record.reply(ra=1, aa=0)
         for one in data:
-            kind = QTYPE.PTR if isinstance(one, PTR) else QTYPE.A
+            kind = getattr(QTYPE, type(one).__name__)
             reply.add_answer(RR(self._record.q.qname, kind, ttl=TTL, rdata=one))
         packed: bytes = reply.pack()
         return packed
@@ -88,9 +95,14 @@ def failure(message: bytes) -> bytes | None:
     return packed
 
 
-def _address(name: str) -> IPv4Address | None:
-    """Return the address of a name in in-addr.arpa."""
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    """Return the address of a name in in-addr.arpa or ip6.arpa (RFC 3596, each nibble a label)."""
     try:
-        return IPv4Address(".".join(reversed(name[: -len(REVERSE)].split("."))))
+        if name.lower().endswith(REVERSE):
+            return IPv4Address(".".join(reversed(name[: -len(REVERSE)].split("."))))
+        nibbles = name[: -len(REVERSE6)].split(".")
+        if len(nibbles) != NIBBLES or any(len(one) != 1 or one not in hexdigits for one in nibbles):
+            return None
+        return IPv6Address(int("".join(reversed(nibbles)), 16))
     except ValueError:
         return None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import msgspec
@@ -32,7 +33,7 @@ class Names:
         self._names: dict[tuple[str, str], list[str]] = {}  # (network, name) → addresses
         self._addresses: dict[tuple[str, str], str] = {}  # (network, address) → name
         self._seen = -1
-        self._turn = 0
+        self._turns: Counter[tuple[str, str, int]] = Counter()
 
     def refresh(self) -> None:
         """Read what has changed; one stat(2) if nothing has."""
@@ -73,29 +74,47 @@ class Names:
 
     def _index(self, leases: list[Lease]) -> None:
         self._of, self._names, self._addresses = {}, {}, {}
+        self._turns.clear()
         for lease in sorted(leases, key=lambda lease: (len(lease.interface.name), lease.interface.name)):
-            network, address = lease.interface.network, lease.interface.address
+            network, interface = lease.interface.network, lease.interface
+            addresses = [one for one in (interface.address, interface.address6) if one]
             self._of.setdefault(lease.container, []).append(lease)
             for name in dict.fromkeys(name.lower() for name in lease.names):
-                self._names.setdefault((network, name), []).append(address)
+                self._names.setdefault((network, name), []).extend(addresses)
             if lease.names:
-                self._addresses[network, address] = f"{lease.names[0]}.{lease.network_name}"
+                name = f"{lease.names[0]}.{lease.network_name}"
+                self._addresses.update({(network, address): name for address in addresses})
 
-    def lookup(self, container: str, name: str) -> list[str] | None:
-        """Return the addresses that a name has for a container, another first each time; None if it has none."""
+    def knows(self, container: str, name: str) -> bool:
+        """Say whether a name is somebody's whom a container may find."""
+        return self._find(container, name) is not None
+
+    def lookup(self, container: str, name: str, version: int) -> list[str]:
+        """Return the IPv4, or IPv6, addresses that a name has for a container.
+
+        Another comes first each time, of either version by itself: who asks for both sees all of each.
+        """
+        key = self._find(container, name)
+        found = [one for one in self._names[key] if (":" in one) == (version == 6)] if key else []
+        if not key or not found:
+            return []
+        self._turns[*key, version] += 1
+        first = self._turns[*key, version] % len(found)
+        return found[first:] + found[:first]
+
+    def _find(self, container: str, name: str) -> tuple[str, str] | None:
+        """Return the (network, name) that a name means to a container."""
         name = name.lower().removesuffix(".")
         for lease in self._of.get(container, []):
             suffix = f".{lease.network_name.lower()}"
+            linked = {alias.lower(): target.lower() for alias, target in lease.links.items()}
             for candidate in (name, name.removesuffix(suffix)):
-                linked = {alias.lower(): target.lower() for alias, target in lease.links.items()}
-                found = self._names.get((lease.interface.network, linked.get(candidate, candidate)))
-                if found:
-                    self._turn += 1
-                    first = self._turn % len(found)
-                    return found[first:] + found[:first]
+                key = lease.interface.network, linked.get(candidate, candidate)
+                if key in self._names:
+                    return key
         return None
 
-    def reverse(self, container: str, address: IPv4Address) -> str | None:
+    def reverse(self, container: str, address: IPv4Address | IPv6Address) -> str | None:
         """Return the name of an address in one of a container's networks, with the network's name."""
         networks = (lease.interface.network for lease in self._of.get(container, []))
         return next((name for network in networks if (name := self._addresses.get((network, str(address))))), None)
@@ -106,10 +125,10 @@ class Names:
 
     def reaches_out(self, container: str) -> bool:
         """Say whether a container is in a network that leads out; else it gets no answer from outside either."""
-        if any(lease.interface.gateway for lease in self._of.get(container, [])):
+        if any(lease.interface.gateway or lease.interface.gateway6 for lease in self._of.get(container, [])):
             return True
         try:
             default = msgspec.json.decode((self._directory / f"{container}.json").read_bytes(), type=Lease)
         except (OSError, msgspec.DecodeError):
             return False
-        return bool(default.interface.gateway)
+        return bool(default.interface.gateway or default.interface.gateway6)

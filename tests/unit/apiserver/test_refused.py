@@ -21,7 +21,7 @@ def app() -> Flask:
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
-        ("POST", "/build/prune", 501, "the build cache: not implemented"),
+        ("POST", "/grpc", 501, "BuildKit: not implemented"),
         ("POST", "/swarm/init", 501, "swarm mode: not implemented"),
         ("POST", "/swarm/leave", 503, "This node is not part of a swarm"),
         ("GET", "/swarm", 503, "This node is not a swarm manager"),

@@ -6,13 +6,17 @@ A part is ready when DIRECTORY/NAME.ready is there; the API, when api.ready is. 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any, cast
 
+from services.ctl import succession
 from services.ctl.launcher import Launcher
+from services.ctl.rehearsal import CHECKED
+from services.ctl.startup import take_lock
 from shared.runtime.log import set_up_logging
 
 BOOT_TIMEOUT = 20.0  # seconds
@@ -36,6 +40,15 @@ class Gates:
     def wait_for_api(self) -> None:
         self.wait_for("api")
 
+    def registered(self, service: str) -> set[int]:
+        return set()
+
+    def wait_for_successor(self, service: str, known: set[int]) -> None:
+        self.wait_for(service)
+
+    def await_quiet(self, service: str) -> None:
+        pass
+
     def is_alive(self) -> bool:
         return not (self.directory / "api.dead").exists()
 
@@ -44,11 +57,18 @@ class Gates:
 
 
 async def main(directory: Path) -> int:
-    launcher = Launcher(directory / "circus.ini", directory, {"STAND_IN": str(directory)}, [])
+    legacy = succession.take(os.environ)
+    if legacy is None:
+        take_lock(directory)
+    variables = {"STAND_IN": str(directory)}
+    launcher = Launcher(directory / "circus.ini", directory, variables, [], root=directory, legacy=legacy)
     launcher.readiness = cast(Any, Gates(directory))
     return await launcher.run()
 
 
 if __name__ == "__main__":
     set_up_logging(debug=False)
+    if "--check" in sys.argv:
+        print(CHECKED.format(sys.argv[1], sys.argv[1]))
+        sys.exit(int((Path(sys.argv[1]) / "config.wrong").exists()))
     sys.exit(asyncio.run(main(Path(sys.argv[1]))))

@@ -44,7 +44,7 @@ def options(app: typer.Typer) -> dict[str, Any]:
 
 def test_each_setting_has_its_flags_with_help_and_default(app: typer.Typer) -> None:
     found = options(app)
-    assert set(found) == {*SETTINGS, "detach", "config", "circus_ini"}
+    assert set(found) == {*SETTINGS, "detach", "check", "config", "circus_ini"}
     for one in SETTINGS.values():
         option = found[one.name]
         wanted = {f"--{name.replace('_', '-')}" for name in (one.name, *one.also)}

@@ -9,17 +9,22 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import zmq
 
-from services.ctl.stack import Stack
+from services.ctl.stack import Stack, StackError
 
 PARTS = ("first", "second", "third")
 STAND_IN = """\
-import os, signal, sys
+import os, signal, sys, time
+if sys.argv[-1] == "--help":
+    sys.exit(0)
 directory, name = os.environ["STAND_IN"], sys.argv[1]
 def tell(what):
     with open(f"{directory}/journal", "a") as journal:
@@ -28,10 +33,13 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 with open(f"{directory}/{name}.environ", "w") as environ:
     environ.write("\\n".join(sorted(os.environ)))
 tell("start")
+with open(f"{directory}/{name}.times", "a") as times:
+    times.write(f"{time.monotonic()}\\n")
 if os.path.exists(f"{directory}/{name}.fails"):
     with open(f"{directory}/{name}.fails") as fails:
         sys.exit(int(fails.read() or 1))
-signal.sigwait({signal.SIGTERM})
+while signal.sigwait({signal.SIGTERM}) and os.path.exists(f"{directory}/{name}.stubborn"):
+    continue
 tell("stop")
 """
 
@@ -155,6 +163,17 @@ def test_each_starts_when_the_one_before_is_ready_and_they_stop_in_reverse(stack
     assert stack.notifications().count("READY=1") == stack.notifications().count("STOPPING=1") == 1
 
 
+def test_one_without_a_gate_holds_up_the_readiness_but_not_the_next(stack: StandInStack) -> None:
+    ini = stack.directory / "circus.ini"
+    ini.write_text(ini.read_text().replace("stand_in.py second\n", "stand_in.py second\ngate = False\n"))
+    stack.launch("first", "third", "api")
+    stack.until(lambda: all(stack.pids(name) for name in PARTS))
+    stack.until(lambda: "ready service=third" in (stack.directory / "log").read_text())
+    assert "READY=1" not in stack.notifications()
+    stack.open("second")
+    stack.until(lambda: "READY=1" in stack.notifications())
+
+
 def test_what_systemd_says_to_the_arbiter_is_not_for_its_children(stack: StandInStack) -> None:
     theirs = {
         "LISTEN_FDS": "1",
@@ -274,6 +293,142 @@ def test_a_signal_during_the_start_is_not_lost(stack: StandInStack, number: int,
     stack.signal(number)
     assert stack.ended() == 0
     assert [name for what, name in stack.journal() if what == "stop"] == list(reversed(started))
+
+
+def test_what_ends_at_once_is_started_later_and_later_and_told(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications() and stack.pids("second"))
+    (stack.directory / "second.fails").touch()
+    os.kill(stack.pids("second")[0], signal.SIGKILL)
+    stack.until(lambda: len(stack.pids("second")) > 5)
+    told = "STATUS=degraded: second is down, ended"
+    stack.until(lambda: any(line.startswith(told) for line in stack.notifications()))
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        stack.until(lambda: operator.condition()["down"].get("second", "").startswith("second is down, ended "))
+        stack.until(lambda: "down" in [p.status for p in operator.processes() if p.service == "second"])
+        (stack.directory / "second.fails").unlink()
+        stack.until(lambda: operator.condition()["down"] == {})
+    times = [float(line) for line in (stack.directory / "second.times").read_text().split()]
+    pauses = [after - before for before, after in pairwise(times[1:])]
+    assert pauses[0] < 1.5  # the first is replaced at once
+    assert pauses[-1] > 0.7
+
+
+def test_what_is_no_command_does_not_end_the_arbiter(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    with zmq.Context() as context, context.socket(zmq.DEALER) as client:
+        client.linger = 0
+        client.connect(f"ipc://{stack.directory}/circus.sock")
+        for text in (b"[]", b"null", b'{"command": 1}', b"\xff", b"{", b"", b'{"command": "add", "properties": 7}'):
+            client.send(text)
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        assert operator.services() == sorted(PARTS)
+
+
+def test_a_part_comes_back_while_another_is_being_stopped(stack: StandInStack) -> None:
+    """Circus reaps nobody while a command runs: so none may take long."""
+    (stack.directory / "third.stubborn").touch()
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications() and all(stack.pids(name) for name in PARTS))
+    began = time.monotonic()
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        operator.scale("third", 2)
+        stack.until(lambda: len(stack.pids("third")) == 2)
+        scaling = threading.Thread(target=operator.scale, args=("third", 1))
+        scaling.start()
+        os.kill(stack.pids("second")[0], signal.SIGKILL)
+        stack.until(lambda: len(stack.pids("second")) == 2)
+        scaling.join()
+    assert time.monotonic() - began < 8
+
+
+# -- upgrades
+
+
+def ready_again(stack: StandInStack, times: int = 2) -> bool:
+    return stack.notifications().count("READY=1") == times
+
+
+def test_an_upgrade_replaces_all_one_by_one_under_the_same_arbiter(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api", WATCHDOG_USEC="2000000")
+    stack.until(lambda: ready_again(stack, 1) and all(stack.pids(name) for name in PARTS))
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        operator.scale("third", 2)
+        stack.until(lambda: len(stack.pids("third")) == 2)
+        stack.directory.joinpath("journal").unlink()
+        for generation in (1, 2):
+            upgrading = threading.Thread(target=operator.upgrade)
+            upgrading.start()  # what it tells must be read meanwhile
+            stack.until(lambda: stack.notifications() and not upgrading.is_alive(), 30)  # noqa: B023
+            assert operator.condition()["generation"] == generation
+            stack.until(lambda: len(stack.journal()) == 8 * generation)  # noqa: B023
+        assert len(operator.pids("third")) == 2
+    assert [name for what, name in stack.journal() if what == "stop"] == ["first", "second", "third", "third"] * 2
+    for name, wanted in zip(
+        PARTS, (["stop", "start"], ["stop", "start"], ["stop", "stop", "start", "start"]), strict=True
+    ):
+        assert [what for what, of in stack.journal() if of == name] == wanted * 2
+    said = stack.notifications()
+    assert said.count("RELOADING=1") == 2
+    assert [line for line in said if line.startswith("MONOTONIC_USEC=")]
+    assert ready_again(stack, 3)
+    assert said.count("WATCHDOG=1") >= 6  # each part that is replaced is a sign of life
+    stack.signal()
+    assert stack.ended() == 0
+    assert [what for what, _ in stack.journal()[16:]] == ["stop"] * 4
+
+
+def test_sighup_is_an_upgrade_and_a_stubborn_predecessor_is_killed(stack: StandInStack) -> None:
+    (stack.directory / "second.stubborn").touch()
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: ready_again(stack, 1) and all(stack.pids(name) for name in PARTS))
+    stack.signal(signal.SIGHUP)
+    stack.signal(signal.SIGHUP)
+    stack.until(lambda: ready_again(stack))
+    stack.until(lambda: {name: len(stack.pids(name)) for name in PARTS} == dict.fromkeys(PARTS, 2))
+    stack.until(lambda: not Path(f"/proc/{stack.pids('second')[0]}").exists())
+
+
+def test_what_cannot_run_is_not_begun(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: ready_again(stack, 1) and all(stack.pids(name) for name in PARTS))
+    ini = (stack.directory / "circus.ini").read_text()
+    troubles = {
+        "config.wrong": "the configuration is refused: ",
+        "circus.ini": "python /nonexistent.py does not run: ",
+    }
+    for name, trouble in troubles.items():
+        path = stack.directory / name
+        path.write_text(ini.replace(f"{stack.directory}/stand_in.py second", "/nonexistent.py"))
+        with contextlib.closing(Stack(stack.directory)) as operator, pytest.raises(StackError, match=trouble):
+            operator.upgrade()
+        path.unlink()
+    assert [what for what, _ in stack.journal()] == ["start"] * 3
+    assert any(line.startswith("STATUS=ready; no upgrade: ") for line in stack.notifications())
+
+
+def test_a_successor_that_does_not_come_up_ends_the_stack_with_its_name(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: ready_again(stack, 1) and all(stack.pids(name) for name in PARTS))
+    (stack.directory / "second.late").touch()
+    (stack.directory / "second.ready").unlink()
+    stack.signal(signal.SIGHUP)
+    assert stack.ended() == 1
+    assert "STATUS=second is not ready in time" in stack.notifications()
+    assert [what for what, name in stack.journal() if name == "third"] == ["start", "stop"]  # the predecessor
+
+
+def test_sigterm_in_an_upgrade_ends_successors_and_predecessors(stack: StandInStack) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: ready_again(stack, 1) and all(stack.pids(name) for name in PARTS))
+    (stack.directory / "second.ready").unlink()
+    stack.signal(signal.SIGHUP)
+    stack.until(lambda: len(stack.pids("second")) == 2)
+    stack.signal()
+    assert stack.ended() == 0
+    assert all([what for what, of in stack.journal() if of == name].count("stop") for name in PARTS)
+    assert len(stack.journal()) == 2 * 5
 
 
 def test_the_control_endpoint_is_roots_alone(stack: StandInStack) -> None:

@@ -106,6 +106,31 @@ def test_a_stale_socket_is_replaced(directory: Path) -> None:
         socket.socket.close(listener)  # as a process that is killed leaves it
 
 
+def test_sockets_of_before_an_upgrade_go_on_listening(directory: Path) -> None:
+    """Whoever connected before is in their queue; one that is not wanted any more is closed."""
+    first, second = str(directory / "one.sock"), str(directory / "two.sock")
+    before = make_listeners(Config(run=directory, hosts=(f"unix://{first}", f"unix://{second}")), {})
+    kept = {one.address: os.dup(one.fileno()) for one in before}
+    assert list(kept) == [f"unix://{first}", f"unix://{second}"]
+    inode = Path(first).stat().st_ino
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(first)
+        after = make_listeners(Config(run=directory, hosts=(f"unix://{first}",)), {}, kept)
+        try:
+            assert Path(first).stat().st_ino == inode
+            assert [one.address for one in after] == [f"unix://{first}"]
+            accepted, _ = after[0].accept()
+            accepted.close()
+        finally:
+            for one in after:
+                one.close()
+    assert not Path(first).exists()  # ours, as before
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(kept[f"unix://{second}"])
+    for one in before:
+        one.close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize(("group", "gid"), [("", 0), ("root", 0), ("daemon", 1), ("4242", 4242)])
 def test_the_group_of_the_unix_socket(make: Any, directory: Path, group: str, gid: int) -> None:

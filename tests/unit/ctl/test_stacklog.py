@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from datetime import datetime
 from pathlib import Path
 
-from services.ctl.stacklog import search
+from services.ctl.stacklog import Log, of_service, search, the_log
 
 ONE, TWO = "1" * 32, "2" * 32
 LOG = f"""\
@@ -22,7 +24,7 @@ not a line of ours job={ONE}
 def test_the_lines_of_the_jobs_are_found_with_their_tracebacks(tmp_path: Path) -> None:
     path = tmp_path / "dockyard.log"
     path.write_text(LOG)
-    found = list(search(path, {ONE, TWO}))
+    found = list(search(Log(path).lines(), {ONE, TWO}))
     assert [(line.job, line.level, line.service, line.text) for line in found] == [
         (ONE, "INFO", "execdriver", "not attached container=7"),
         (TWO, "ERROR", "engine", "handler failed name=stop"),
@@ -34,4 +36,25 @@ def test_the_lines_of_the_jobs_are_found_with_their_tracebacks(tmp_path: Path) -
 
 
 def test_no_file_has_no_lines(tmp_path: Path) -> None:
-    assert list(search(tmp_path / "dockyard.log", {ONE})) == []
+    assert list(search(Log(tmp_path / "dockyard.log").lines(), {ONE})) == []
+
+
+def test_the_lines_of_one_service() -> None:
+    lines = LOG.splitlines()
+    assert list(of_service(lines, "execdriver")) == lines[:1]
+    assert list(of_service(lines, "engine")) == lines[1:9]
+    assert list(of_service(lines, "graphdriver")) == []
+
+
+def test_where_a_stack_logs(tmp_path: Path) -> None:
+    """A process whose stderr is the journal has JOURNAL_STREAM; no process: the file, if there is one."""
+    file, pidfile = tmp_path / "dockyard.log", tmp_path / "pid"
+    file.touch()
+    assert the_log(tmp_path, pidfile) == Log(file)
+    for environ, unit in (({"JOURNAL_STREAM": "8:1"}, "dockyard.service"), ({}, "")):
+        with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **environ}) as process:
+            pidfile.write_text(str(process.pid))
+            found = the_log(tmp_path, pidfile)
+            process.kill()
+        assert bool(found.unit) == bool(unit)
+        assert found.file == file

@@ -37,7 +37,7 @@ def refusal(config: Config, *names: str) -> str:
 def test_the_order_is_that_of_the_2014_daemon() -> None:
     assert [one.__name__.removeprefix("_") for one in CHECKS] == [
         "claim_root", "system", "user", "architecture", "kernel", "host", "temporary", "selinux", "storage",
-        "exec_driver",
+        "exec_driver", "cgroups",
     ]  # fmt: skip
 
 

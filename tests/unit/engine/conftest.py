@@ -38,6 +38,8 @@ from shared.protocol import (
     Interface,
     Job,
     Kind,
+    LinkContainers,
+    ListDenials,
     ListHeldVolumes,
     ListInterfaces,
     MakeNetwork,
@@ -212,6 +214,14 @@ def interfaces(world: World, job: ListInterfaces) -> dict[str, list[Interface]]:
     return {container: held for container, held in found.items() if job.container in ("", container)}
 
 
+@answer(LinkContainers)
+def link(world: World, job: LinkContainers) -> None:
+    pass
+
+
+answer(ListDenials)(lambda world, job: [])
+
+
 @answer(MakeNetwork)
 def make_network(world: World, job: MakeNetwork) -> BridgeNetwork:
     asked = job.network
@@ -282,7 +292,7 @@ class Stack:
         self.start_engine()
         groups = {
             "graphdriver": ("graph_", "layer_", "volumedriver_"),
-            "netdriver": ("init_", "allocate_", "release_", "interfaces", "networkdriver_"),
+            "netdriver": ("init_", "link", "allocate_", "release_", "interfaces", "network"),
             "execdriver": ("runtime_",),
         }
         for service, prefixes in groups.items():

@@ -7,12 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.bus.context import Context, current
 from shared.protocol import (
     CollectGarbage,
+    Conflict,
     ContainerConfig,
     CreateContainer,
     DeletedImage,
+    DeleteImage,
+    EndBuild,
+    FindCached,
     GraphCollect,
+    Header,
     InspectImage,
     InvalidArgument,
     ListImages,
@@ -44,7 +50,7 @@ def image(stack: Any, digit: str, *tags: str, **facts: Any) -> str:
 
 
 def left(stack: Any) -> set[str]:
-    return {summary.id for summary in stack.client.call(ListImages())}
+    return {summary.id for summary in stack.client.call(ListImages(all=True))}
 
 
 def prune(stack: Any, **filters: list[str]) -> list[DeletedImage] | None:
@@ -82,6 +88,45 @@ def test_what_others_were_made_of_stays_as_long_as_they_do(stack: Any) -> None:
     child = image(stack, "2", "two:latest", parent=parent)
     assert prune(stack) is None
     assert left(stack) == {BUSYBOX, parent, child}
+    assert {summary.id for summary in stack.client.call(ListImages())} == {BUSYBOX, child}
+    assert stack.client.call(ListImages(filters={"dangling": ["true"]})) == []
+
+
+def test_with_an_image_goes_what_it_was_made_of(stack: Any) -> None:
+    """Up to what has a name, or something else was made of."""
+    base = image(stack, "1", "base:latest")
+    first = image(stack, "2", parent=base)
+    second = image(stack, "3", parent=first)
+    other = image(stack, "4", parent=first)
+    image(stack, "5", "top:latest", parent=second)
+    gone = [entry.deleted for entry in stack.client.call(DeleteImage(image="top")) if entry.deleted]
+    assert [id_ for id_ in gone if id_.endswith(("5" * 9, "3" * 9))] == [f"sha256:{d * 64}" for d in "53"]
+    assert left(stack) == {BUSYBOX, base, first, other}
+    stack.client.call(DeleteImage(image=other, noprune=True))
+    assert left(stack) == {BUSYBOX, base, first}
+
+
+def test_what_a_build_has_come_to_is_not_pruned(stack: Any) -> None:
+    config = ContainerConfig(cmd=["x"])
+    made = image(stack, "1", parent=BUSYBOX, history=[*IMAGE.history, {"created_by": "RUN x"}], config=config)
+    token = current.set(Context(Header(id="build"), lambda output: None))  # the builder's job
+    try:
+        assert stack.client.call(FindCached(parent=BUSYBOX, created_by="RUN x", config=config)) == made
+    finally:
+        current.reset(token)
+    assert prune(stack) is None
+    stack.client.call(EndBuild(build="build"))
+    assert prune(stack) is not None
+    assert left(stack) == {BUSYBOX}
+
+
+def test_what_others_were_made_of_is_not_deleted_but_loses_its_name(stack: Any) -> None:
+    base = image(stack, "1", "base:latest")
+    image(stack, "2", "top:latest", parent=base)
+    with pytest.raises(Conflict, match=r"cannot be forced.* image has dependent child images"):
+        stack.client.call(DeleteImage(image=base, force=True))
+    assert [entry.deleted for entry in stack.client.call(DeleteImage(image="base"))] == [""]
+    assert base in left(stack)
 
 
 def test_filters_of_a_prune(stack: Any) -> None:

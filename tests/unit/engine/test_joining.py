@@ -14,13 +14,14 @@ from shared.protocol import (
     HostConfig,
     InspectContainer,
     InvalidArgument,
+    LinkContainers,
     ListContainers,
     NotFound,
-    NotImplementedByUs,
     RemoveContainer,
     RenameContainer,
     RestartPolicy,
     RuntimeSetHost,
+    RuntimeStart,
     StartContainer,
     StopContainer,
 )
@@ -200,7 +201,17 @@ def test_who_has_the_hosts_network_cannot_be_linked(stack: Any) -> None:
         create(stack, links=["database"])
 
 
-def test_without_communication_between_containers_links_are_refused(stack: Any, database: str) -> None:
+def test_where_containers_cannot_talk_a_link_is_allowed_before_the_start_and_until_it_is_removed(
+    stack: Any, database: str
+) -> None:
     object.__setattr__(stack.config, "icc", False)
-    with pytest.raises(NotImplementedByUs, match="Links are not implemented while icc = false"):
-        create(stack, links=["database"])
+    web = create(stack, "web", links=["database:db"])
+    stack.client.call(StartContainer(container=web))
+    jobs = [job for job in stack.world.calls if isinstance(job, LinkContainers | RuntimeStart)]
+    started = next(index for index, job in enumerate(jobs) if isinstance(job, RuntimeStart) and job.container == web)
+    link = jobs[started - 1]
+    assert isinstance(link, LinkContainers)
+    assert (link.action, set(link.ports)) == ("-I", {"5432/tcp", "53/udp", "81/tcp"})
+    stack.client.call(RemoveContainer(container="/web/db", link=True))
+    ended = [job for job in stack.world.calls if isinstance(job, LinkContainers)][-1]
+    assert (ended.action, ended.child_ip) == ("-D", link.child_ip)

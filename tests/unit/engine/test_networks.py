@@ -85,9 +85,13 @@ def allocations(stack: Any, container: str) -> list[AllocateInterface]:
         ({"name": "bridge"}, PermissionDenied, "operation is not permitted on predefined bridge network"),
         ({"name": "a/b"}, InvalidArgument, "invalid network name"),
         ({"driver": "flannel"}, NotFound, 'plugin "flannel" not found'),
-        ({"driver": "macvlan"}, NotImplementedByUs, "macvlan"),
+        ({"driver": "overlay"}, NotImplementedByUs, "overlay"),
+        ({"driver": "macvlan"}, InvalidArgument, "needs an interface of the host's: -o parent=NAME"),
+        ({"driver": "ipvlan", "options": {"parent": "a/b"}}, InvalidArgument, "-o parent=NAME"),
+        ({"driver": "ipvlan", "options": {"parent": "p", "ipvlan_mode": "l4"}}, InvalidArgument, "ipvlan mode: l4"),
         ({"driver": "host"}, PermissionDenied, 'only one instance of "host" network is allowed'),
-        ({"enable_ipv6": True}, NotImplementedByUs, "IPv6"),
+        ({"enable_ipv4": False}, InvalidArgument, "IPv4 or IPv6 must be enabled"),
+        ({"enable_ipv6": True, "options": {"com.docker.network.driver.mtu": "1000"}}, InvalidArgument, "mtu"),
         ({"ingress": True}, NotImplementedByUs, "ingress"),
         ({"options": {"com.docker.network.bridge.enable_icc": "maybe"}}, InvalidArgument, "enable_icc"),
         ({"options": {"com.docker.network.bridge.name": "x" * 16}}, InvalidArgument, "invalid interface name"),
@@ -111,11 +115,72 @@ def test_what_is_no_network(stack: Any, options: dict[str, Any], error: type[Doc
         ({"subnet": "10.1.0.0/24", "ip_range": "10.2.0.0/28"}, "invalid ip-range"),
         ({"subnet": "10.1.0.0/24", "auxiliary_addresses": {"x": "10.1.0.255"}}, "invalid auxiliary address"),
         ({"gateway": "10.2.0.1"}, "without a subnet"),
+        ({"subnet": "fd00::1/64"}, "it should be fd00::/64"),
+        ({"subnet": "fd00::/127"}, "no containers fit"),
+        ({"subnet": "fd00::/64", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1"),
+        ({"subnet": "fd00::/64", "ip_range": "10.2.0.0/28"}, "invalid ip-range"),
     ],
 )
 def test_what_is_no_subnet(stack: Any, config: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidArgument, match=text):
-        make(stack, ipam=IPAM(config=[IPAMConfig(**config)]))
+        make(stack, enable_ipv6=True, ipam=IPAM(config=[IPAMConfig(**config)]))
+
+
+BOTH = IPAM(
+    config=[
+        IPAMConfig(subnet="10.1.0.0/24", auxiliary_addresses={"a": "10.1.0.9"}),
+        IPAMConfig(subnet="fd01::/64", gateway="fd01::99", auxiliary_addresses={"b": "fd01::9"}),
+    ]
+)
+
+
+def test_a_network_of_both_families(stack: Any) -> None:
+    make(stack, enable_ipv6=True, ipam=BOTH)
+    asked = list(stack.world.networks.values())[-1]
+    assert (asked.ipv4, asked.ipv6, asked.subnet, asked.subnet6) == (True, True, "10.1.0.0/24", "fd01::/64")
+    assert (asked.gateway6, asked.auxiliary) == ("fd01::99", {"a": "10.1.0.9", "b": "fd01::9"})
+    shown = stack.client.call(InspectNetwork(network="app"))
+    assert shown.enable_ipv6
+    assert [config.get("AuxiliaryAddresses") for config in shown.ipam["Config"]] == [
+        {"a": "10.1.0.9"},
+        {"b": "fd01::9"},
+    ]
+
+
+def test_a_subnet_of_a_family_that_is_not_enabled_is_left_out_and_the_user_told(stack: Any) -> None:
+    created = stack.client.call(CreateNetwork(name="app", ipam=BOTH))
+    assert created.warning == "fd01::/64: not used, for IPv6 is not enabled"
+    assert list(stack.world.networks.values())[-1].subnet6 == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"IPv6Address": "fd01::5"}, ""),
+        ({"IPv6Address": "fd02::5"}, "no configured subnet or ip-range contain the IP address fd02::5"),
+        ({"IPv6Address": "10.1.0.5"}, "invalid IPv6 address: 10.1.0.5"),
+        ({"IPv4Address": "fd01::5"}, "invalid IPv4 address: fd01::5"),
+        ({"LinkLocalIPs": ["169.254.8.8", "fe80::8"]}, ""),
+        ({"LinkLocalIPs": ["nonsense"]}, "invalid link-local IP address: nonsense"),
+    ],
+)
+def test_addresses_that_are_asked_for(stack: Any, asked: dict[str, Any], text: str) -> None:
+    make(stack, enable_ipv6=True, ipam=BOTH)
+    if text:
+        with pytest.raises(InvalidArgument, match=text):
+            start(stack, "web", ipam_config=asked)
+        return
+    container = start(stack, "web", ipam_config=asked)
+    job = allocations(stack, container)[-1]
+    assert (job.address6, job.link_local) == (asked.get("IPv6Address", ""), asked.get("LinkLocalIPs", []))
+
+
+def test_a_macvlan_network_is_its_driver_s(stack: Any) -> None:
+    make(stack, driver="macvlan", options={"parent": "eth7"})
+    (asked,) = stack.world.networks.values()
+    assert (asked.parent, asked.mode) == ("eth7", "bridge")
+    assert stack.client.call(InspectNetwork(network="app")).driver == "macvlan"
+    assert allocations(stack, start(stack, "web"))[-1].mode == "macvlan"
 
 
 def test_networks_are_found_by_name_id_and_prefix_and_outlive_the_engine(stack: Any) -> None:

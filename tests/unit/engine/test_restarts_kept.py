@@ -222,6 +222,21 @@ def test_one_that_removes_itself_and_was_given_back_by_an_engine_that_died_is_re
         shown(stack, container)
 
 
+@pytest.mark.parametrize("policy", ["always", "unless-stopped", "no"])
+def test_what_is_stopped_because_the_host_goes_down_is_started_by_a_new_stack_alone(stack: Any, policy: str) -> None:
+    container = create(stack, restart_policy=RestartPolicy(name=policy))
+    stack.client.call(StartContainer(container=container))
+    stack.client.call(StopContainer(container=container, shutdown=True))
+    time.sleep(0.3)  # longer than the delay of a first restart
+    assert state_of(stack, container).status == "exited"
+    stack.identity = StackId(boot="b2", arbiter="a")
+    restart_engine(stack)
+    if policy == "no":
+        assert state_of(stack, container).status == "exited"
+    else:
+        until(stack, container, "running")
+
+
 def test_an_exit_in_the_midst_of_a_boot_is_followed_by_a_restart_at_its_end(stack: Any) -> None:
     """Until then a netdriver takes away what no record had when the boot began."""
     container = create(stack, restart_policy=ALWAYS)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from services.netdriver.bridge import BridgeDriver
 from services.netdriver.firewall import Firewall
@@ -56,7 +59,7 @@ def make(run: Path, **settings: object) -> NetDriver:
     """Return a NetDriver as a new process would have it."""
     config = Config(run=run, **settings)  # type: ignore[arg-type]
     firewall = None if config.bridge == "none" else Firewall.of(config)
-    netdriver = NetDriver(config, drivers(config, firewall))
+    netdriver = NetDriver(config, drivers(config, firewall), firewall)
     alive.append(netdriver)
     return netdriver
 
@@ -69,6 +72,28 @@ def die(netdriver: NetDriver) -> None:
         bridge._firewall._nft.close()
     netdriver.resolvers.close()
     alive.remove(netdriver)
+
+
+def killed_at(step: int, run: Path, operation: Callable[[NetDriver], object]) -> bool:
+    """Run ``operation`` in a process that dies, unprepared, after so many calls to C; tell whether it died."""
+    pid = os.fork()
+    if pid == 0:
+        left = step
+
+        def count(frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal left
+            if event == "c_call" and "services/netdriver" in frame.f_code.co_filename:
+                if left == 0:
+                    os._exit(9)
+                left -= 1
+
+        driver = make(run)
+        driver._ensure_initialised()
+        threading.setprofile(count)
+        sys.setprofile(count)
+        operation(driver)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
 
 
 def container(number: int) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
+import msgspec
 import pytest
 from dnslib import EDNS0, QTYPE, RCODE, RR, A, DNSRecord
 from hypothesis import given
@@ -103,6 +104,30 @@ def test_those_who_share_a_name_take_turns(leases: Leases, names: Names) -> None
     answers = [ask(names, WEB, "db") for _ in range(4)]
     assert all(sorted(answer or []) == ["10.0.0.3", "10.0.0.9"] for answer in answers)
     assert {(answer or [""])[0] for answer in answers} == {"10.0.0.3", "10.0.0.9"}
+
+
+def test_who_asks_for_both_families_sees_all_take_turns(leases: Leases, names: Names) -> None:
+    """A resolver asks for A and AAAA, one after the other: a turn of each must not hide half of the other."""
+    leases.put(lease(SPY, "10.0.0.9", "db"))
+    names.refresh()
+    firsts = set()
+    for _ in range(4):
+        firsts.add((ask(names, WEB, "db") or [""])[0])
+        assert ask(names, WEB, "db", "AAAA") == []
+    assert firsts == {"10.0.0.3", "10.0.0.9"}
+
+
+def test_addresses_of_ipv6(leases: Leases, names: Names) -> None:
+    one = lease(SPY, "10.0.0.9", "six")
+    leases.put(msgspec.structs.replace(one, interface=msgspec.structs.replace(one.interface, address6="fd00::9")))
+    names.refresh()
+    assert ask(names, WEB, "six", "AAAA") == ["fd00::9"]
+    assert ask(names, WEB, "six", "ANY") == ["10.0.0.9", "fd00::9"]
+    pointer = "9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa"
+    assert ask(names, WEB, pointer, "PTR") == ["six.app."]
+    assert ask(names, WEB, pointer.upper(), "PTR") == ["six.app."]
+    for wrong in ("9.ip6.arpa", pointer.replace("9", "+"), pointer.replace("9.0", "90")):
+        assert ask(names, WEB, wrong, "PTR") is None
 
 
 def test_who_has_no_way_out_gets_no_names_from_outside(leases: Leases, names: Names) -> None:

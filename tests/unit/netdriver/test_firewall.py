@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
 
-from services.netdriver.firewall import Firewall, Policy, render
+from services.netdriver.firewall import Firewall
+from services.netdriver.leases import Peer
 from services.netdriver.nft import NftError
+from services.netdriver.rules import Policy, Zone, render, zone_elements
 from shared.protocol import AllocatedPort
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "netdriver" / "table.nft"
-SUBNET = IPv4Network("172.30.0.0/16")
+SUBNET, SUBNET6 = IPv4Network("172.30.0.0/16"), IPv6Network("fd00:30::/64")
 WEB = AllocatedPort(container_port=80, protocol="tcp", host_ip="0.0.0.0", host_port=8080)
+WEB6 = AllocatedPort(container_port=80, protocol="tcp", host_ip="::", host_port=8080)
 LOCAL = AllocatedPort(container_port=80, protocol="tcp", host_ip="127.0.0.1", host_port=8081)
+LOCAL6 = AllocatedPort(container_port=80, protocol="tcp", host_ip="fd98::2", host_port=8081)
 DNS = AllocatedPort(container_port=53, protocol="udp", host_ip="0.0.0.0", host_port=53)
+PEER = Peer(container="c" * 64, generation=1, address="172.30.0.3", protocol="tcp", port=80)
+ZONE = Zone("dockyard0", (SUBNET,), Policy())
 
 
 class FakeNft:
@@ -23,73 +29,137 @@ class FakeNft:
     def __init__(self) -> None:
         self.transactions: list[str] = []
         self.refuses: tuple[str, ...] = ()
+        self.tables = ""
 
     def run(self, commands: str) -> str:
+        if commands.startswith("list"):
+            return self.tables if commands == "list tables" else f"{commands}\n"
         if commands.startswith(self.refuses):
             raise NftError("No such file or directory")
         self.transactions.append(commands)
         return ""
 
 
+def built() -> tuple[FakeNft, Firewall]:
+    nft = FakeNft()
+    firewall = Firewall(nft, "dockyard0")  # type: ignore[arg-type]
+    firewall.put_zone(ZONE)
+    firewall.rebuild()
+    nft.transactions.clear()
+    return nft, firewall
+
+
 def test_the_table() -> None:
-    text = render("dockyard_dockyard0", "dockyard0", SUBNET, dict.fromkeys((WEB, LOCAL, DNS), "172.30.0.2"), Policy())
+    zones = [
+        ZONE,
+        Zone("br-app", (IPv4Network("172.20.0.0/24"), SUBNET6), Policy()),
+        Zone("br-shut", (IPv4Network("172.20.1.0/24"),), Policy(internal=True)),
+        Zone("br-plain", (IPv4Network("172.20.2.0/24"),), Policy(ip_masq=False, icc=False)),
+    ]
+    published = dict.fromkeys((WEB, LOCAL, DNS), "172.30.0.2") | dict.fromkeys((WEB6, LOCAL6), "fd00:30::2")
+    text = render("dockyard_dockyard0", zones, published, [("172.30.0.2", PEER)])
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
 
 
-def test_without_ip_masq_only_what_publishing_needs_is_masqueraded() -> None:
-    text = render("t", "b", SUBNET, {}, Policy(ip_masq=False))
-    assert 'oifname != "b" masquerade' not in text
-    assert text.count("masquerade") == 1
-    assert "elements" not in text
+@pytest.mark.parametrize(
+    ("policy", "names"),
+    [
+        (Policy(), {"bridges", "among", "home4", "masqueraded4"}),
+        (Policy(ip_masq=False), {"bridges", "among", "home4"}),
+        (Policy(icc=False), {"bridges", "home4", "masqueraded4"}),
+        (Policy(internal=True), {"bridges", "internal", "among", "home4"}),
+    ],
+)
+def test_what_a_network_is_to_the_rules(policy: Policy, names: set[str]) -> None:
+    assert {name for name, _ in zone_elements(Zone("b0", (SUBNET,), policy))} == names
+
+
+def test_a_network_that_comes_or_goes_changes_no_other() -> None:
+    nft, firewall = built()
+    other = Zone("br-app", (IPv4Network("172.20.0.0/24"),), Policy(ip_masq=False))
+    firewall.put_zone(other)
+    firewall.put_zone(other)
+    added = [
+        'add element inet dockyard_dockyard0 bridges { "br-app" }',
+        'add element inet dockyard_dockyard0 among { "br-app" . "br-app" }',
+        'add element inet dockyard_dockyard0 home4 { 172.20.0.0/24 . "br-app" }',
+    ]
+    assert nft.transactions == ["\n".join(added)]
+    firewall.remove_zone("br-app")
+    firewall.remove_zone("br-app")
+    assert nft.transactions[1:] == ["\n".join(added).replace("add", "delete")]
 
 
 def test_a_port_is_one_element() -> None:
     nft = FakeNft()
-    firewall = Firewall(nft, "b0")
-    firewall.publish([DNS], "172.30.0.9")  # noted: there is no table yet
+    firewall = Firewall(nft, "b0")  # type: ignore[arg-type]
+    firewall.publish({DNS: "172.30.0.9"})  # noted: there is no table yet
     assert nft.transactions == []
-    firewall.rebuild(SUBNET)
+    firewall.rebuild()
     assert "udp . 53 : 172.30.0.9 . 53" in nft.transactions.pop()
-    firewall.publish([WEB, LOCAL], "172.30.0.2")
+    firewall.publish(dict.fromkeys((WEB, LOCAL), "172.30.0.2") | {WEB6: "fd00::2"})
     assert nft.transactions.pop().splitlines() == [
-        "add element ip dockyard_b0 published { tcp . 8080 : 172.30.0.2 . 80 }",
-        "add element ip dockyard_b0 published_at { 127.0.0.1 . tcp . 8081 : 172.30.0.2 . 80 }",
+        "add element inet dockyard_b0 published4 { tcp . 8080 : 172.30.0.2 . 80 }",
+        "add element inet dockyard_b0 published_at4 { 127.0.0.1 . tcp . 8081 : 172.30.0.2 . 80 }",
+        "add element inet dockyard_b0 published6 { tcp . 8080 : fd00::2 . 80 }",
     ]
-    firewall.unpublish([WEB])
-    assert nft.transactions.pop().splitlines()[1] == (
-        "delete element ip dockyard_b0 published { tcp . 8080 : 172.30.0.2 . 80 }"
-    )
-    firewall.unpublish([WEB])
+    firewall.unpublish({WEB: "172.30.0.2"})
+    assert nft.transactions.pop() == "delete element inet dockyard_b0 published4 { tcp . 8080 }"
+    firewall.unpublish({WEB: "172.30.0.2"})
     assert nft.transactions == []
+
+
+def test_a_port_moves_in_one_transaction_and_who_had_it_cannot_take_it_back() -> None:
+    nft, firewall = built()
+    firewall.publish({WEB: "172.30.0.2"})
+    firewall.publish({WEB: "172.20.0.2"})
+    assert nft.transactions.pop().splitlines() == [
+        "delete element inet dockyard_dockyard0 published4 { tcp . 8080 }",
+        "add element inet dockyard_dockyard0 published4 { tcp . 8080 : 172.20.0.2 . 80 }",
+    ]
+    firewall.unpublish({WEB: "172.30.0.2"})
+    assert firewall.published == [WEB]
+
+
+def test_links_end_with_either_side() -> None:
+    nft, firewall = built()
+    firewall.link("172.30.0.2", [PEER])
+    firewall.link("172.30.0.2", [PEER])
+    element = "element inet dockyard_dockyard0 links { 172.30.0.2 . 172.30.0.3 . tcp . 80 }"
+    assert nft.transactions == [f"add {element}"]
+    firewall.unlink("172.30.0.3")
+    firewall.unlink("172.30.0.2")
+    assert nft.transactions[1:] == [f"delete {element}"]
 
 
 def test_a_refused_change_makes_the_whole_table_again() -> None:
-    nft = FakeNft()
-    firewall = Firewall(nft, "b0")
-    firewall.rebuild(SUBNET)
+    nft, firewall = built()
     nft.refuses = ("add element",)
-    firewall.publish([WEB], "172.30.0.2")
+    firewall.publish({WEB: "172.30.0.2"})
     assert "tcp . 8080 : 172.30.0.2 . 80" in nft.transactions[-1]
-    firewall.unpublish([WEB])
-    assert "8080" not in nft.transactions[-1]
-    nft.refuses = ("add",)
+    nft.refuses = ("add", "table")
     with pytest.raises(NftError):
-        firewall.publish([WEB], "172.30.0.2")
+        firewall.publish({DNS: "172.30.0.2"})
 
 
-def test_without_icc_the_bridge_does_not_forward_to_itself() -> None:
-    forward = render("t", "b", SUBNET, {}, Policy(icc=False)).partition("chain forward")[2]
-    assert 'iifname "b"' not in forward
-    assert 'iifname "b" accept' in render("t", "b", SUBNET, {}, Policy()).partition("chain forward")[2]
+def test_the_tables_of_an_earlier_release_go_in_the_same_transaction() -> None:
+    nft = FakeNft()
+    nft.tables = "table ip dockyard_dockyard0\ntable ip dockyard_br-app\ntable ip dockyard_dk1\ntable inet filter\n"
+    firewall = Firewall(nft, "dockyard0")  # type: ignore[arg-type]
+    firewall.put_zone(ZONE)
+    firewall.put_zone(Zone("br-app", (), Policy()))
+    firewall.rebuild()
+    (made,) = nft.transactions
+    assert made.startswith("delete table ip dockyard_dockyard0\ndelete table ip dockyard_br-app\ntable inet")
 
 
 def test_one_that_is_not_enabled_removes_its_table_and_makes_none() -> None:
     nft = FakeNft()
-    firewall = Firewall(nft, "b0", Policy(ip_masq=False), enabled=False)
-    firewall.rebuild(SUBNET)
-    assert nft.transactions == ["add table ip dockyard_b0\ndelete table ip dockyard_b0\n"]
-    firewall.publish([WEB], "172.30.0.2")  # of a lease from before
-    firewall.unpublish([WEB])
+    firewall = Firewall(nft, "b0", enabled=False)  # type: ignore[arg-type]
+    firewall.rebuild()
+    assert nft.transactions == ["add table inet dockyard_b0\ndelete table inet dockyard_b0\n"]
+    firewall.publish({WEB: "172.30.0.2"})  # of a lease from before
+    firewall.unpublish({WEB: "172.30.0.2"})
     assert len(nft.transactions) == 1

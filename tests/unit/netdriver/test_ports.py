@@ -35,11 +35,35 @@ def test_parse() -> None:
         "90": [],
     }
     assert parse(bindings, "0.0.0.0") == [
-        Request(80, "tcp", "0.0.0.0", range(8080, 8081)),
-        Request(80, "tcp", LOCAL, range(8000, 8011)),
-        Request(53, "udp", "0.0.0.0", range(1)),
-        Request(90, "tcp", "0.0.0.0", range(1)),
+        Request(80, "tcp", ("0.0.0.0",), range(8080, 8081)),
+        Request(80, "tcp", (LOCAL,), range(8000, 8011)),
+        Request(53, "udp", ("0.0.0.0",), range(1)),
+        Request(90, "tcp", ("0.0.0.0",), range(1)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "versions", "host_ips"),
+    [
+        ("", (4, 6), ("0.0.0.0", "::")),
+        ("", (6,), ("::",)),
+        ("0.0.0.0", (4, 6), ("0.0.0.0",)),
+        ("::", (4, 6), ("::",)),
+        ("[fd00::7]", (4, 6), ("fd00::7",)),
+        ("fd00:0::7", (4, 6), ("fd00::7",)),
+    ],
+)
+def test_the_addresses_that_a_binding_means(host_ip: str, versions: tuple[int, ...], host_ips: tuple[str, ...]) -> None:
+    (one,) = parse({"80/tcp": [PortBinding(host_ip=host_ip)]}, "0.0.0.0", versions)
+    assert one.host_ips == host_ips
+
+
+@pytest.mark.parametrize(("host_ip", "versions", "lacks"), [("::", (4,), "IPv6"), ("0.0.0.0", (6,), "IPv4")])
+def test_a_container_without_such_an_address_cannot_publish_there(
+    host_ip: str, versions: tuple[int, ...], lacks: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=f"the container has no {lacks} address"):
+        parse({"80/tcp": [PortBinding(host_ip=host_ip)]}, "0.0.0.0", versions)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +72,9 @@ def test_parse() -> None:
         ("0", "tcp", LOCAL, ""),
         ("65536", "tcp", LOCAL, ""),
         ("80", "icmp", LOCAL, ""),
-        ("80", "tcp", "::", ""),
+        ("80", "tcp", "fe80::1", ""),
+        ("80", "tcp", "::1", ""),
+        ("80", "tcp", "::ffff:127.0.0.1", ""),
         ("80", "tcp", "localhost", ""),
         ("80", "tcp", LOCAL, "http"),
         ("80", "tcp", LOCAL, "-1"),
@@ -107,6 +133,21 @@ def test_a_range_yields_its_first_free_port(ports: HostPorts, listener: int) -> 
     taken = ports.hold([wanted, wanted])
     assert listener not in {port.host_port for port in taken}
     assert all(port.host_port in wanted.host_ports for port in taken)
+
+
+def test_one_number_for_both_families(ports: HostPorts) -> None:
+    wanted = request("80", "tcp", "0.0.0.0", "", (4, 6))
+    held = ports.hold([wanted] * 5)
+    assert [port.host_ip for port in held] == ["0.0.0.0", "::"] * 5
+    assert len({port.host_port for port in held}) == 5
+    number = held[0].host_port
+    ports.release(held)
+    with socket.socket(socket.AF_INET6) as other:
+        other.bind(("::1", number))
+        with pytest.raises(Conflict, match=f"Bind for 0.0.0.0:{number} failed: port is already allocated"):
+            ports.hold([request("80", "tcp", "0.0.0.0", str(number), (4, 6))])
+    assert not ports._held
+    assert not ports._numbers
 
 
 def test_all_or_nothing(ports: HostPorts, listener: int) -> None:

@@ -35,8 +35,8 @@ def test_references(given_: str, full: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["", "Busybox", "a" * 64, "a//b", "a/", "/a", "a:b:c", "a:", "-a", "a/../b", "a\n", "host:99999x/a", "host:99999/a", "a" * 300, "a." * 10**6,
-     "busybox@sha256:12", "a b", "é"],
+    ["", "Busybox", "a" * 64, "a//b", "a/", "/a", "a:b:c", "a:", "-a", "a/../b", "a\n",
+     "host:99999x/a", "host:99999/a", "a" * 300, "a." * 10**6, "busybox@sha256:12", "a b", "é"],
 )  # fmt: skip
 def test_what_is_no_reference(wrong: str) -> None:
     with pytest.raises(InvalidArgument):

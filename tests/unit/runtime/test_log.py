@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +51,17 @@ def test_nothing_that_is_logged_makes_lines_of_its_own(capsys: pytest.CaptureFix
     assert "\\r\\x1b[2J\\u2028é" in out
     assert f"\n  {forged}\\x1b\n" in out
     assert all(char.isprintable() or char == "\n" for char in out)
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_the_journal_is_told_priorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: bool) -> None:
+    with (tmp_path / "stream").open("w+") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino if journal else 1}")
+        monkeypatch.setattr(sys, "stderr", stream)
+        set_up_logging(debug=True)
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+            log.log(level, "said")
+        stream.seek(0)
+        heads = [line[:3] for line in stream]
+    assert heads == (["<7>", "<6>", "<4>", "<3>", "<2>"] if journal else ["202"] * 5)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
-from services.engine.dockerfile.words import expand, json_list, logical_lines, pairs, split_words
-from services.engine.lifecycle.stop import parse_signal
+from shared.dockerfile.expansion import expand
+from shared.dockerfile.parser import DEFAULT_ESCAPE, parse
+from shared.dockerfile.words import json_list, pairs, split_words
 from shared.protocol import ContainerConfig, HealthConfig, InvalidArgument
+from shared.runtime.signals import parse_signal
 
-__all__ = ["apply_changes"]
+__all__ = ["DEFAULT_SHELL", "INSTRUCTIONS", "Scope", "apply", "apply_changes", "environment"]
 
 DEFAULT_SHELL = ["/bin/sh", "-c"]
 MAX_PORT = 65535
@@ -25,17 +28,42 @@ HEALTH_OPTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What words are read by: the variables that they may name, and the character that takes away a meaning."""
+
+    variables: Mapping[str, str]
+    escape: str = DEFAULT_ESCAPE
+
+    def expand(self, text: str) -> str:
+        return expand(text, self.variables, self.escape)
+
+    def split(self, text: str) -> list[str]:
+        return split_words(text, self.escape)
+
+
+def environment(config: ContainerConfig) -> dict[str, str]:
+    """Return the variables of a configuration."""
+    return dict(entry.split("=", 1) for entry in config.env or [] if "=" in entry)
+
+
+def apply(config: ContainerConfig, name: str, rest: str, scope: Scope) -> None:
+    """Change ``config`` by one instruction, its flags in ``rest``. Errors: InvalidArgument."""
+    if not rest:
+        raise InvalidArgument(f"{name.upper()} requires at least one argument")
+    INSTRUCTIONS[name](config, rest, scope)
+
+
 def apply_changes(config: ContainerConfig, changes: list[str]) -> ContainerConfig:
     """Return ``config`` changed by instructions, one or more in each text. Errors: InvalidArgument."""
     changed = msgspec.structs.replace(config)
-    lines = list(logical_lines(changes))
-    for name, rest in lines:
-        if name not in INSTRUCTIONS:
-            raise InvalidArgument(f"{name} is not a valid change command")
-        if not rest:
-            raise InvalidArgument(f"{name.upper()} requires at least one argument")
-        INSTRUCTIONS[name](changed, rest)
-    if "entrypoint" in dict(lines) and "cmd" not in dict(lines):
+    parsed = parse("\n".join(changes))
+    names = {step.name for step in parsed.instructions}
+    for step in parsed.instructions:
+        if step.name not in INSTRUCTIONS:
+            raise InvalidArgument(f"{step.name} is not a valid change command")
+        apply(changed, step.name, step.text, Scope(environment(changed), parsed.escape))
+    if "entrypoint" in names and "cmd" not in names:
         changed.cmd = None  # it belonged to another entrypoint
     return changed
 
@@ -45,40 +73,42 @@ def _command(config: ContainerConfig, text: str) -> list[str] | None:
     return [*(config.shell or DEFAULT_SHELL), text] if words is None else words or None
 
 
-def _cmd(config: ContainerConfig, text: str) -> None:
+def _cmd(config: ContainerConfig, text: str, scope: Scope) -> None:
     config.cmd = _command(config, text)
 
 
-def _entrypoint(config: ContainerConfig, text: str) -> None:
+def _entrypoint(config: ContainerConfig, text: str, scope: Scope) -> None:
     config.entrypoint = _command(config, text)
 
 
-def _shell(config: ContainerConfig, text: str) -> None:
+def _shell(config: ContainerConfig, text: str, scope: Scope) -> None:
     words = json_list(text)
     if not words:
         raise InvalidArgument("SHELL requires the arguments to be in JSON form")
     config.shell = words
 
 
-def _env(config: ContainerConfig, text: str) -> None:
-    before = config.env or []
-    merged = {entry.split("=", 1)[0]: entry for entry in before}
-    for key, value in pairs("ENV", text):
-        name = expand(key, before)
-        merged[name] = f"{name}={expand(value, before)}"
+def _env(config: ContainerConfig, text: str, scope: Scope) -> None:
+    merged = {entry.split("=", 1)[0]: entry for entry in config.env or []}
+    for key, value in pairs("ENV", text, scope.escape):
+        name = scope.expand(key)
+        if not name:
+            raise InvalidArgument("ENV names can not be blank")
+        merged[name] = f"{name}={scope.expand(value)}"
     config.env = list(merged.values())
 
 
-def _label(config: ContainerConfig, text: str) -> None:
-    env = config.env or []
-    new = {expand(key, env): expand(value, env) for key, value in pairs("LABEL", text)}
+def _label(config: ContainerConfig, text: str, scope: Scope) -> None:
+    new = {scope.expand(key): scope.expand(value) for key, value in pairs("LABEL", text, scope.escape)}
+    if "" in new:
+        raise InvalidArgument("LABEL names can not be blank")
     config.labels = {**(config.labels or {}), **new}
 
 
-def _expose(config: ContainerConfig, text: str) -> None:
+def _expose(config: ContainerConfig, text: str, scope: Scope) -> None:
     ports = dict(config.exposed_ports or {})
-    for word in split_words(text):
-        for port in expand(word, config.env or []).split():
+    for word in scope.split(text):
+        for port in scope.expand(word).split():
             ports |= {key: {} for key in _ports(port)}
     config.exposed_ports = ports
 
@@ -92,26 +122,26 @@ def _ports(text: str) -> list[str]:
     return [f"{port}/{(match[3] or 'tcp').lower()}" for port in range(first, last + 1)]
 
 
-def _user(config: ContainerConfig, text: str) -> None:
-    if len(split_words(text)) != 1:
+def _user(config: ContainerConfig, text: str, scope: Scope) -> None:
+    if len(scope.split(text)) != 1:
         raise InvalidArgument("USER requires exactly one argument")
-    config.user = expand(text, config.env or [])
+    config.user = scope.expand(text)
 
 
-def _volume(config: ContainerConfig, text: str) -> None:
+def _volume(config: ContainerConfig, text: str, scope: Scope) -> None:
     words = json_list(text)
-    paths = [expand(word, config.env or []) for word in (split_words(text) if words is None else words)]
+    paths = [scope.expand(word) for word in (scope.split(text) if words is None else words)]
     if not all(path.strip() for path in paths):
         raise InvalidArgument("VOLUME specified can not be an empty string")
     config.volumes = {**(config.volumes or {}), **{key: {} for key in paths}}
 
 
-def _workdir(config: ContainerConfig, text: str) -> None:
-    path = posixpath.join("/", config.working_dir, expand(text, config.env or []))
+def _workdir(config: ContainerConfig, text: str, scope: Scope) -> None:
+    path = posixpath.join("/", config.working_dir, scope.expand(text))
     config.working_dir = posixpath.normpath(path).replace("//", "/")
 
 
-def _onbuild(config: ContainerConfig, text: str) -> None:
+def _onbuild(config: ContainerConfig, text: str, scope: Scope) -> None:
     trigger = text.split(maxsplit=1)[0].upper()
     if trigger == "ONBUILD":
         raise InvalidArgument("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
@@ -120,13 +150,13 @@ def _onbuild(config: ContainerConfig, text: str) -> None:
     config.on_build = [*(config.on_build or []), text]
 
 
-def _stopsignal(config: ContainerConfig, text: str) -> None:
-    signal = expand(text, config.env or [])
+def _stopsignal(config: ContainerConfig, text: str, scope: Scope) -> None:
+    signal = scope.expand(text)
     parse_signal(signal)
     config.stop_signal = signal
 
 
-def _healthcheck(config: ContainerConfig, text: str) -> None:
+def _healthcheck(config: ContainerConfig, text: str, scope: Scope) -> None:
     health = HealthConfig()
     while match := re.match(r"--([\w-]+)=(\S*)\s*", text):
         _health_option(health, match[1], match[2])
@@ -159,7 +189,7 @@ def _duration(name: str, text: str) -> int:
     return sum(int(float(n) * DURATION_UNITS[unit]) for n, unit in re.findall(rf"([\d.]+)({units})", text))
 
 
-INSTRUCTIONS: dict[str, Callable[[ContainerConfig, str], None]] = {
+INSTRUCTIONS: dict[str, Callable[[ContainerConfig, str, Scope], None]] = {
     "cmd": _cmd,
     "entrypoint": _entrypoint,
     "env": _env,

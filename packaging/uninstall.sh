@@ -1,0 +1,12 @@
+#!/bin/bash
+# uninstall.sh DESTDIR PREFIX: take away what `make install` has laid out. Images, volumes and records
+# (/var/lib/dockyard) and /etc/dockyard stay.
+set -euo pipefail
+cd "$(dirname "$0")"
+destdir=${1%/} prefix=${2%/}
+if [[ -z $destdir && -d /run/systemd/system ]]; then  # containers first: nobody would be left to look after them
+  systemctl disable --quiet --now dockyard-shutdown.service dockyard.service dockyard.socket 2>/dev/null || true
+fi
+bash tree.sh --list "$prefix" | grep -v '^/etc/' | while read -r path; do rm -f "$destdir$path"; done
+rm -rf "$destdir$prefix/lib/dockyard" "$destdir$prefix/share/doc/dockyard"
+if [[ -z $destdir && -d /run/systemd/system ]]; then systemctl daemon-reload; fi

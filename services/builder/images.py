@@ -1,0 +1,100 @@
+"""Images: what a FROM names, pulled if it is not there; and the trees of images that steps copy from."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from services.builder.containers import Containers, FileTree
+from services.builder.output import Output
+from shared.bus.bus import Bus
+from shared.protocol import (
+    AuthConfig,
+    BuildImage,
+    ContainerConfig,
+    ImageInspect,
+    InspectImage,
+    InvalidArgument,
+    NotFound,
+    PullImage,
+)
+from shared.protocol import Output as Status
+from shared.protocol.reference import split
+
+__all__ = ["Base", "Images", "check_platform"]
+
+DOCKER_HUB = "docker.io"
+HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
+OTHER_NAMES = {"x86_64": "amd64", "x86-64": "amd64", "i386": "386", "aarch64": "arm64", "armhf": "arm"}
+
+
+@dataclass(frozen=True)
+class Base:
+    """``image``: an id, empty for nothing at all."""
+
+    image: str
+    config: ContainerConfig
+
+
+def check_platform(text: str) -> None:
+    """Errors: InvalidArgument (no platform, or none of linux)."""
+    system, *rest = text.lower().split("/")
+    if text and (system != "linux" or len(rest) > 2 or not all(word.isalnum() for word in rest)):
+        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid platform')
+
+
+class Images:
+    def __init__(self, bus: Bus, job: BuildImage, output: Output, containers: Containers, stack: ExitStack) -> None:
+        self._bus, self._job, self._output = bus, job, output
+        self._containers, self._stack = containers, stack
+        self._trees: dict[str, FileTree] = {}
+        self._pulled: set[str] = set()
+
+    def base(self, reference: str, platform: str) -> Base:
+        """Return an image, from a registry if it is not here or if that is wanted. Errors: NotFound, of `pull`."""
+        wanted = platform or self._job.platform
+        check_platform(wanted)
+        found = None if self._job.pull and reference not in self._pulled else self._inspect(reference)
+        if found is None or not _is_for(found, wanted):
+            self._pull(reference, wanted)
+            self._pulled.add(reference)
+            found = self._inspect(reference)
+        if found is None:
+            raise NotFound(f"No such image: {reference}")
+        return Base(found.id, found.config)
+
+    def _inspect(self, reference: str) -> ImageInspect | None:
+        try:
+            return self._bus.call(InspectImage(image=reference))
+        except NotFound:
+            return None
+
+    def _pull(self, reference: str, platform: str) -> None:
+        domain, path, tag, digest = split(reference)
+        job = PullImage(
+            image=f"{domain}/{path}", tag=digest or tag or "latest", platform=platform, auth=self._auth(domain)
+        )
+
+        def on_status(status: Status) -> None:
+            if status.stream == "progress":
+                self._output.tell(json.loads(status.text))
+
+        self._bus.call(job, timeout=None, on_status=on_status)
+
+    def _auth(self, domain: str) -> AuthConfig:
+        """Return the user's credentials for a registry, whose name stands with or without a scheme."""
+        keys = HUB_KEYS if domain == DOCKER_HUB else (domain, f"https://{domain}", f"http://{domain}")
+        known = self._job.registries
+        return next((known[key] for key in keys if key in known), AuthConfig())
+
+    def tree(self, image: str) -> FileTree:
+        """Have an image's files until the build ends; they are only read."""
+        if image not in self._trees:
+            self._trees[image] = self._stack.enter_context(self._containers.tree(image))
+        return self._trees[image]
+
+
+def _is_for(image: ImageInspect, platform: str) -> bool:
+    words = [OTHER_NAMES.get(word, word) for word in platform.lower().split("/")]
+    return len(words) < 2 or words[1] == image.architecture

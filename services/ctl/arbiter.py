@@ -1,0 +1,65 @@
+"""Arbiter: circus's, made of a circus.ini; what its control endpoint is asked for goes to who made it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from circus.arbiter import Arbiter
+from circus.config import get_config
+from circus.util import to_bool
+from tornado.ioloop import IOLoop
+
+from services.ctl.listeners import Listener
+from services.ctl.watcher import BoundedWatcher
+
+__all__ = ["GatedArbiter", "control_endpoint", "make_arbiter"]
+
+
+def control_endpoint(run: Path) -> str:
+    return f"ipc://{run}/circus.sock"
+
+
+class GatedArbiter(Arbiter):
+    """``on_quit``: what `quit` on the control endpoint does instead of stopping everything at once."""
+
+    on_quit: Callable[[], None]
+    on_upgrade: Callable[[], str | None]
+    condition: Callable[[], dict[str, Any]]
+
+    def stop(self) -> Any:
+        self.on_quit()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+def make_arbiter(ini: Path, run: Path, listeners: list[Listener], scaled: Mapping[str, int]) -> GatedArbiter:
+    """Make it, on the present event loop. ``scaled``: how many of a service, if not as many as the file says.
+
+    Errors: ValueError, OSError, configparser.Error.
+    """
+    settings = get_config(str(ini))
+    ungated = {one["name"] for one in settings["watchers"] if not to_bool(one.pop("gate", True))}
+    watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
+    descriptors = ",".join(str(listener.fileno()) for listener in listeners)
+    for watcher in watchers:
+        if watcher.max_retry < 0:
+            raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
+        watcher.gate = watcher.name not in ungated
+        watcher.configured = watcher.numprocesses
+        watcher.numprocesses = scaled.get(watcher.name, watcher.numprocesses)
+        if watcher.use_sockets:
+            watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
+            watcher.env["DOCKYARD_LISTEN_HOSTS"] = ",".join(str(listener.host_index) for listener in listeners)
+    return GatedArbiter(
+        watchers,
+        control_endpoint(run),
+        f"ipc://{run}/circus-events.sock",
+        check_delay=float(settings.get("check_delay", 0.2)),
+        sockets=listeners,
+        loop=IOLoop.current(),
+        proc_name="dockyard up",
+    )

@@ -1,0 +1,85 @@
+"""Download: what an http or https URL leads to, as a stream; no other scheme is opened, after redirections either."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, cast
+from urllib.parse import urlsplit
+
+from shared.bus.context import check_cancelled
+from shared.protocol import DockyardError, InvalidArgument
+
+__all__ = ["Download", "downloaded", "is_web"]
+
+TIMEOUT = 30.0  # seconds in which a server must say something
+STEP = 1 << 20  # bytes between two reports
+Tell = Callable[[int, int], None]  # (bytes that have come, bytes in all or 0)
+
+
+def is_web(url: str) -> bool:
+    """Say whether this is an http or https URL with a host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+@contextmanager
+def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Download]:
+    """Open a URL. Errors, also of reading: InvalidArgument (no web address), DockyardError, Cancelled."""
+    if not is_web(url):
+        raise InvalidArgument(f"{url!r} is no http or https URL")
+    try:
+        with _opener().open(url, timeout=TIMEOUT) as response:
+            yield Download(response, tell)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise DockyardError(f"{url}: got HTTP status code {error.code}") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ValueError) as error:
+        raise DockyardError(f"{url}: {error}") from error
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class Download:
+    """A response that tells how much of it has come, and does not take a broken connection for its end."""
+
+    def __init__(self, response: http.client.HTTPResponse, tell: Tell) -> None:
+        self._response, self._tell, self.total = response, tell, response.length
+        self._come, self._told = 0, -STEP
+
+    def header(self, name: str) -> str:
+        return self._response.headers.get(name, "")
+
+    @property
+    def stream(self) -> IO[bytes]:
+        return cast("IO[bytes]", self)
+
+    def read(self, size: int = -1) -> bytes:
+        check_cancelled()
+        data = self._response.read(size)
+        self._come += len(data)
+        if not data and self.total is not None and self._come < self.total:
+            raise http.client.IncompleteRead(b"", self.total - self._come)
+        if self._come - self._told >= STEP or (not data and self._told != self._come):
+            self._told = self._come
+            self._tell(self._come, self.total or 0)
+        return data

@@ -1,0 +1,125 @@
+"""What systemd is asked for, and what becomes of its answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jeepney import HeaderFields, MessageType
+
+from services.execdriver import scopes
+from services.execdriver.placement import Cgroupfs, Systemd
+from services.execdriver.scopes import Scopes
+from shared.protocol import DockyardError
+
+Answer = Callable[[], Any]
+
+
+def reply(kind: MessageType = MessageType.method_return, name: str = "") -> Any:
+    return SimpleNamespace(
+        header=SimpleNamespace(message_type=kind, fields={HeaderFields.error_name: name}), body=("why",)
+    )
+
+
+def error(name: str) -> Any:
+    return reply(MessageType.error, f"org.freedesktop.systemd1.{name}")
+
+
+def broken() -> Any:
+    raise ConnectionResetError(104, "reset")
+
+
+def late() -> Any:
+    raise TimeoutError
+
+
+class Bus:
+    """Connections that answer one after the other as they are told."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers: Iterator[Answer] = iter(answers)
+        self.asked: list[Any] = []
+        self.opened = self.closed = 0
+
+    def connect(self) -> Bus:
+        self.opened += 1
+        return self
+
+    def send_and_get_reply(self, message: Any, *, timeout: float | None = None) -> Any:
+        assert timeout
+        self.asked.append(message)
+        return next(self.answers)()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scopes, "_cgroups", lambda pid, name: f"0::/dockyard.slice/{name}\n")
+
+
+@pytest.mark.usefixtures("moved")
+def test_the_scope_that_is_asked_for() -> None:
+    bus = Bus(reply)
+    Scopes(bus.connect).start("dockyard-ab.scope", "dockyard.slice", 42)
+    name, mode, properties, others = bus.asked[0].body
+    assert (name, mode, others) == ("dockyard-ab.scope", "fail", [])
+    given = {key: value for key, (_, value) in properties}
+    assert (given["PIDs"], given["Slice"], given["Delegate"]) == ([42], "dockyard.slice", True)
+    assert given["Before"] == ["dockyard.service"]  # it is stopped after it
+    bus.asked[0].serialise(1)  # as the signature says
+
+
+@pytest.mark.usefixtures("moved")
+def test_a_broken_connection_is_made_again_and_one_that_works_is_kept() -> None:
+    bus = Bus(broken, reply, reply)
+    made = Scopes(bus.connect)
+    made.start("dockyard-ab.scope", "dockyard.slice", 42)
+    made.start("dockyard-cd.scope", "dockyard.slice", 43)
+    assert (bus.opened, bus.closed, len(bus.asked)) == (2, 1, 3)
+
+
+@pytest.mark.usefixtures("moved")
+def test_a_scope_that_is_going_is_waited_for() -> None:
+    bus = Bus(lambda: error("UnitExists"), lambda: error("UnitExists"), reply)
+    Scopes(bus.connect).start("dockyard-ab.scope", "dockyard.slice", 42)
+    assert len(bus.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([lambda: error("UnitExists")] * 1000, "UnitExists"),
+        ([lambda: error("TransactionIsDestructive")], "TransactionIsDestructive"),
+        ([broken, broken], "systemd cannot be asked"),
+        ([late], "systemd cannot be asked"),  # not asked twice: it may have done it
+    ],
+)
+@pytest.mark.usefixtures("moved")
+def test_what_cannot_be_had(answers: list[Answer], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scopes, "GONE_TIMEOUT", 0.1)
+    with pytest.raises(DockyardError, match=message):
+        Scopes(Bus(*answers).connect).start("dockyard-ab.scope", "dockyard.slice", 42)
+
+
+def test_a_process_that_is_not_moved_or_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scopes, "MOVE_TIMEOUT", 0.02)
+    with pytest.raises(DockyardError, match="has not moved process"):
+        Scopes(Bus(reply).connect).start("dockyard-ab.scope", "dockyard.slice", os.getpid())
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with pytest.raises(DockyardError, match="has ended on its way"):
+        Scopes(Bus(reply).connect).start("dockyard-ab.scope", "dockyard.slice", ended.pid)
+
+
+def test_where_containers_are() -> None:
+    assert Cgroupfs("/dockyard").cgroup("ab", "") == "/dockyard/ab"
+    assert Cgroupfs("/dockyard").cgroup("ab", "../../x") == "/x/ab"
+    made = Systemd("dockyard.slice", Scopes(Bus().connect))
+    assert made.cgroup("ab", "") == "/dockyard.slice/dockyard-ab.scope/container"
+    assert made.cgroup("ab", "a-b.slice") == "/a.slice/a-b.slice/dockyard-ab.scope/container"
