@@ -61,6 +61,7 @@ bench: setup
 
 conformance: setup
 	@$(BIN)/python -m tests.conformance $(FILES)
+	EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest tests/integration/test_schemathesis.py
 	@[ -n "$(FILES)" ] || $(BIN)/python -m pytest -rs -m long tests/systemd
 
 # Enable it with: systemctl enable --now dockyard.socket dockyard.service

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from flask import Flask
 
 from services.apiserver.errors import register_errors
+from services.apiserver.policy import enforce
 from services.apiserver.routes import (
     archive,
     attach,
@@ -18,6 +19,7 @@ from services.apiserver.routes import (
     events,
     exec,
     images,
+    metrics,
     networks,
     refused,
     system,
@@ -44,6 +46,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
     app.extensions["dockyard.reader"] = reader
     app.extensions["dockyard.origins"] = origins
     register_errors(app)
+    enforce(app)
 
     @app.before_request
     def wait_for_activation() -> None:
@@ -51,7 +54,7 @@ def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collectio
             raise Unavailable("the engine is starting; try again in a moment")
 
     nouns = (system, build, attach, containers, events, images, distribution, networks, control, exec, volumes, archive)
-    for noun in (*nouns, refused):
+    for noun in (*nouns, metrics, refused):
         app.register_blueprint(noun.routes)
     app.wsgi_app = Versions(app.wsgi_app, origins)  # type: ignore[method-assign]
     return app

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import mmap
 import re
 import select
 import socket
@@ -142,7 +143,10 @@ class _Output:
         self._monitor, self._client = monitor, client
         self._framed = options.multiplexed and not options.tty
         self._wanted = {STDOUT: options.stdout, STDERR: options.stdout if options.tty else options.stderr}
-        self._buffer, self._stream = memoryview(bytearray(BATCH)), bytearray(1)
+        self._buffer, self._stream = (
+            memoryview(mmap.mmap(-1, BATCH)),
+            bytearray(1),
+        )  # costs nothing until it is used
 
     def forward(self) -> bool:
         """Pass on what is there, and there is something; False when the monitor has closed."""

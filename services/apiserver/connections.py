@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import struct
 import time
 from functools import partial
 from http import HTTPStatus
@@ -26,7 +27,10 @@ import gunicorn.util
 from gunicorn.http import errors
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
+from services.apiserver.policy import Policy, full, policy_of_connection
+from services.apiserver.tls import Peer
 from services.apiserver.versions import COMMON_HEADERS, SERVER, error_body
+from shared.bus.context import Origin, origin
 
 __all__ = ["DRAIN_TIME", "MAX_HEAD", "Connection", "Worker"]
 
@@ -51,12 +55,19 @@ STATUS = {
 
 
 class Connection(TConn):
-    """``received``: what came that no parser has seen yet."""
+    """``received``: what came that no parser has seen yet. ``policy``: of the listener that it came by."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.policy: Policy = full
+        self.credentials = ""
         self.received = bytearray()
         self.deadline = 0.0  # monotonic, of the head that is awaited
+
+    @property
+    def peer(self) -> str:
+        """Say who is at the other end, as `Caller.peer`; with TLS, once hands have been shaken."""
+        return self.credentials or str(self.client if isinstance(self.client, Peer) else Peer(self.client))
 
     def receive(self) -> bool:
         """Take what has come; True when there is work: a whole head, one that is too long, or the end."""
@@ -79,6 +90,7 @@ class Worker(ThreadWorker):
         self._idle: dict[Connection, None] = {}  # no byte of a first request has come; the longest idle one first
         self._begun: dict[Connection, None] = {}  # a part of a head has come
         self._scarce_until = 0.0
+        self.policies: dict[Any, Policy] = {}  # by listener
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
         """Take `DRAIN_TIME` at the end, not gunicorn's graceful timeout."""
@@ -101,6 +113,8 @@ class Worker(ThreadWorker):
         if self.nr_conns >= self.worker_connections:
             self._make_room()
         connection = Connection(self.cfg, client, address, listener.getsockname())
+        connection.policy = self.policies.get(listener, full)
+        connection.credentials = "" if isinstance(address, tuple) else credentials(client)
         self._await_head(connection)
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -172,6 +186,12 @@ class Worker(ThreadWorker):
             while waiting and (conn := next(iter(waiting))).deadline <= now:
                 self._forget(conn)
 
+    def _cap_keepalive(self, deadline: float) -> None:
+        """This worker ends: close what has asked for nothing, as gunicorn does what asks for nothing more."""
+        super()._cap_keepalive(deadline)
+        for conn in self._idle:
+            conn.deadline = min(conn.deadline, deadline)
+
     def finish_request(self, conn: Connection, fs: Any) -> None:
         """Keep the connection for a further request, or take note that its thread has closed it."""
         if not fs.cancelled() and fs.exception() is None and fs.result():
@@ -188,6 +208,8 @@ class Worker(ThreadWorker):
         conn.sock.setblocking(True)
         received, conn.received = bytes(conn.received), bytearray()
         conn.parser.unreader.unread(received)
+        policy_of_connection.set(conn.policy)
+        origin.set(Origin(conn.peer))
         if len(received) > MAX_HEAD and not any(end in received for end in ENDS):
             self.handle_error(None, conn.sock, conn.client, errors.LimitRequestHeaders("the head is too long"))
         elif super().handle(conn):
@@ -208,6 +230,12 @@ class Worker(ThreadWorker):
             client.sendall(_answer(status, message))
         except OSError as error:
             log.debug("the client of a refused request is gone error=%s", error)
+
+
+def credentials(client: socket.socket) -> str:
+    """Say who is at the other end of a unix socket (SO_PEERCRED)."""
+    pid, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return f"uid={uid} pid={pid}"
 
 
 def _answer(status: int, message: str) -> bytes:

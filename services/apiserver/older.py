@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from services.apiserver.spelling import member
 from services.apiserver.versions import api_version
 from shared.protocol import (
@@ -15,7 +17,9 @@ from shared.protocol import (
     ContainerInspect,
     ContainerSummary,
     CreateContainer,
+    DiskUsage,
     EndpointSettings,
+    Event,
     ImageInspect,
     ImageSummary,
     InvalidArgument,
@@ -23,10 +27,26 @@ from shared.protocol import (
     NotImplementedByUs,
 )
 
-__all__ = ["ask_for_images", "creating", "refuse_kernel_memory", "show_container", "show_images", "show_summaries"]
+__all__ = [
+    "ask_for_images",
+    "can_see",
+    "creating",
+    "refuse_kernel_memory",
+    "show_container",
+    "show_disk_usage",
+    "show_image",
+    "show_images",
+    "show_info",
+    "show_summaries",
+]
 
 SHORT_ID = 12
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"
+# Of a container's config, what an image's does not have since 1.50.
+NOT_OF_IMAGES = (
+    "Hostname", "Domainname", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "Image",
+    "NetworkDisabled", "MacAddress", "StopTimeout",
+)  # fmt: skip
 UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")  # there with cgroup v2 alone
 
 
@@ -46,10 +66,19 @@ def creating(job: CreateContainer) -> None:
         host_config.annotations = None
     if version < (1, 44):
         _one_network(job)
+        _no_mac_addresses(job)
         if job.config.healthcheck is not None:
             job.config.healthcheck.start_interval = 0
+    if version < (1, 48):
+        for endpoint in _endpoints(job).values():
+            endpoint.gw_priority = 0
     for mount in host_config.mounts or []:
         _mount(version, mount)
+
+
+def _endpoints(job: CreateContainer) -> dict[str, EndpointSettings]:
+    asked = (job.networking_config.endpoints_config if job.networking_config else None) or {}
+    return {name: endpoint for name, endpoint in asked.items() if endpoint is not None}
 
 
 def refuse_kernel_memory(host_config: Any) -> None:
@@ -65,7 +94,17 @@ def _one_network(job: CreateContainer) -> None:
         raise InvalidArgument(f"Container cannot be created with multiple network endpoints: {', '.join(asked)}")
 
 
+def _no_mac_addresses(job: CreateContainer) -> None:
+    """Those of endpoints count where there is one for the container too."""
+    if not job.config.mac_address:
+        for endpoint in _endpoints(job).values():
+            endpoint.mac_address = ""
+
+
 def _mount(version: tuple[int, int], mount: Mount) -> None:
+    if version < (1, 42):  # what was not looked at
+        mount.volume_options = mount.volume_options if mount.type == "volume" else None
+        mount.tmpfs_options = mount.tmpfs_options if mount.type == "tmpfs" else None
     options = mount.bind_options
     if options is not None and version < (1, 40):
         options.non_recursive = False
@@ -116,8 +155,13 @@ def ask_for_images(filters: dict[str, list[str]], reference: str) -> dict[str, l
 
 
 def show_images(shown: list[ImageSummary]) -> list[ImageSummary]:
-    """Before 1.43 an image without a name had one of none; before 1.44 there was a size for it and all below."""
+    """Before 1.43 an image without a name had one of none; before 1.44 there was a size for it and all below.
+
+    How many containers are of it is counted since 1.51.
+    """
     for summary in shown:
+        if api_version() < (1, 51):
+            summary.containers = -1
         if api_version() < (1, 43):
             summary.repo_tags = summary.repo_tags or [NONE_TAG]
             summary.repo_digests = summary.repo_digests or [NONE_DIGEST]
@@ -126,10 +170,48 @@ def show_images(shown: list[ImageSummary]) -> list[ImageSummary]:
     return shown
 
 
-def show_image(shown: ImageInspect) -> ImageInspect:
-    """Before 1.44 there was a size for it and all below; before 1.45 the container it was made of, and its config."""
+def show_image(shown: ImageInspect) -> dict[str, Any]:
+    """Before 1.44 there was a size for it and all below; before 1.45 the container it was made of, and its config.
+
+    Before 1.50 the image's own config had all members of a container's.
+    """
     if api_version() < (1, 44):
         shown.virtual_size = shown.size
     if api_version() < (1, 45):
         shown.container, shown.container_config = "", shown.config  # Compose 1 reads the volumes there
+    made: dict[str, Any] = msgspec.to_builtins(shown)
+    if api_version() >= (1, 50):
+        made["Config"] = {name: value for name, value in made["Config"].items() if name not in NOT_OF_IMAGES}
+    return made
+
+
+def show_info(shown: dict[str, Any]) -> dict[str, Any]:
+    """Before 1.49 it was told which versions of other programs were expected; before 1.50, what bridges filter."""
+    version = api_version()
+    if version < (1, 25):
+        shown["SecurityOptions"] = [
+            option.partition(",")[0].removeprefix("name=") for option in shown["SecurityOptions"]
+        ]
+    if version < (1, 47):
+        for kind in ("CIDRs", "Hostnames"):
+            shown["RegistryConfig"][f"AllowNondistributableArtifacts{kind}"] = None
+    if version < (1, 49):
+        for program in ("Containerd", "Runc", "Init"):
+            commit = shown[f"{program}Commit"]
+            commit["Expected"] = commit["ID"]
+    if version < (1, 50):
+        shown["BridgeNfIptables"] = shown["BridgeNfIp6tables"] = False
     return shown
+
+
+def show_disk_usage(shown: DiskUsage) -> DiskUsage:
+    """Before 1.44 images had a size with all below."""
+    if api_version() < (1, 44):
+        for summary in shown.images or []:
+            summary.virtual_size = summary.size
+    return shown
+
+
+def can_see(event: Event) -> bool:
+    """Before 1.46 nobody was told that an image was made."""
+    return api_version() >= (1, 46) or (event.type, event.action) != ("image", "create")

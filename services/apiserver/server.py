@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import socket
@@ -13,17 +14,23 @@ from functools import partial
 from typing import Any
 
 import gunicorn.http.wsgi
+from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from services.apiserver.activation import Latch, jobs
 from services.apiserver.app import create_app
 from services.apiserver.connections import DRAIN_TIME, MAX_HEAD, Worker
+from services.apiserver.metrics import Metrics, prepare
+from services.apiserver.observing import Observed, Observer, log_access
+from services.apiserver.policy import full, metrics_only, policies
 from services.apiserver.tls import TlsListener
 from services.apiserver.versions import SERVER
 from shared.bus import worker as bus
+from shared.bus.bus import FakeBus
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint, reader_endpoint
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.hosts import METRICS
 from shared.runtime.process import take_descriptors
 from shared.runtime.tls import server_context
 
@@ -41,15 +48,20 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     """Run until SIGTERM; gunicorn handles the signals from here on."""
     if not config.listen_fds:
         raise ConfigError("listen_fds: the apiserver is started by the arbiter, which gives it its sockets")
+    policies(config, create_app(FakeBus({}), FakeBus({}), Latch()))  # a wrong one is an error of the configuration
+    if config.metrics_addr:
+        prepare(config.run)
     gunicorn.http.wsgi.SERVER = SERVER
     _Server(config).run()
 
 
 class _Server(BaseApplication):
-    """gunicorn, configured here and nowhere else."""
+    """gunicorn, configured here and nowhere else. ``hosts``: by where a listener is bound, which host it is."""
 
     def __init__(self, config: Config) -> None:
         self.dockyard = config
+        listening = zip(config.listen_fds, config.listen_hosts, strict=True)
+        self.hosts = {_address(descriptor): index for descriptor, index in listening}
         super().__init__()
 
     def load_config(self) -> None:
@@ -62,14 +74,16 @@ class _Server(BaseApplication):
             "worker_connections": connections,
             "keepalive": KEEPALIVE,
             "timeout": 0,  # a stream may be silent for ever
-            "graceful_timeout": 2,
+            "graceful_timeout": math.ceil(
+                self.dockyard.stream_grace
+            ),  # a stop of the whole stack does not wait for that
             "limit_request_line": 0,  # `Worker` limits the head as a whole
             "limit_request_field_size": MAX_HEAD,
             "limit_request_fields": 1000,
             "loglevel": "warning",
             "when_ready": _adapt,
             "post_fork": _die_with_parent,
-            "post_worker_init": _speak_tls,
+            "post_worker_init": _set_up_listeners,
             "control_socket_disable": True,
         }
         for name, value in settings.items():
@@ -81,7 +95,23 @@ class _Server(BaseApplication):
         latch = Latch()
         bus.serve_in_thread(bus.Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
         reader = Client(reader_endpoint(self.dockyard.run), "apiserver")
-        return create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
+        app = create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
+        observe(app, self.dockyard)
+        return app
+
+
+def observe(app: Flask, config: Config) -> None:
+    """Have requests counted and logged, as far as that is wanted."""
+    begun: list[Observer] = []
+    ended: list[Observer] = []
+    if config.metrics_addr:
+        metrics = app.extensions["dockyard.metrics"] = Metrics()
+        begun.append(metrics.begun)
+        ended.append(metrics.ended)
+    if config.access_log:
+        ended.append(log_access)
+    if ended:
+        app.wsgi_app = Observed(app.wsgi_app, begun, ended)  # type: ignore[method-assign]
 
 
 def _connections() -> int:
@@ -109,12 +139,25 @@ def _die_with_parent(_arbiter: Any, _worker: Any) -> None:
         os._exit(0)
 
 
-def _speak_tls(worker: Any) -> None:
-    """Have the worker accept on TCP what is decrypted; unix sockets stay plain."""
+def _set_up_listeners(worker: Any) -> None:
+    """Have the worker accept on TCP what is decrypted, unix sockets stay plain; and give each listener its policy."""
     config: Config = worker.app.dockyard
-    if config.serves_tls:
-        context = server_context(config)
-        worker.sockets = [
-            listener if listener.family == socket.AF_UNIX else TlsListener(listener, context)
-            for listener in worker.sockets
-        ]
+    made = policies(config, worker.app.callable)
+    known = {METRICS: metrics_only, **dict(enumerate(made))}
+    by_address = {address: known[index] for address, index in worker.app.hosts.items() if index in known}
+    context = server_context(config) if config.serves_tls else None
+    sockets: list[Any] = []
+    for listener in worker.sockets:
+        policy = by_address.get(listener.getsockname(), full)
+        if context is None or listener.family == socket.AF_UNIX or policy is metrics_only:
+            sockets.append(listener)
+        else:
+            sockets.append(TlsListener(listener, context))
+        worker.policies[sockets[-1]] = policy
+    worker.sockets = sockets
+
+
+def _address(descriptor: int) -> Any:
+    """Return where a listening socket is bound: no two are bound to the same."""
+    with socket.socket(fileno=os.dup(descriptor)) as listener:
+        return listener.getsockname()

@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from flask import Response, request, stream_with_context
 
+from services.apiserver.observing import UPGRADED
 from services.apiserver.versions import COMMON_HEADERS, SERVER, api_version
 
 __all__ = [
@@ -81,6 +82,8 @@ def take_over(head: list[str]) -> Client:
     duplicated, and a dead end put in its place, into which gunicorn's own answer falls.
     """
     original: socket.socket = request.environ["gunicorn.socket"]
+    if head[0].startswith("HTTP/1.1 101 "):
+        request.environ[UPGRADED] = True
     connection = original.dup()
     dead_end, other = socket.socketpair()
     os.dup2(dead_end.fileno(), original.fileno())

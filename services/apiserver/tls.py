@@ -16,13 +16,23 @@ import time
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["Relay", "TlsListener"]
+__all__ = ["Peer", "Relay", "TlsListener", "common_name"]
 
 HANDSHAKE_TIMEOUT = 10.0  # seconds
 LINGER = 2.0  # seconds that a client may take to notice the end
 CHUNK = 1 << 16  # bytes, as much as waits in each direction
 GONE = select.POLLHUP | select.POLLERR
 log = logging.getLogger("dockyard.apiserver")
+
+
+class Peer(tuple[Any, ...]):
+    """A client's address, as accept(2) gives it; and, when hands have been shaken, its certificate's common name."""
+
+    name = ""
+
+    def __str__(self) -> str:
+        where = f"[{self[0]}]:{self[1]}" if ":" in self[0] else f"{self[0]}:{self[1]}"
+        return f"CN={self.name} {where}" if self.name else where
 
 
 class TlsListener:
@@ -33,7 +43,8 @@ class TlsListener:
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Return a socket of plain bytes and the client's address; errors of TLS close the connection."""
-        outside, address = self._listener.accept()
+        outside, where = self._listener.accept()
+        address = Peer(where)
         try:
             inside, given = socket.socketpair()
         except OSError:
@@ -45,6 +56,15 @@ class TlsListener:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._listener, name)
+
+
+def common_name(certificate: Any) -> str:
+    """Return the common name of a verified certificate; empty without one."""
+    for names in (certificate or {}).get("subject", ()):
+        for key, value in names:
+            if key == "commonName":
+                return str(value)
+    return ""
 
 
 class Relay:
@@ -63,6 +83,7 @@ class Relay:
         self._client_ended = False
 
     def run(self, address: Any = "") -> None:
+        """Serve; ``address`` is for the log, and a `Peer` is told its name."""
         with self._outside, self._inside:
             self._outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
@@ -73,6 +94,8 @@ class Relay:
                 with suppress(OSError):
                     self._drain()  # the alert says why
                 return
+            if isinstance(address, Peer):
+                address.name = common_name(self._tls.getpeercert())
             try:
                 self._copy()
                 self._finish()

@@ -58,7 +58,7 @@ class Versions:
             return []
 
         # gunicorn's Response, which can send the head of an answer before there is a body
-        environ["dockyard.response"] = getattr(start_response, "__self__", None)
+        environ.setdefault("dockyard.response", getattr(start_response, "__self__", None))
         given = text(MAX_VERSION)
         match = PREFIX.match(environ["PATH_INFO"])
         if match:

@@ -53,6 +53,7 @@ def make_arbiter(ini: Path, run: Path, listeners: list[Listener], scaled: Mappin
         watcher.numprocesses = scaled.get(watcher.name, watcher.numprocesses)
         if watcher.use_sockets:
             watcher.env["DOCKYARD_LISTEN_FDS"] = descriptors
+            watcher.env["DOCKYARD_LISTEN_HOSTS"] = ",".join(str(listener.host_index) for listener in listeners)
     return GatedArbiter(
         watchers,
         control_endpoint(run),

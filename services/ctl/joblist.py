@@ -97,6 +97,7 @@ def rows(jobs: Iterable[PastJob], now: float) -> list[tuple[str, ...]]:
 def _row(job: PastJob, depth: int, now: float) -> tuple[str, ...]:
     name = "  " * (depth - 1) + ("└ " if depth else "") + call_text(job)
     by = f"{job.caller} uid={job.uid}" if job.uid else job.caller
+    by = f"{by} for {job.peer}" if job.peer else by
     took = units.duration((job.ended or now) - job.started)
     return job.id, name, by, job.service, units.clock(job.started, now), took, state_text(job, now)
 

@@ -42,6 +42,7 @@ log = logging.getLogger("dockyard.arbiter")
 RESTART_LIMIT = 10  # more restarts of one watcher within RESTART_WINDOW escalate
 QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
 WATCH_INTERVAL = 1.0  # seconds
+GRACE_MARGIN = 5.0  # seconds that a process may take over its grace
 BOOT_TIMEOUT = 60.0  # seconds
 RETRY_SIGN = 1.0  # seconds until engine and API are asked again, if they did not answer
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -52,6 +53,7 @@ class Launcher:
     """Run the processes of a circus.ini until told to stop; `run` returns the exit status.
 
     ``root``: whose lock an upgrade keeps; without one there is none. ``legacy``: of what was this very process before.
+    ``grace``: seconds that a process which is let go may go on.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Launcher:
         *,
         root: Path | None = None,
         legacy: Legacy | None = None,
+        grace: float = 0.0,
     ) -> None:
         self.notifier = SystemdNotifier()
         self.watchdog = float(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000  # seconds between two signs of life
@@ -80,6 +83,7 @@ class Launcher:
         self._predecessors: dict[str, list[int]] = dict(legacy.children) if legacy else {}
         self._draining: list[int] = list(legacy.draining) if legacy else []
         self._phase, self._trouble = "starting", ""
+        self._grace = grace
         self._stopping = asyncio.Event()
         self._signals = 0
         self._spawning: asyncio.Future[Any] | None = None
@@ -91,6 +95,7 @@ class Launcher:
         arbiter.on_quit, arbiter.on_upgrade, arbiter.condition = self.stop, self.upgrade, self.condition
         for watcher in arbiter.watchers:
             watcher.on_misconfigured = self._misconfigured
+            watcher.retire_timeout = self._grace + GRACE_MARGIN
         return arbiter
 
     # -- the whole life

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from circus.sockets import CircusSocket
 
 from services.ctl.startup import StartError
 from shared.runtime.config import Config, ConfigError
+from shared.runtime.hosts import METRICS, Host, parse_host
 from shared.runtime.tls import server_context
 
 __all__ = ["Listener", "make_listeners"]
@@ -29,7 +31,10 @@ class Listener(CircusSocket):
     """A CircusSocket that is bound from the start; a unix one has a mode and a group.
 
     ``is_encrypted``: the API's workers speak TLS on it. ``address``: what it was made of; empty: others made it.
+    ``host_index``: which of the configuration's hosts it is.
     """
+
+    host_index = -1
 
     def __init__(
         self, name: str, *, group: int = -1, mode: int = 0o660, is_encrypted: bool = False, **address: Any
@@ -87,11 +92,15 @@ def make_listeners(
     handed_over, kept = _handed_over(environ), dict(inherited or {})
     made: list[Listener] = []
     try:
-        for host in _hosts(config, handed_over):
-            _listen(made, host, _make(host, config, handed_over, len(made)), kept)
+        for index, text in enumerate(_hosts(config, handed_over)):
+            host = parse_host(text)
+            listeners = _make(host, config, handed_over, len(made))
+            _listen(made, host.address, listeners, kept, index)
         if all(listener.is_encrypted for listener in made):
             path = str(config.run / "ready.sock")
             _listen(made, path, [Listener("ready", mode=0o600, path=path)], kept)
+        if config.metrics_addr:
+            _listen(made, config.metrics_addr, _metrics(config), kept, METRICS)
         if any(listener.is_encrypted for listener in made):
             server_context(config)
     except (ConfigError, StartError):
@@ -104,6 +113,13 @@ def make_listeners(
     return made
 
 
+def _metrics(config: Config) -> Iterator[Listener]:
+    """Make the listener of /metrics: plain, and wherever it is wanted, since it tells numbers and takes nothing."""
+    for listener in _make(parse_host(config.metrics_addr), replace(config, tlsverify=True), {}, METRICS):
+        listener.is_encrypted = False
+        yield listener
+
+
 def _hosts(config: Config, handed_over: Mapping[int, str]) -> tuple[str, ...]:
     """Return where to listen: if nobody says, on what systemd has handed over."""
     if not handed_over:
@@ -113,7 +129,9 @@ def _hosts(config: Config, handed_over: Mapping[int, str]) -> tuple[str, ...]:
     return config.hosts or ("fd://",)
 
 
-def _listen(made: list[Listener], host: str, listeners: Iterable[Listener], kept: dict[str, int]) -> None:
+def _listen(
+    made: list[Listener], host: str, listeners: Iterable[Listener], kept: dict[str, int], index: int = -1
+) -> None:
     """Bind what is made of one address, and add it to ``made``; one that is ``kept`` takes its place."""
     try:
         for listener in listeners:
@@ -126,17 +144,21 @@ def _listen(made: list[Listener], host: str, listeners: Iterable[Listener], kept
                 made.append(listener)
                 listener.bind_and_listen()
                 listener.address = host
+            made[-1].host_index = index
     except OSError as error:
         raise StartError(f"the API cannot listen on {host}: {error.strerror or error}") from None
 
 
-def _make(host: str, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:
+def _make(parsed: Host, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:
+    host = parsed.address
     scheme, separator, address = host.rpartition("://")
     if scheme == "unix" and address.startswith("/"):
         Path(address).parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         if Path(address).exists() and not Path(address).is_socket():
             raise ConfigError(f"hosts: {address} is there, and is not a socket")
-        yield Listener(f"api{number}", group=_group(config.group), path=address)
+        group = config.group if parsed.group is None else parsed.group
+        mode = 0o660 if parsed.mode is None else parsed.mode
+        yield Listener(f"api{number}", group=_group(group), mode=mode, path=address)
     elif scheme == "fd":
         yield from _inherit(host, address, config, handed_over)
     elif scheme == "tcp" or not separator:

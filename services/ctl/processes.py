@@ -16,9 +16,9 @@ import typer
 from services.ctl import completion, overview, stacklog, system, table, units
 from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config
-from services.ctl.stack import Stack, StackError
+from services.ctl.stack import POOLS, Stack, StackError
 from services.ctl.top import Screen
-from shared.protocol import DockyardError, ListContainers, NotModified, StopContainer
+from shared.protocol import DockyardError, ListContainers, ListServices, NotModified, StopContainer
 from shared.runtime.config import Config
 from shared.runtime.slices import choose
 
@@ -99,7 +99,14 @@ def scale(service: Service, count: Annotated[int, typer.Argument(min=1)]) -> Non
 
 def restart(service: Service) -> None:
     """Replace a service's processes, one by one."""
-    Stack(the_config().run).restart(service)
+    config = the_config()
+    if service not in POOLS:
+        Stack(config.run).restart(service)
+        return
+    client = the_client(config)
+    Stack(config.run).replace(
+        service, lambda: {one.pid for one in client.call(ListServices()) if one.service == service}
+    )
 
 
 def logs(

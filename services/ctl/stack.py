@@ -15,11 +15,12 @@ from circus.exc import CallError
 from services.ctl.arbiter import control_endpoint
 from services.ctl.up import take_lock
 
-__all__ = ["ARBITER", "Process", "Stack", "StackError", "describe"]
+__all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe"]
 
 ARBITER = "arbiter"
 RESTART_TIMEOUT = 30.0  # seconds
 STOP_TIMEOUT = 40.0
+POOLS = ("apiserver",)  # services of which one process more or less is no matter
 UPGRADE_TIMEOUT = 300.0
 POLL_INTERVAL = 0.1
 
@@ -105,9 +106,23 @@ class Stack:
         before = int(self._call("numprocesses", name=service)["numprocesses"])
         if count > before:
             self._call("incr", name=service, nb=count - before, waiting=True)
+        elif count < before and service in POOLS:
+            self._call("retire", name=service, count=before - count)
         elif count < before:
             self._call("decr", name=service, nb=before - count, waiting=True)
         return before
+
+    def replace(self, service: str, ready: Callable[[], set[int]]) -> None:
+        """Replace the processes of a pool one by one; none is let go before another is among those that are ready."""
+        for pid in self.pids(service):
+            before = ready()
+            self._call("incr", name=service, nb=1, waiting=True)
+            deadline = time.monotonic() + RESTART_TIMEOUT
+            while not ready() - before:
+                if time.monotonic() > deadline:
+                    raise StackError(f"a further process of {service} was not ready within {RESTART_TIMEOUT:.0f} s")
+                time.sleep(0.05)
+            self._call("retire", name=service, pids=[pid])
 
     def restart(self, service: str) -> None:
         """End a service's processes one by one, each when the one before has been replaced."""

@@ -79,7 +79,8 @@ def render(jobs: list[PastJob], log: Iterable[LogLine], *, now: float, width: in
 
 def _about(top: PastJob, now: float, width: int | None) -> str:
     """Say what is traced, by its whole id, and what it is a part of."""
-    by = f", asked for by {top.caller}" if top.caller else ""
+    peer = f" for {top.peer}" if top.peer else ""
+    by = f", asked for by {top.caller}{peer}" if top.caller else ""
     part = f", part of {top.parent}" if top.parent else ""
     more = f" at {units.clock(top.started, now)}{by}{part}"
     return top.id + table.fit(more, None if width is None else width - len(top.id))

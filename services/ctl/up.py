@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import configparser
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,6 +51,7 @@ def up(config: Config, ini: Path) -> int:
         config = check(config, CHECKS if legacy is None else REPEATED_CHECKS)
         config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
         config.run.chmod(0o711)
+        shutil.rmtree(config.run / "metrics", ignore_errors=True)  # what an earlier stack's API workers have counted
         with pidfile(config.pid_path):
             listeners = make_listeners(config, os.environ, legacy.listeners if legacy else None)
             return run_stack(config, ini, listeners, legacy)
@@ -100,7 +102,9 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
         try:
             take_environment(config)
             variables = {"TMPDIR": str(config.temporary)}
-            launcher = Launcher(ini, config.run, variables, listeners, root=config.root, legacy=legacy)
+            launcher = Launcher(
+                ini, config.run, variables, listeners, root=config.root, legacy=legacy, grace=config.stream_grace
+            )
         except (OSError, ValueError, configparser.Error) as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
         return await launcher.run()

@@ -1,6 +1,6 @@
 """Watcher: circus's, which counts the processes that ended unasked and is in no hurry with those that do so at once.
 
-And the commands that the operator has beside those of circus.
+It lets one go while that still has work to end (`Retire`). And the commands that the operator has beside circus's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 
 from circus.commands.base import Command
 from circus.exc import MessageError
+from circus.process import Process
 from circus.watcher import Watcher
+from psutil import NoSuchProcess
 from tornado import gen
 
-__all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Condition", "Restarts", "Upgrade"]
+__all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Condition", "Restarts", "Retire", "Upgrade"]
 
 RESTART_WINDOW = 60.0  # seconds
 EX_CONFIG = 78  # sysexits(3): a restart is no use
@@ -43,6 +45,8 @@ class BoundedWatcher(Watcher):
         self._short_lives = 0  # in a row
         self._next_start = 0.0  # monotonic
         self.on_misconfigured: Callable[[str], object] = lambda name: None  # a process has ended with EX_CONFIG
+        self.retire_timeout = 0.0  # seconds
+        self._retired: dict[int, tuple[Process, float]] = {}  # by pid: until when they may go on (monotonic)
 
     @gen.coroutine
     def spawn_processes(self) -> Any:
@@ -84,6 +88,35 @@ class BoundedWatcher(Watcher):
         if self._short_lives > 1:
             self._next_start = now + min(FIRST_PAUSE * 2 ** (self._short_lives - 2), LONGEST_PAUSE)
 
+    # -- who leaves: told to end, counted no more, and killed after `retire_timeout`; nothing else waits for that
+
+    def retire(self, pids: list[int]) -> None:
+        """Let these processes go, and have as many fewer; who is not there is left out."""
+        for process in [self.processes.pop(pid) for pid in pids if pid in self.processes]:
+            self._asked.add(process.pid)
+            self._retired[process.pid] = (process, time.monotonic() + self.retire_timeout)
+            self.numprocesses -= 1
+            with contextlib.suppress(NoSuchProcess):
+                process.send_signal(self.stop_signal)
+
+    def oldest(self, count: int) -> list[int]:
+        """Return the pids of the ``count`` processes that run for the longest time."""
+        processes = sorted(self.processes.values(), key=lambda process: process.started)
+        return [process.pid for process in processes[:count]]
+
+    def manage_processes(self) -> Any:
+        for process, deadline in list(self._retired.values()):
+            if not process.is_alive():
+                del self._retired[process.pid]
+            elif time.monotonic() > deadline:
+                self.send_signal_process(process, signal.SIGKILL, recursive=True)
+        return super().manage_processes()
+
+    def get_active_processes(self) -> list[Process]:
+        """Return those that a stop ends, too."""
+        retired = [process for process, _ in self._retired.values() if process.is_alive()]
+        return [*super().get_active_processes(), *retired]
+
     def restarts(self) -> int:
         """Return how many processes have ended unasked in the last `RESTART_WINDOW`."""
         while self._deaths and self._deaths[0] < time.monotonic() - RESTART_WINDOW:
@@ -103,6 +136,20 @@ class BoundedWatcher(Watcher):
         return (
             f"{self.name} is down, ended {self.restarts()} times in {RESTART_WINDOW:.0f} s, next start in {pause:.0f} s"
         )
+
+
+class Retire(Command):
+    """\
+    Have fewer processes of a watcher: those of ``pids``, or the ``count`` oldest. They end when their work is done.
+    """
+
+    name = "retire"
+    properties = ["name"]
+
+    def execute(self, arbiter: Any, props: dict[str, Any]) -> dict[str, Any]:
+        watcher = self._get_watcher(arbiter, props["name"])
+        watcher.retire(props.get("pids") or watcher.oldest(int(props.get("count", 0))))
+        return {"numprocesses": watcher.numprocesses}
 
 
 class Restarts(Command):

@@ -14,18 +14,22 @@ import msgspec
 
 from services.engine import boot
 from services.engine.container import Container, Containers
+from services.engine.counts import JobCounts
 from services.engine.denials import Denials
 from services.engine.disk import Measuring
 from services.engine.events import Events
 from services.engine.execs import Execs
+from services.engine.flights import Flight
 from services.engine.graph import Graph
 from services.engine.handlers import all_jobs
+from services.engine.handlers.system import VERSION
 from services.engine.images import Images
 from services.engine.journal import Journal
 from services.engine.networks import Networks
 from services.engine.prepared import Prepared
 from services.engine.quarantine import Quarantine
 from services.engine.router import Router
+from services.engine.spans import Spans
 from services.engine.stackid import StackId
 from services.engine.store import Store, StoreLocked
 from services.engine.volumes import Volumes
@@ -50,7 +54,9 @@ class Engine:
         self.store = store
         self.events = Events(store, config.event_retention)
         self.journal = Journal(store, config.job_retention)
-        self.router = Router(self, all_jobs(), self.journal.note, store.outcome)
+        self.counts = JobCounts()
+        self.spans = Spans(config.otlp_endpoint, self._flight, VERSION) if config.otlp_endpoint else None
+        self.router = Router(self, all_jobs(), self._job_ended, store.outcome)
         self.containers = Containers(store.containers())
         self.execs = Execs(store)
         self.images = Images(store)
@@ -64,7 +70,20 @@ class Engine:
         self.booted_at = 0  # nanoseconds since the epoch; 0 until then
         self.bridge: Bridge | None = None
         self.denials = Denials(self)
-        self._shutdown_handlers: list[Callable[[], Awaitable[None]]] = []
+        self._shutdown_handlers: list[Callable[[], Awaitable[None]]] = [self._send_spans]
+
+    def _flight(self, job_id: str) -> Flight | None:
+        return self.router.flights.get(job_id)
+
+    def _job_ended(self, flight: Flight) -> None:
+        self.journal.note(flight)
+        self.counts.note(flight)
+        if self.spans is not None:
+            self.spans.note(flight)
+
+    async def _send_spans(self) -> None:
+        if self.spans is not None:
+            await asyncio.to_thread(self.spans.close)
 
     def on_shutdown(self, handler: Callable[[], Awaitable[None]]) -> None:
         """Have ``handler`` run at the shutdown, at the same time as all others, when no job is under way any more."""

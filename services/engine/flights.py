@@ -22,7 +22,7 @@ log = logging.getLogger("dockyard.jobs")
 
 NEVER = threading.Event()  # the engine's handlers are tasks, and cancelled as such
 REMEMBERED = 256  # results that are kept for callers whose connection broke
-QUIET = frozenset({"ping", "events", "await_service", "services", "info", "version", "containers"})
+QUIET = frozenset({"ping", "events", "await_service", "services", "info", "version", "containers", "metrics"})
 
 
 @dataclass(eq=False)
@@ -42,6 +42,7 @@ class Flight:
     ended: float | None = None
     status: int | None = None
     message: str = ""
+    code: str = ""  # of the error; empty: none
     lost: bool = False  # with the driver that had it
 
     def __post_init__(self) -> None:
@@ -97,7 +98,8 @@ class Flights:
             flight.driver.jobs.discard(flight.header.id)
         flight.ended, flight.status = time.time(), result.header.status
         if flight.status:
-            flight.message = decode_body(result.body, Failure).message
+            failure = decode_body(result.body, Failure)
+            flight.message, flight.code = failure.message, failure.code
         self._log_end(flight)
         self._results[flight.header.id] = result
         if len(self._results) > REMEMBERED:

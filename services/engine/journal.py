@@ -16,18 +16,21 @@ import msgspec
 
 from services.engine.flights import Flight, Flights
 from services.engine.store import Store
-from shared.protocol import DockyardError, ListJobs, PastJob
+from shared.protocol import DockyardError, Header, ListJobs, PastJob
 
-__all__ = ["UNRECORDED", "Journal"]
+__all__ = ["UNRECORDED", "Journal", "caller_of"]
 
 log = logging.getLogger("dockyard.engine")
 
 INTERVAL = 1.0  # seconds between writes
 # asked all the time, tell nothing
 UNRECORDED = frozenset(
-    {"ping", "events", "await_service", "services", "jobs", "container_stats", "runtime_stats", "network_denials"}
-)
-FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid")
+    {
+        "ping", "events", "await_service", "services", "jobs", "metrics", "container_stats", "runtime_stats",
+        "network_denials",
+    }
+)  # fmt: skip
+FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
 _row = attrgetter(*FIELDS)
 TREE = (
@@ -137,19 +140,23 @@ def _note(flight: Flight) -> str:
     return "asked again" if flight.status is None else "asked again, done"
 
 
+def caller_of(header: Header) -> str:
+    return f"{header.caller.service}[{header.caller.pid}]" if header.caller else ""
+
+
 def entry(flight: Flight) -> PastJob:
     header = flight.header
-    caller = f"{header.caller.service}[{header.caller.pid}]" if header.caller else ""
     return PastJob(
         id=header.id,
         parent=header.parent,
         name=header.name,
         service=flight.service,
-        caller=caller,
+        caller=caller_of(header),
         started=flight.started,
         ended=flight.ended,
         status=flight.status,
         message=flight.message or _note(flight),
         args=flight.args,
         uid=header.caller.uid if header.caller else 0,
+        peer=header.caller.peer if header.caller else "",
     )

@@ -159,8 +159,8 @@ class Router:
         who = self._peers.credentials(peer)
         if who is None:
             return header
-        service = header.caller.service if header.caller else ""
-        return msgspec.structs.replace(header, caller=Caller(service=service, pid=who.pid, uid=who.uid))
+        said = header.caller or Caller(service="", pid=0)
+        return msgspec.structs.replace(header, caller=msgspec.structs.replace(said, pid=who.pid, uid=who.uid))
 
     def _on_status(self, peer: bytes, frame: Frame) -> None:
         flight = self.flights.get(frame.header.id)

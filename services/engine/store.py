@@ -32,6 +32,10 @@ log = logging.getLogger("dockyard.engine")
 MIGRATIONS = (
     "DROP TABLE IF EXISTS jobs",  # to version 1: the job journal tells arguments and uid
     "DROP INDEX IF EXISTS jobs_parent",  # to version 2: it has the jobs that have a parent, and no others
+    # to version 4: the job journal tells for whom the API asked
+    "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, parent TEXT, name TEXT, service TEXT, caller TEXT, "
+    "started REAL, ended REAL, status INTEGER, message TEXT, args TEXT, uid INTEGER)",
+    "ALTER TABLE jobs ADD COLUMN peer TEXT NOT NULL DEFAULT ''",
 )
 
 OUTCOME_KEPT = 600.0  # seconds; who asks again does so for some seconds after a process is back
@@ -47,7 +51,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, parent TEXT, name TEXT, service TEXT, caller TEXT,
-    started REAL, ended REAL, status INTEGER, message TEXT, args TEXT, uid INTEGER);
+    started REAL, ended REAL, status INTEGER, message TEXT, args TEXT, uid INTEGER, peer TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS jobs_parent ON jobs (parent) WHERE parent != '';
 CREATE INDEX IF NOT EXISTS jobs_started ON jobs (started);
 CREATE TABLE IF NOT EXISTS outcomes (job TEXT PRIMARY KEY, ended REAL NOT NULL, result BLOB NOT NULL);

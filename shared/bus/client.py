@@ -11,7 +11,7 @@ import msgspec
 import zmq
 
 from shared.bus.bus import PATIENCE, EngineSilent, OnStatus
-from shared.bus.context import current
+from shared.bus.context import current, origin
 from shared.bus.sockets import dealer, zmq_context
 from shared.protocol import (
     Caller,
@@ -146,7 +146,11 @@ class Client:
             parent = context.header.id
             limits = [limit for limit in (deadline, context.header.deadline) if limit is not None]
             deadline = min(limits) if limits else None
-        return Header(id=new_id(), name=name, parent=parent, deadline=deadline, caller=self._caller)
+        job, caller, client = new_id(), self._caller, origin.get()
+        if client is not None:
+            client.note(job)
+            caller = msgspec.structs.replace(caller, peer=client.peer)
+        return Header(id=job, name=name, parent=parent, deadline=deadline, caller=caller)
 
     def _ask(self, header: Header, body: bytes, on_status: OnStatus | None, patience: float) -> bytes:
         socket = self._socket()

@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 
 from shared.protocol import Cancelled, Header, Output
 
-__all__ = ["Context", "asked_again", "caller_id", "check_cancelled", "current", "emit", "job_id", "waiting_for"]
+__all__ = [
+    "Context",
+    "Origin",
+    "asked_again",
+    "caller_id",
+    "check_cancelled",
+    "current",
+    "emit",
+    "job_id",
+    "origin",
+    "waiting_for",
+]
 
 
 @dataclass
@@ -28,6 +39,20 @@ class Context:
         return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
+@dataclass
+class Origin:
+    """For whom jobs are called that no other job called: a client, and the ids of the jobs called for it so far."""
+
+    peer: str = ""
+    jobs: list[str] = field(default_factory=list)
+
+    def note(self, job: str) -> None:
+        if len(self.jobs) < JOBS_NOTED:
+            self.jobs.append(job)
+
+
+JOBS_NOTED = 8  # a stream may call one a second
+origin: ContextVar[Origin | None] = ContextVar("dockyard_origin", default=None)
 current: ContextVar[Context | None] = ContextVar("dockyard_job", default=None)
 
 

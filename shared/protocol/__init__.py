@@ -15,6 +15,7 @@ from shared.protocol.health import *
 from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *
+from shared.protocol.metrics import *
 from shared.protocol.mounts import *
 from shared.protocol.networks import *
 from shared.protocol.reference import *

@@ -97,6 +97,7 @@ class PastJob(Data, frozen=True):
     waiting: str = ""
     waiting_since: float | None = None
     uid: int = 0
+    peer: str = ""  # for whom the API asked, as `Caller.peer`
     deadline: float | None = None
 
 

@@ -64,6 +64,7 @@ class Caller(Data, frozen=True):
     service: str
     pid: Id
     uid: Id = 0
+    peer: str = ""  # for whom: a client of the API, as "uid=0 pid=77", "192.0.2.1:4711", "CN=alice 192.0.2.1:4711"
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.runtime import values
+from shared.runtime.hosts import is_metrics_address, parse_host
 from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, setting, settings_of, to_text
 from shared.runtime.slices import is_slice
@@ -23,7 +24,8 @@ __all__ = ["PREFIX", "RUNTIMES", "SETTINGS", "Config", "ConfigError", "label_war
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
 RUNTIMES = ("crun", "runc")  # the OCI runtimes whose words are known
-NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS")
+NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS", "DOCKYARD_LISTEN_HOSTS")
+LISTENING = ("listen_fds", "listen_hosts")
 TLS = Path("/etc/dockyard/tls")
 
 
@@ -75,10 +77,12 @@ class Config:
     hosts: tuple[str, ...] = setting(
         (),
         "where the API listens: unix:///PATH, [tcp://]ADDRESS:PORT, fd://[NAME]; empty: unix://RUN/docker.sock, or "
-        "what systemd hands over",
+        "what systemd hands over. "
+        "What may be done there: ADDRESS?policy=read-only, ADDRESS?allow=GET:/containers/json&allow=…",
         section="The API",
         also=("host",),
         letter="H",
+        check=parse_host,
     )
     group: str = setting(
         "docker", 'group of the API\'s unix socket; "": root alone. Only "docker" need not exist', letter="G"
@@ -95,6 +99,23 @@ class Config:
         (), "origins whose pages may use the API, as https://example.com; *: any", check=values.is_origin
     )
     api_enable_cors: bool = setting(False, 'as cors = ["*"]')
+
+    metrics_addr: str = setting(
+        "",
+        "where /metrics is told to Prometheus: [tcp://]ADDRESS:PORT or unix:///PATH; empty: nowhere",
+        check=is_metrics_address,
+    )
+    access_log: bool = setting(False, "log each request to the API, with the job that it called")
+    otlp_endpoint: str = setting(
+        "",
+        "where jobs go as OpenTelemetry spans, as http://127.0.0.1:4318/v1/traces (the extra otel); empty: nowhere",
+        check=values.is_endpoint,
+    )
+    stream_grace: float = setting(
+        30.0,
+        "seconds that streams (events, logs -f, attach …) may go on of an API worker that is replaced or scaled away",
+        check=values.is_amount,
+    )
 
     storage_driver: str = setting(
         "",
@@ -194,7 +215,9 @@ class Config:
         "https://index.docker.io", "where `search` asks, with the v1 search API", check=values.is_mirror
     )
 
-    listen_fds: tuple[int, ...] = ()  # set by the launcher for the apiserver: descriptors of its listeners
+    # set by the launcher for the apiserver: descriptors of its listeners; and which of `api_hosts` each is, -1: none
+    listen_fds: tuple[int, ...] = ()
+    listen_hosts: tuple[int, ...] = ()
 
     @property
     def api_hosts(self) -> tuple[str, ...]:
@@ -284,8 +307,8 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
         made.setdefault("ip_masq", False)
     if made.get("storage_opt"):
         made.setdefault("storage_driver", "overlay")
-    descriptors = convert(tuple[int, ...], environ.get("DOCKYARD_LISTEN_FDS", ""))
-    config = Config(**made, listen_fds=descriptors)
+    listening = {name: convert(tuple[int, ...], environ.get(PREFIX + name.upper(), "")) for name in LISTENING}
+    config = Config(**made, **listening)
     for contradicts, message in CONTRADICTIONS:
         if contradicts(config):
             raise ConfigError(message)
@@ -308,8 +331,7 @@ def label_warnings(config: Config) -> list[str]:
 def to_environ(config: Config) -> dict[str, str]:
     """Return all settings as variables for child processes, which read no file: it may have changed meanwhile."""
     variables = {PREFIX + name.upper(): to_text(getattr(config, name)) for name in SETTINGS}
-    if config.listen_fds:
-        variables["DOCKYARD_LISTEN_FDS"] = to_text(config.listen_fds)
+    variables |= {PREFIX + name.upper(): to_text(value) for name in LISTENING if (value := getattr(config, name))}
     return {**variables, "DOCKYARD_CONFIG": os.devnull}
 
 

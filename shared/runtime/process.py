@@ -47,7 +47,11 @@ def run(name: str, serve: Serve) -> int:
     stop = threading.Event()
     callbacks: list[Callable[[], None]] = []
     _trap(name, stop, callbacks, debug=config.debug)
-    serve(config, stop, callbacks.append)
+    try:
+        serve(config, stop, callbacks.append)
+    except ConfigError as error:
+        print(f"dockyard {name}: {error}", file=sys.stderr)
+        return EX_CONFIG
     return 0
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "is_label",
     "is_log_driver",
     "is_mirror",
+    "is_endpoint",
     "is_mtu",
     "is_network",
     "is_origin",
@@ -130,6 +131,12 @@ def is_origin(text: str) -> None:
     url = urlsplit(text)
     if text != "*" and (not url.scheme or not url.netloc or text != f"{url.scheme}://{url.netloc}"):
         raise ValueError(f"{text!r} is not an origin, as https://example.com:8443, or *")
+
+
+def is_endpoint(text: str) -> None:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.netloc:
+        raise ValueError(f"{text!r} is not a URL, as http://127.0.0.1:4318/v1/traces")
 
 
 def is_cgroup_driver(text: str) -> None:

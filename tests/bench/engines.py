@@ -22,12 +22,14 @@ class Engine:
     """``command``: the client's, as ``docker --host …``; ``options``: of its `run`; ``insecure``: of its `pull`.
 
     ``daemon``: the process that its others descend of, 0 if it has none; ``inside``: what enters its network.
+    ``api``: its API's socket; ``server``: the process that serves it.
     """
 
     def __init__(self, name: str, command: list[str], options: list[str] | None = None, daemon: int = 0) -> None:
         self.name, self.command, self.options, self.daemon = name, command, options or [], daemon
         self.inside: list[str] = ["nsenter", "--net", "--target", str(daemon)] if daemon else []
         self.insecure: list[str] = []
+        self.api, self.server = Path(), daemon
 
     def do(self, *words: str) -> None:
         subprocess.run([*self.command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -73,12 +75,14 @@ def engines(stack: ExitStack, path: Path) -> list[Engine]:
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-")))
     arbiter = int((path.parent / "dockyard.pid").read_text())
     found = [Engine("dockyard", ["docker", "--host", f"unix://{path}"], daemon=arbiter)]
+    found[0].api = path
     archive = str(directory / "busybox.tar")
     found[0].do("save", "-o", archive, "busybox")
     if shutil.which("dockerd"):
         try:
             client, pid = stack.enter_context(dockerd(directory))
             found.append(Engine("dockerd", client, daemon=pid))
+            found[-1].api = directory / "docker.sock"
             found[-1].do("load", "-qi", archive)
         except (RuntimeError, OSError) as error:
             print(f"dockerd does not take part: {error}")
@@ -95,7 +99,12 @@ def engines(stack: ExitStack, path: Path) -> list[Engine]:
         limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
         podman = Engine("podman", [*inside, *client], limits)
         podman.inside, podman.insecure = inside[:2], ["--tls-verify=false"]
+        podman.api = directory / "podman.sock"
         time.sleep(0.5)
+        service = subprocess.Popen([*podman.command, "system", "service", "--time=0", f"unix://{podman.api}"])
+        stack.callback(service.wait)
+        stack.callback(service.terminate)
+        podman.server = service.pid
         podman.do("load", "-qi", archive)
         probe = subprocess.run(
             [*podman.command, "run", *limits, "--rm", "busybox", "true"], capture_output=True, text=True, check=False

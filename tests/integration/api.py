@@ -7,6 +7,8 @@ import json
 import socket
 from typing import Any
 
+from tests.specification.schemas import violations
+
 __all__ = ["Connection", "hijack", "request", "run"]
 
 
@@ -22,13 +24,14 @@ class Connection(http.client.HTTPConnection):
 
 
 def request(stack: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Return status and decoded body (None if it is empty)."""
+    """Return status and decoded body (None if it is empty). The answer is as the specification says, or this fails."""
     connection = Connection(stack)
     try:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()
         data = answer.read()
+        assert not (wrong := violations(method, path, answer.status, answer.headers["Content-Type"], data)), wrong
         return answer.status, json.loads(data) if data else None
     finally:
         connection.close()

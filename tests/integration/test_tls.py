@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -135,3 +136,10 @@ def test_plain_http_is_refused(stack: TlsStack, monkeypatch: pytest.MonkeyPatch)
 def test_the_only_plain_socket_is_roots(stack: TlsStack) -> None:
     assert not (stack.run / "docker.sock").exists()
     assert (stack.run / "ready.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_journal_tells_who_showed_which_certificate(stack: TlsStack) -> None:
+    stack.docker("volume", "create", "mine")
+    stack.docker("volume", "rm", "mine")
+    (job,) = json.loads(stack.dockyard("jobs", "--name", "volume_create", "--limit", "1", "--json").stdout)
+    assert job["peer"].startswith("CN=clientAuth 127.0.0.1:")

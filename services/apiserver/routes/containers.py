@@ -155,8 +155,9 @@ def prune() -> Response:
 
 @routes.post("/<ref>/wait")
 def wait(ref: str) -> Response:
-    """The head goes out when the wait is in force; errors before that are an HTTP status."""
-    waiting = Waiting(bus(), WaitContainer(container=ref, condition=params.text("condition") or "not-running"))
+    """The head goes out when the wait is in force; errors before that are an HTTP status. Conditions: since 1.30."""
+    condition = params.text("condition") if api_version() >= (1, 30) else ""
+    waiting = Waiting(bus(), WaitContainer(container=ref, condition=condition or "not-running"))
     waiting.begin()
 
     def body() -> Iterator[bytes]:

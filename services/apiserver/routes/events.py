@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from services.apiserver import params
+from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import read
 from services.apiserver.stream import flushed
@@ -49,7 +49,7 @@ def _follow(after: int, since: int, until: int, filters: dict[str, list[str]]) -
                     yield render(_gap(after, found[0]), legacy=legacy)
                 for event in found:
                     after = event.seq
-                    if matches(event, filters):
+                    if older.can_see(event) and matches(event, filters):
                         yield render(event, legacy=legacy)
                 if not found and until and time.time_ns() >= until:
                     return

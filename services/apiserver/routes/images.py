@@ -8,6 +8,7 @@ from services.apiserver import older, params
 from services.apiserver.jobs import call, read, show
 from services.apiserver.routes.archive import import_image
 from services.apiserver.transfer import archive, progress_stream
+from services.apiserver.versions import api_version
 from shared.protocol import (
     DeleteImage,
     ImageHistory,
@@ -29,7 +30,8 @@ SEARCH_TIMEOUT = 60.0  # seconds
 
 @routes.get("/json")
 def list_images() -> Response:
-    flags = {"all": params.boolean("all"), "shared_size": params.boolean("shared-size")}
+    shared_size = params.boolean("shared-size") and api_version() >= (1, 42)
+    flags = {"all": params.boolean("all"), "shared_size": shared_size}
     filters = older.ask_for_images(params.filters(), params.text("filter"))
     return show(older.show_images(read(ListImages(filters=filters, **flags))))
 
@@ -62,7 +64,7 @@ def pull() -> Response:
     job = PullImage(
         image=params.text("fromImage"),
         tag=params.text("tag"),
-        platform=params.text("platform"),
+        platform=params.text("platform") if api_version() >= (1, 32) else "",
         auth=params.registry_auth(),
     )
     return progress_stream(job, at_once=False, timeout=None)
@@ -70,7 +72,8 @@ def pull() -> Response:
 
 @routes.post("/<path:ref>/push")
 def push(ref: str) -> Response:
-    job = PushImage(image=ref, tag=params.text("tag"), platform=params.text("platform"), auth=params.registry_auth())
+    platform = params.text("platform") if api_version() >= (1, 46) else ""
+    job = PushImage(image=ref, tag=params.text("tag"), platform=platform, auth=params.registry_auth())
     return progress_stream(job, at_once=False, timeout=None)
 
 

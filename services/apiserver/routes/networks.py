@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from services.apiserver import params
 from services.apiserver.jobs import call, read, show
+from services.apiserver.versions import api_version
 from shared.protocol import (
     IPAM,
     ConnectNetwork,
@@ -70,7 +71,7 @@ def create() -> Response:
         ipam=asked.ipam,
         options=asked.options,
         labels=asked.labels,
-        enable_ipv4=asked.enable_ipv4,
+        enable_ipv4=asked.enable_ipv4 if api_version() >= (1, 48) else None,
         enable_ipv6=asked.enable_ipv6,
     )
     return show(call(job), 201)

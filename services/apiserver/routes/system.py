@@ -1,21 +1,17 @@
-"""System: ping, version, info; and what an engine that is no swarm manager answers."""
+"""System: ping, version, info, disk usage, auth; and the plugins, of which there are none."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from services.apiserver import params
-from services.apiserver.errors import error_response
+from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, call, read, show
+from services.apiserver.versions import api_version
 from shared.protocol import AuthConfig, Authenticate, MeasureDisk, SystemInfo, SystemVersion
 
 routes = Blueprint("system", __name__)
 
-NO_SWARM = (
-    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
-    "and try again."
-)
 PING_HEADERS = {
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Pragma": "no-cache",
@@ -37,13 +33,15 @@ def version() -> Response:
 
 @routes.get("/info")
 def info() -> Response:
-    return show(read(SystemInfo()))
+    return show(older.show_info(read(SystemInfo())))
 
 
 @routes.get("/system/df")
 def disk_usage() -> Response:
+    """Before API 1.42 all types were meant."""
+    types = request.args.getlist("type") if api_version() >= (1, 42) else []
     with while_connected():
-        return show(call(MeasureDisk(types=request.args.getlist("type")), timeout=MEASURE_TIMEOUT))
+        return show(older.show_disk_usage(call(MeasureDisk(types=types), timeout=MEASURE_TIMEOUT)))
 
 
 @routes.post("/auth")
@@ -54,13 +52,3 @@ def auth() -> Response:
 @routes.get("/plugins")
 def plugins() -> Response:
     return show([])
-
-
-@routes.get("/swarm")
-@routes.get("/nodes")
-@routes.get("/services")
-@routes.get("/tasks")
-@routes.get("/secrets")
-@routes.get("/configs")
-def swarm() -> Response:
-    return error_response(503, NO_SWARM)

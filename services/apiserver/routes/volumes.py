@@ -7,7 +7,6 @@ from typing import Any
 from flask import Blueprint, Response
 
 from services.apiserver import params
-from services.apiserver.errors import error_response
 from services.apiserver.jobs import call, read, show
 from services.apiserver.versions import api_version
 from shared.protocol import CreateVolume, DeleteVolume, InspectVolume, InvalidArgument, ListVolumes, PruneVolumes
@@ -59,11 +58,6 @@ def prune() -> Response:
 @routes.get("/<name>")
 def inspect(name: str) -> Response:
     return show(read(InspectVolume(volume=name)))
-
-
-@routes.put("/<name>")
-def update(name: str) -> Response:
-    return error_response(503, "volume update only valid for cluster volumes, but swarm is unavailable")
 
 
 @routes.delete("/<name>")

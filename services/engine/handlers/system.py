@@ -21,6 +21,7 @@ from shared.protocol import (
     DEFAULT_VOLUME_DRIVER,
     AwaitService,
     CountSubscribers,
+    EngineMetrics,
     Event,
     ListCommands,
     ListJobs,
@@ -29,6 +30,7 @@ from shared.protocol import (
     PastJob,
     Ping,
     ReadEvents,
+    ReadMetrics,
     ServiceStatus,
     Subscribers,
     SystemInfo,
@@ -76,6 +78,20 @@ def services(engine: Engine, job: ListServices) -> list[ServiceStatus]:
             for driver in engine.router.drivers
         ),
     ]  # fmt: skip
+
+
+@jobs.handles(ReadMetrics)
+def metrics(engine: Engine, job: ReadMetrics) -> EngineMetrics:
+    states = dict.fromkeys((str(status) for status in Status), 0)
+    for container in engine.containers:
+        states[str(container.record.status)] += 1
+    return EngineMetrics(
+        jobs=engine.counts.all(),
+        jobs_under_way=sum(flight.header.name not in UNRECORDED for flight in engine.router.flights),
+        containers=states,
+        images=len(engine.images),
+        services=services(engine, ListServices()),
+    )
 
 
 @jobs.handles(AwaitService)

@@ -23,7 +23,11 @@ def app() -> Flask:
     [
         ("POST", "/grpc", 501, "BuildKit: not implemented"),
         ("POST", "/swarm/init", 501, "swarm mode: not implemented"),
-        ("POST", "/swarm/leave", 503, "This node is not a swarm manager"),
+        ("POST", "/swarm/leave", 503, "This node is not part of a swarm"),
+        ("GET", "/swarm", 503, "This node is not a swarm manager"),
+        ("PUT", "/volumes/v", 503, "volume update only valid for cluster volumes, but swarm is unavailable"),
+        ("POST", "/plugins/vieux/sshfs:latest/enable", 404, 'plugin "vieux/sshfs:latest" not found'),
+        ("DELETE", "/containers/web/checkpoints/one", 501, "checkpoints: not implemented"),
         ("GET", "/services/web", 503, "This node is not a swarm manager"),
     ],
 )
