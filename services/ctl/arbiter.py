@@ -9,7 +9,6 @@ from typing import Any
 
 from circus.arbiter import Arbiter
 from circus.config import get_config
-from circus.util import to_bool
 from tornado.ioloop import IOLoop
 
 from services.ctl.listeners import Listener
@@ -42,13 +41,11 @@ def make_arbiter(ini: Path, run: Path, listeners: list[Listener], scaled: Mappin
     Errors: ValueError, OSError, configparser.Error.
     """
     settings = get_config(str(ini))
-    ungated = {one["name"] for one in settings["watchers"] if not to_bool(one.pop("gate", True))}
     watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
     descriptors = ",".join(str(listener.fileno()) for listener in listeners)
     for watcher in watchers:
         if watcher.max_retry < 0:
             raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
-        watcher.gate = watcher.name not in ungated
         watcher.configured = watcher.numprocesses
         watcher.numprocesses = scaled.get(watcher.name, watcher.numprocesses)
         if watcher.use_sockets:

@@ -34,6 +34,7 @@ from services.ctl.succession import Legacy
 from services.ctl.waiting import in_thread
 from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
 from shared.runtime.process import ARBITER
+from shared.runtime.turns import Turns
 
 __all__ = ["Launcher"]
 
@@ -148,20 +149,12 @@ class Launcher:
             "draining": [pid for pid in self._draining if Path(f"/proc/{pid}").exists()],
         }
 
-    # -- start: one after the other, each when the one before has said that it is ready
+    # -- start: all load their code at once, and begin one after the other, each when the one before is ready
 
     async def _start(self) -> None:
         self.arbiter._running = True
         try:
-            for watcher in self._in_order():
-                self._say(f"{'replacing' if self._generation else 'starting'} {watcher.name}", *self._progress())
-                await self._start_one(watcher)
-                if watcher.gate or self._generation:
-                    log.info("ready service=%s", watcher.name)
-            for watcher in self._ungated():
-                self._say(f"starting {watcher.name}")
-                await in_thread(self.readiness.wait_for, watcher.name)
-                log.info("ready service=%s", watcher.name)
+            await (self._replace() if self._generation else self._boot())
             await in_thread(self.readiness.wait_for_api)
             log.info("first ping answered")
         except TimeoutError as error:
@@ -179,35 +172,43 @@ class Launcher:
         if self.watchdog:
             await self._feed_watchdog()
 
-    def _in_order(self) -> list[Any]:
-        """Boot order; in an upgrade, who asks comes after those who answer, and the API last in any case."""
+    async def _boot(self) -> None:
         watchers = list(self.arbiter.iter_watchers())
-        if not self._generation:
-            return watchers
-        return sorted(watchers, key=lambda watcher: (watcher.use_sockets, watcher.name in ASKERS))
+        turns = Turns(self._run, [watcher.name for watcher in watchers])
+        for watcher in watchers:
+            await self._spawn(watcher)
+        for watcher in watchers:
+            self._say(f"starting {watcher.name}")
+            turns.give(watcher.name)
+            await in_thread(self.readiness.wait_for, watcher.name)
+            log.info("ready service=%s", watcher.name)
 
-    def _ungated(self) -> list[Any]:
-        return [] if self._generation else [one for one in self.arbiter.iter_watchers() if not one.gate]
+    async def _replace(self) -> None:
+        """Replace the predecessors: who asks comes after those who answer, and the API last in any case."""
+        watchers = list(self.arbiter.iter_watchers())
+        for watcher in sorted(watchers, key=lambda watcher: (watcher.use_sockets, watcher.name in ASKERS)):
+            self._say(f"replacing {watcher.name}", *self._progress())
+            await self._replace_one(watcher)
+            log.info("ready service=%s", watcher.name)
 
     def _progress(self) -> list[str]:
         """An upgrade that goes on is a sign of life: the engine is replaced in it, and does not answer for a moment."""
-        return ["WATCHDOG=1"] if self._generation and self.watchdog else []
+        return ["WATCHDOG=1"] if self.watchdog else []
 
-    async def _start_one(self, watcher: Any) -> None:
-        known: set[int] = set()
-        if self._generation:
-            known = await in_thread(self.readiness.registered, watcher.name)
-            if not watcher.use_sockets:
-                await in_thread(self.readiness.await_quiet, watcher.name)
-                await self._end_predecessors(watcher.name)
+    async def _spawn(self, watcher: Any) -> None:
         self._spawning = asyncio.ensure_future(watcher._start())
         await asyncio.shield(self._spawning)
-        if watcher.gate or self._generation:
-            await in_thread(self.readiness.wait_for, watcher.name)
-        if self._generation:
-            await in_thread(self.readiness.wait_for_successor, watcher.name, known)
-            if watcher.use_sockets:
-                self._drain(watcher.name)
+
+    async def _replace_one(self, watcher: Any) -> None:
+        known = await in_thread(self.readiness.registered, watcher.name)
+        if not watcher.use_sockets:
+            await in_thread(self.readiness.await_quiet, watcher.name)
+            await self._end_predecessors(watcher.name)
+        await self._spawn(watcher)
+        await in_thread(self.readiness.wait_for, watcher.name)
+        await in_thread(self.readiness.wait_for_successor, watcher.name, known)
+        if watcher.use_sockets:
+            self._drain(watcher.name)
 
     async def _end_predecessors(self, service: str) -> None:
         pids = self._predecessors.pop(service, [])

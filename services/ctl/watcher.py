@@ -36,7 +36,6 @@ class BoundedWatcher(Watcher):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.was_started = False
-        self.gate = True  # at a boot, the next one waits until this one is ready
         self.configured = self.numprocesses  # how many circus.ini wants
         self._deaths: deque[float] = deque()
         self._deaths_of: Counter[int] = Counter()  # by circus's number of the process, which its successor takes over

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from shared.runtime.config import Config, ConfigError, load_config
 from shared.runtime.log import set_up_logging
+from shared.runtime.turns import await_turn
 
 __all__ = ["ARBITER", "Serve", "run", "take_descriptors"]
 
@@ -27,6 +28,8 @@ Serve = Callable[[Config, threading.Event, Callable[[Callable[[], None]], None]]
 
 def run(name: str, serve: Serve) -> int:
     """Load the configuration, set up logging and signals, serve until asked to stop; returns the exit status.
+
+    ``name``: the service's, as in circus.ini. At a boot of the stack it waits for its turn (`await_turn`).
 
     The process dies with the one that started it (PR_SET_PDEATHSIG), so that a killed supervisor leaves no
     half of a stack behind.
@@ -44,6 +47,7 @@ def run(name: str, serve: Serve) -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.environ.get(ARBITER, str(os.getppid())) != str(os.getppid()):
         return 0  # it died before the kernel was asked to tell
+    await_turn(config.run, name)
     stop = threading.Event()
     callbacks: list[Callable[[], None]] = []
     _trap(name, stop, callbacks, debug=config.debug)

@@ -23,12 +23,15 @@ from services.ctl.stack import Stack, StackError
 PARTS = ("first", "second", "third")
 STAND_IN = """\
 import os, signal, sys, time
+from pathlib import Path
+from shared.runtime.turns import await_turn
 if sys.argv[-1] == "--help":
     sys.exit(0)
 directory, name = os.environ["STAND_IN"], sys.argv[1]
 def tell(what):
     with open(f"{directory}/journal", "a") as journal:
         journal.write(f"{what} {name} {os.getpid()}\\n")
+await_turn(Path(directory), name)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 with open(f"{directory}/{name}.environ", "w") as environ:
     environ.write("\\n".join(sorted(os.environ)))
@@ -163,14 +166,16 @@ def test_each_starts_when_the_one_before_is_ready_and_they_stop_in_reverse(stack
     assert stack.notifications().count("READY=1") == stack.notifications().count("STOPPING=1") == 1
 
 
-def test_one_without_a_gate_holds_up_the_readiness_but_not_the_next(stack: StandInStack) -> None:
-    ini = stack.directory / "circus.ini"
-    ini.write_text(ini.read_text().replace("stand_in.py second\n", "stand_in.py second\ngate = False\n"))
-    stack.launch("first", "third", "api")
-    stack.until(lambda: all(stack.pids(name) for name in PARTS))
-    stack.until(lambda: "ready service=third" in (stack.directory / "log").read_text())
-    assert "READY=1" not in stack.notifications()
-    stack.open("second")
+def test_all_are_there_at_once_and_begin_one_after_the_other(stack: StandInStack) -> None:
+    stack.launch()
+    stack.until(lambda: stack.pids("first"))
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        assert {process.service for process in operator.processes()} >= set(PARTS)
+    for number, name in enumerate(PARTS):
+        stack.until(lambda name=name: stack.pids(name))
+        assert [begun for what, begun in stack.journal() if what == "start"] == list(PARTS[: number + 1])
+        stack.open(name)
+    stack.open("api")
     stack.until(lambda: "READY=1" in stack.notifications())
 
 
