@@ -13,6 +13,7 @@ itself would cost more than the kernel takes to read it.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ PARTS = (b" stdout P ", b" stderr P ")
 KINDS = frozenset((*WHOLE, *PARTS))
 LATEST = 253_402_300_799  # seconds: the last of the year 9999
 UTC_OFFSET = b"+00:00"
+ENTRY = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]{18}[+-]\d\d:\d\d (?:stdout|stderr) [FP] ")
 
 
 def moment(nanoseconds: int) -> bytes:
@@ -158,10 +160,13 @@ class Renderer:
         return when + self._prefix + line[HEAD:]
 
     def _one_by_one(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        for line in lines:
-            head = head_of(line)
+        for written in lines:
+            line, head = written, head_of(written)
             if head is None:
-                continue  # torn by a full disk
+                line = _after_tear(written)
+                head = head_of(line)
+            if head is None:
+                continue
             when, stream, whole = head
             if self._until and when > self._until:
                 self.done = True
@@ -199,6 +204,12 @@ class Renderer:
             return b""
         left = [(stream, line) for stream, line in self._open.items() if line.data and line.when >= self._since]
         return b"".join(self._piece(line.when, stream, line.data, begins=not line.begun) for stream, line in left)
+
+
+def _after_tear(line: bytes) -> bytes:
+    """Return the entry inside a line that begins without a head: a full disk tore one, and the next is behind it."""
+    found = ENTRY.search(line)
+    return line[found.start() :] if found else b""
 
 
 def _join(lines: list[bytes], kinds: list[bytes]) -> bool:

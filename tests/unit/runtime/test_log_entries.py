@@ -74,6 +74,12 @@ def test_a_torn_line_is_nothing_or_a_line(data: bytes) -> None:
     Renderer(Selection(since=1, until=BEGIN)).feed(data + b"\n" + LINE)
 
 
+@pytest.mark.parametrize("length", range(45))
+def test_what_comes_after_a_torn_head_is_not_lost(length: int) -> None:
+    torn = LINE[:length] + LINE
+    assert Renderer(Selection(tty=True)).feed(LINE + torn + LINE) == Renderer(Selection(tty=True)).feed(LINE * 3)
+
+
 # a container's writes: (stream, data)
 WRITES = st.lists(
     st.tuples(
