@@ -68,5 +68,7 @@ def test_an_engine_that_hangs_is_not_waited_for(run: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_scripts_for_the_shells(shell: str) -> None:
-    shown = subprocess.run([DOCKYARD, "--show-completion", shell], capture_output=True, text=True, check=True)
+    environ = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # nobody knows who has started us
+    command = [DOCKYARD, "--show-completion", shell]
+    shown = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     assert "_DOCKYARD_COMPLETE=complete_" in shown.stdout
