@@ -84,12 +84,9 @@ class Peers:
         self._drain_scheduled = False
         while self._socket is not None:
             try:
-                parts = [self._socket.recv(NOBLOCK, copy=False)]
+                identity, *message = sockets.receive(self._socket, NOBLOCK)
             except zmq.Again:
                 return
-            while parts[-1].more:  # a frame knows it; the socket would have to be asked
-                parts.append(self._socket.recv(NOBLOCK, copy=False))
-            identity, *message = parts
             peer = identity.bytes
             if message and peer not in self._credentials:
                 self._note_credentials(peer, message[0])

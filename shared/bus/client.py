@@ -12,7 +12,7 @@ import zmq
 
 from shared.bus.bus import PATIENCE, EngineSilent, OnStatus
 from shared.bus.context import current, origin
-from shared.bus.sockets import dealer, zmq_context
+from shared.bus.sockets import dealer, receive_frame, zmq_context
 from shared.protocol import (
     Caller,
     Cancelled,
@@ -124,7 +124,7 @@ class Client:
             socket.send_multipart(Frame(Kind.HEARTBEAT, header).parts())
             if not socket.poll(int(left * 1000) + 1):
                 break
-            frame = Frame.parse(socket.recv_multipart())
+            frame = receive_frame(socket)
             if frame.kind is Kind.HEARTBEAT and frame.header.id == job_id:
                 answered = True
                 if frame.header.status:
@@ -168,7 +168,7 @@ class Client:
             if not socket.poll(int(left * 1000) + 1):
                 socket.send_multipart(Frame(Kind.HEARTBEAT, Header(id=header.id)).parts())
                 continue
-            frame = Frame.parse(socket.recv_multipart())
+            frame = receive_frame(socket)
             if frame.header.id != header.id:
                 continue  # an answer to a job this thread gave up
             heard = time.monotonic()

@@ -8,9 +8,18 @@ from typing import Any
 
 import zmq
 
-from shared.protocol import MAX_MESSAGE_SIZE
+from shared.protocol import MAX_MESSAGE_SIZE, Frame
 
-__all__ = ["bind", "dealer", "engine_endpoint", "events_endpoint", "reader_endpoint", "zmq_context"]
+__all__ = [
+    "bind",
+    "dealer",
+    "engine_endpoint",
+    "events_endpoint",
+    "reader_endpoint",
+    "receive",
+    "receive_frame",
+    "zmq_context",
+]
 
 
 MAX_SOCKETS = 16384  # of a process; each of its threads that calls jobs has one
@@ -48,6 +57,22 @@ def dealer(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
     prepare(socket)
     socket.connect(endpoint)
     return socket
+
+
+def receive(socket: zmq.Socket[bytes], flags: int = 0) -> list[zmq.Frame]:
+    """Receive the parts of a message. Errors: zmq.Again (with NOBLOCK, and there is none).
+
+    Each part says whether more follow. The socket would have to be asked, which costs more than to receive.
+    """
+    parts = [socket.recv(flags, copy=False)]
+    while parts[-1].more:
+        parts.append(socket.recv(flags, copy=False))
+    return parts
+
+
+def receive_frame(socket: zmq.Socket[bytes]) -> Frame:
+    """Wait for a message, and parse it. Errors: InvalidArgument."""
+    return Frame.parse([part.bytes for part in receive(socket)])
 
 
 def bind(socket: zmq.Socket[Any], endpoint: str) -> None:

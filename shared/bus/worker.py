@@ -20,7 +20,7 @@ import zmq
 
 from shared.bus.context import Context, check_cancelled, current
 from shared.bus.handlers import Handlers
-from shared.bus.sockets import prepare, zmq_context
+from shared.bus.sockets import prepare, receive_frame, zmq_context
 from shared.protocol import (
     DockyardError,
     Frame,
@@ -96,7 +96,7 @@ class Worker:
     def _drain(self, socket: zmq.Socket[bytes]) -> None:
         while socket.poll(0):
             try:
-                frame = Frame.parse(socket.recv_multipart())
+                frame = receive_frame(socket)
             except DockyardError as error:
                 log.warning("frame dropped error=%s", error)
                 continue

@@ -20,7 +20,7 @@ from pathlib import Path
 import zmq
 
 from shared.bus.client import Client
-from shared.bus.sockets import dealer, engine_endpoint
+from shared.bus.sockets import dealer, engine_endpoint, receive, receive_frame
 from shared.protocol import (
     Caller,
     ContainerConfig,
@@ -60,7 +60,7 @@ def round_trips(run: Path, name: str, body: bytes = b"{}", *, seconds: float = 5
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
         for socket, _ in poller.poll(1000):
-            parts = socket.recv_multipart()
+            parts = [part.bytes for part in receive(socket)]
             if parts[1] == b"RESULT":
                 taken.append((time.perf_counter() - began[socket]) * 1000)
                 if b'"status"' in parts[2]:
@@ -88,7 +88,7 @@ def serve(run: Path) -> None:
         if not socket.poll(1000):
             socket.send_multipart(Frame(Kind.HEARTBEAT, me).parts())
             continue
-        frame = Frame.parse(socket.recv_multipart())
+        frame = receive_frame(socket)
         if frame.kind is Kind.JOB:
             socket.send_multipart(Frame(Kind.RESULT, Header(id=frame.header.id, name=ECHO), frame.body).parts())
 
