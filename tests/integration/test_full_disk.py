@@ -71,7 +71,8 @@ def test_on_a_full_disk_containers_are_ended_and_removed(stack: Stack) -> None:
 
 def test_where_even_the_reserve_is_used_up_the_answer_says_so(stack: Stack) -> None:
     """And the engine is there, and goes on when there is room."""
-    stack.docker("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    heavy = f"long={'x' * 100_000}"  # in its record, and in each event of it
+    stack.docker("run", "-d", "--name", "web", "--label", heavy, "busybox", "sleep", "1000")
     filling = fill(stack.root)
 
     def refused() -> Any:
