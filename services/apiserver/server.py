@@ -45,7 +45,11 @@ log = logging.getLogger("dockyard.apiserver")
 
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
-    """Run until SIGTERM; gunicorn handles the signals from here on."""
+    """Run until SIGTERM; gunicorn handles the signals from here on.
+
+    When the arbiter dies it ends at once, and its worker with it: nobody would end them when their clients' grace is over.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if not config.listen_fds:
         raise ConfigError("listen_fds: the apiserver is started by the arbiter, which gives it its sockets")
     policies(config, create_app(FakeBus({}), FakeBus({}), Latch()))  # a wrong one is an error of the configuration

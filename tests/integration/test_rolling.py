@@ -87,7 +87,7 @@ def test_no_request_fails_while_workers_are_replaced_and_scaled(stack: Stack) ->
             answered = load.answers
             until(lambda answered=answered: load.answers > answered + 50)
     assert load.failures == []
-    until(lambda: len(stack.pids("apiserver")) == len(before))
+    until(lambda: len(stack.pids("apiserver")) == len(before), 60)  # who leaves may take its grace
     assert not before & set(stack.pids("apiserver"))
 
 

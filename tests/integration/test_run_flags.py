@@ -123,7 +123,7 @@ FLAGS: dict[str, Field | Acts | Refused | Elsewhere] = {
     "label": Field("a=b", "Config.Labels", {"a": "b"}),
     "label-file": Field("{tmp}/labels", "Config.Labels", {"from": "a file"}),
     "link": Elsewhere(f"{JOINING}::test_a_linked_container_is_found_by_its_names"),
-    "link-local-ip": Refused("169.254.1.1", "user defined networks only"),
+    "link-local-ip": Acts("169.254.1.1", "ip addr show eth0", "inet 169\\.254\\.1\\.1/16"),
     "log-driver": Refused("nonesuch", "nonesuch"),
     "log-opt": Field("max-size=1m", "HostConfig.LogConfig", {"Type": "json-file", "Config": {"max-size": "1m"}}),
     "mac-address": Acts("02:42:00:00:00:77", "cat /sys/class/net/eth0/address", "^02:42:00:00:00:77$"),

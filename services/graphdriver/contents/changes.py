@@ -19,7 +19,7 @@ from services.graphdriver.pack import GONE, open_directory
 from shared.bus.context import check_cancelled
 from shared.protocol import ADDED, DELETED, MODIFIED
 
-__all__ = ["Change", "changes"]
+__all__ = ["MOUNTS", "MTAB", "Change", "changes"]
 
 CAPABILITY = "security.capability"
 MTAB, MOUNTS = "etc/mtab", "/proc/mounts"
