@@ -47,7 +47,7 @@ log = logging.getLogger("dockyard.apiserver")
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
     """Run until SIGTERM; gunicorn handles the signals from here on.
 
-    When the arbiter dies it ends at once, and its worker with it: nobody would end them when their clients' grace is over.
+    When the arbiter dies it ends at once, and its worker with it: nobody would end them after their clients' grace.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if not config.listen_fds:

@@ -20,6 +20,7 @@ __all__ = ["ARBITER", "Serve", "run", "take_descriptors"]
 EX_CONFIG = 78  # sysexits(3): a restart is no use
 PR_SET_PDEATHSIG = 1
 ARBITER = "ARBITER_PID"  # the variable that tells a process of a stack who has started it
+STOP_LIMIT = 16.0  # seconds after a signal; the engine gives jobs 5 and its shutdown handlers 10
 FORCED_AFTER = 3  # further signals that are absorbed before one forces the exit
 
 # serve(config, stop, on_stop): returns when ``stop`` is set; ``on_stop(f)`` has f called by the signal
@@ -69,6 +70,13 @@ def take_descriptors() -> int:
     return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
+def _end_in(seconds: float, status: int) -> None:
+    """Whatever its threads wait for then: the process ends, also where nobody is left to kill it."""
+    timer = threading.Timer(seconds, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+
+
 def _trap(name: str, stop: threading.Event, callbacks: list[Callable[[], None]], *, debug: bool) -> None:
     received = 0
 
@@ -78,6 +86,8 @@ def _trap(name: str, stop: threading.Event, callbacks: list[Callable[[], None]],
         if received > FORCED_AFTER:
             os._exit(128 + number)
         logging.getLogger(f"dockyard.{name}").info("signal received, stopping signal=%s", signal.Signals(number).name)
+        if received == 1:
+            _end_in(STOP_LIMIT, 128 + number)
         stop.set()
         for callback in callbacks:
             callback()
