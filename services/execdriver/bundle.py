@@ -20,6 +20,7 @@ complaints in `runtime.log`, and until its process runs the fifo `gate` (see `se
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -133,6 +134,17 @@ class Bundle:
         except OSError:
             return 0
         return pid if self.id.encode() in words else 0
+
+    def monitors(self) -> list[int]:
+        """Return the pids of what runs as its monitor, by their command lines: one just started has no pid file yet."""
+        wanted, found = self.id.encode(), []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):  # it has ended
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if b"--cuuid" in words and wanted in words:
+                        found.append(int(entry.name))
+        return found
 
     def _pid(self, name: str) -> int:
         try:

@@ -176,7 +176,7 @@ class Execs:
             _end(Process.open(bundle.monitor_pid()))
 
     def _undo(self, bundle: ExecBundle) -> None:
-        _kill(bundle)
+        _kill_unready(bundle)
         self._remove(bundle)
 
     def _remove(self, bundle: ExecBundle) -> None:
@@ -190,6 +190,13 @@ def _kill(bundle: ExecBundle) -> None:
         return  # its pid may be another's by now
     _end(bundle.init())
     _end(Process.open(bundle.monitor_pid()))
+
+
+def _kill_unready(bundle: ExecBundle) -> None:
+    """End the monitor of what has not been let run: it may not have said yet which process it is."""
+    _kill(bundle)
+    for pid in bundle.monitors():
+        _end(Process.open(pid))
 
 
 def _end(process: Process | None) -> None:

@@ -488,7 +488,8 @@ def test_an_exec_that_cannot_run_leaves_nothing(bench: Bench) -> None:
     assert not list((bench.config.run / "execs").iterdir())
 
 
-def test_an_exec_that_nobody_has_fetched_does_not_run_and_a_new_driver_undoes_it(bench: Bench) -> None:
+@pytest.mark.parametrize("said", [True, False], ids=["its pid is known", "it has not said its pid yet"])
+def test_an_exec_that_nobody_has_fetched_does_not_run_and_a_new_driver_undoes_it(bench: Bench, said: bool) -> None:
     job = bench.job("sleep", "1000")
     bench.do(job)
     request = exec_job(job, "touch", "/tmp/ran", attach=True)
@@ -507,6 +508,8 @@ def test_an_exec_that_nobody_has_fetched_does_not_run_and_a_new_driver_undoes_it
     assert bundle.is_waiting()
     assert not bench.do(RuntimeExecList())
     pid = bundle.monitor_pid()
+    if not said:
+        (bundle.directory / "monitor.pid").unlink()
     old, bench.driver = bench.driver, bench.new_driver()
     until(lambda: not Path(f"/proc/{pid}").exists())
     assert not bundle.directory.exists()
