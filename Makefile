@@ -17,12 +17,6 @@ PREFIX := /usr/local
 DESTDIR :=
 LIBRARY = $(DESTDIR)$(PREFIX)/lib/dockyard
 
-# What fails on a busy machine is asked once more, alone, and said so: a test that fails twice has failed.
-define suite
-$(BIN)/python -m pytest $(1) || { echo "make test: what failed is asked once more"; \
-  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(1); }
-endef
-
 .PHONY: run test check golden outliving crashes bench conformance stop setup root install uninstall deb
 
 run: setup
@@ -37,10 +31,10 @@ run: setup
 	  '  make stop                            # stop the stack; containers live on' ''
 
 test: setup check $(VENV)/test-packages
-	$(call suite,tests/unit)
-	$(call suite,tests/contract)
-	$(call suite,tests/integration)
-	$(call suite,-rs -m "not long" tests/systemd)
+	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/contract
+	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -rs -m "not long" tests/systemd
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -186,8 +186,6 @@ class Stack:
             if ids:
                 self.docker("rm", "-f", *ids)
             self.stop()
-        with contextlib.suppress(AssertionError):  # what has just ended may take a moment to be gone
-            until(lambda: not self.leftovers(), 5)
         left = self.leftovers()
         self.tidy()
         assert not left, f"left behind: {left}"

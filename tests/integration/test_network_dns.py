@@ -134,7 +134,8 @@ def test_no_query_fails_while_a_part_is_killed(net: Stack, service: str) -> None
         until(lambda: net.docker("ps", check=False).returncode == 0, 20)
         before, asked = asked, until(lambda before=asked: newer(net, before), 20)
         assert asked > before
-    net.docker("exec", "asking", "touch", "/stop", check=False)  # the container may end before it does
+    asked_to_end = net.docker("exec", "asking", "touch", "/stop", check=False)
+    assert asked_to_end.returncode in (0, 137)  # the container that it ends may take it along
     assert net.out("wait", "asking") == "0"
     assert set(net.out("logs", "asking").split()) == {"asked"}
     assert resolve(net, "web", "db") == [address(net, "db")]
