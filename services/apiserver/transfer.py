@@ -5,6 +5,7 @@ Either way a part is not taken for the whole: what ends too early at one side is
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
 import logging
@@ -139,7 +140,7 @@ def progress_stream(
     if first is None:
         return flushed(())
     if isinstance(first, DockyardError):
-        lines.close()
+        collections.deque(lines, maxlen=0)  # they end when the body is read: who still sends looks for no answer
         raise first
     return flushed(_rendered(itertools.chain([first], lines)))
 

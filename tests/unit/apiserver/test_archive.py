@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.apiserver import transfer
 from shared.bus.tickets import TicketServer
-from shared.protocol import ExportContainer, Ticket, Unavailable
+from shared.protocol import DockyardError, ExportContainer, Ticket, Unavailable
 from tests.unit.apiserver.test_routes import api
 
 TAR = b"t" * 10240
@@ -61,6 +64,27 @@ def test_one_that_breaks_off_later_has_no_end(tmp_path: Path) -> None:
     with pytest.raises(ConnectionResetError):
         http.get("/containers/web/export").data  # noqa: B018
     assert len(bus.calls) == 1
+
+
+class Sending(io.BytesIO):
+    """A body that comes slowly."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        time.sleep(0.01)
+        return super().read(min(5, size if size and size > 0 else 5))
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def test_who_is_still_sending_is_heard_out_before_the_error_is_told() -> None:
+    """A client that finds the connection closed in the midst of its body says "broken pipe", and not why."""
+    body = Sending(b"x" * 100)
+    http, _ = api(**{"import": DockyardError("No space left on device")})
+    answer = http.post("/images/create?fromSrc=-", input_stream=body, content_length=100)
+    assert (answer.status_code, answer.get_json()["message"], body.tell()) == (500, "No space left on device", 100)
 
 
 def test_an_error_before_it_is_the_answer() -> None:
