@@ -27,7 +27,7 @@ from shared.bus.context import check_cancelled
 from shared.dockerfile.ignore import compile_glob
 from shared.protocol import InvalidArgument
 from shared.runtime import links
-from shared.runtime.members import TAR_ERRORS, Member
+from shared.runtime.members import TAR_ERRORS, TAR_TYPES, Member
 from shared.runtime.openat2 import open_inside
 
 __all__ = ["Entry", "Single", "Source", "Tar", "Tree", "clean", "follow", "glob", "walk"]
@@ -237,16 +237,6 @@ def _mtime(member: tarfile.TarInfo) -> int:
     return nanoseconds if abs(nanoseconds) < 1 << 63 else 0
 
 
-KINDS = {
-    stat.S_IFREG: tarfile.REGTYPE,
-    stat.S_IFDIR: tarfile.DIRTYPE,
-    stat.S_IFLNK: tarfile.SYMTYPE,
-    stat.S_IFCHR: tarfile.CHRTYPE,
-    stat.S_IFBLK: tarfile.BLKTYPE,
-    stat.S_IFIFO: tarfile.FIFOTYPE,
-}
-
-
 class Tree:
     """``root``: the descriptor of a directory that is "/" of the tree; sockets are not there."""
 
@@ -262,7 +252,7 @@ class Tree:
             raise
         try:
             status = os.fstat(handle)
-            kind = KINDS.get(stat.S_IFMT(status.st_mode))
+            kind = TAR_TYPES.get(stat.S_IFMT(status.st_mode))
             if kind is None:
                 return None
             entry = Entry(kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)

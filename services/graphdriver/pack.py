@@ -25,6 +25,7 @@ from typing import IO, Protocol
 
 from services.graphdriver.unpack import FORBIDDEN_XATTRS, XATTR
 from shared.bus.context import check_cancelled
+from shared.runtime.members import TAR_TYPES
 from shared.runtime.openat2 import open_inside
 
 __all__ = ["GONE", "Sink", "TreeWriter", "is_kernels", "open_directory"]
@@ -136,7 +137,7 @@ class TreeWriter:
 
 
 def _header_of(status: os.stat_result, name: str) -> tarfile.TarInfo | None:
-    kind = TYPES.get(stat.S_IFMT(status.st_mode))
+    kind = TAR_TYPES.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
     info = tarfile.TarInfo(f"{name.rstrip('/')}/" if kind == tarfile.DIRTYPE else name)
@@ -145,16 +146,6 @@ def _header_of(status: os.stat_result, name: str) -> tarfile.TarInfo | None:
     if kind in (tarfile.CHRTYPE, tarfile.BLKTYPE):
         info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
     return info
-
-
-TYPES = {
-    stat.S_IFREG: tarfile.REGTYPE,
-    stat.S_IFDIR: tarfile.DIRTYPE,
-    stat.S_IFLNK: tarfile.SYMTYPE,
-    stat.S_IFCHR: tarfile.CHRTYPE,
-    stat.S_IFBLK: tarfile.BLKTYPE,
-    stat.S_IFIFO: tarfile.FIFOTYPE,
-}
 
 
 def _make_sparse(info: tarfile.TarInfo, segments: list[tuple[int, int]], size: int) -> bytes:

@@ -6,12 +6,13 @@ tarfile reads extended headers and maps of sparse files whole, recurses on them,
 
 from __future__ import annotations
 
+import stat
 import struct
 import tarfile
 from collections.abc import Iterator
 from typing import IO, Protocol, cast
 
-__all__ = ["TAR_ERRORS", "Forward", "Member", "open_tar"]
+__all__ = ["TAR_ERRORS", "TAR_TYPES", "Forward", "Member", "open_tar"]
 
 MAX_EXTENDED = 1 << 20  # bytes of one extended header (names, PAX records)
 MAX_HEADERS = 2 << 20  # bytes of all headers of one member, and of the map of a sparse file
@@ -21,6 +22,15 @@ CHUNK = 1 << 18  # bytes
 
 # What tarfile raises on hostile input; a chain of extended headers exhausts its stack.
 TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+
+TAR_TYPES = {  # file type of stat(2) → type of a member (a socket has none)
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}
 
 # name, mode, uid, gid, size, mtime, checksum, type, linkname, (magic, version, names of owners), major, minor, prefix
 HEADER = struct.Struct("100s8s8s8s12s12s8sc100s72x8s8s155s12x")

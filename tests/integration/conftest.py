@@ -286,3 +286,14 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
     """The stack that the tests of a module share; each leaves it with one image, and without containers and volumes."""
     yield shared_stack
     shared_stack.clean()
+
+
+@pytest.fixture
+def net(stack: Stack) -> Iterator[Stack]:
+    """The shared stack; each test leaves it without networks."""
+    yield stack
+    ids = stack.out("ps", "-aq").split()
+    if ids:
+        stack.docker("rm", "-f", *ids)
+    for name in stack.out("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}").split():
+        stack.docker("network", "rm", name)

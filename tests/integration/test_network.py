@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.integration.api import request
 from tests.integration.conftest import Stack
 
 pytestmark = pytest.mark.root
 SLEEP = ("busybox", "sleep", "1000")
-
-
-@pytest.fixture
-def net(stack: Stack) -> Iterator[Stack]:
-    """The shared stack; each test leaves it without networks."""
-    yield stack
-    ids = stack.out("ps", "-aq").split()
-    if ids:
-        stack.docker("rm", "-f", *ids)
-    for name in stack.out("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}").split():
-        stack.docker("network", "rm", name)
 
 
 def inspect(stack: Stack, name: str) -> Any:
@@ -149,10 +138,16 @@ def test_connect_before_the_start(net: Stack) -> None:
 def test_several_networks_at_once_and_who_leads_out(net: Stack) -> None:
     net.docker("network", "create", "--subnet", "10.99.1.0/24", "one")
     net.docker("network", "create", "--subnet", "10.99.2.0/24", "two")
-    net.docker(
-        "run", "-d", "--name", "web", "--network", "name=one,ip=10.99.1.7,alias=front",
-        "--network", "name=two,ip=10.99.2.7,mac-address=02:42:ac:11:00:99,gw-priority=1", *SLEEP,
-    )  # fmt: skip
+    one = {"IPAMConfig": {"IPv4Address": "10.99.1.7"}, "Aliases": ["front"]}
+    two = {"IPAMConfig": {"IPv4Address": "10.99.2.7"}, "MacAddress": "02:42:ac:11:00:99", "GwPriority": 1}
+    body = {
+        "Image": "busybox",
+        "Cmd": ["sleep", "1000"],
+        "HostConfig": {"NetworkMode": "one"},
+        "NetworkingConfig": {"EndpointsConfig": {"one": one, "two": two}},
+    }
+    assert request(net, "POST", "/containers/create?name=web", body)[0] == 201  # docker 26 has no flag for gw-priority
+    net.docker("start", "web")
     places = networks_of(net, "web")
     assert (places["one"]["IPAddress"], places["two"]["IPAddress"]) == ("10.99.1.7", "10.99.2.7")
     assert places["two"]["MacAddress"] == "02:42:ac:11:00:99"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,17 +16,6 @@ from tests.integration.test_network import fails, inspect, networks_of, pings
 pytestmark = pytest.mark.root
 SLEEP = ("busybox", "sleep", "1000")
 SERVE = ("busybox", "nc", "-ll", "-p", "80", "-e", "echo", "served")
-
-
-@pytest.fixture
-def net(stack: Stack) -> Iterator[Stack]:
-    """The shared stack; each test leaves it without networks."""
-    yield stack
-    ids = stack.out("ps", "-aq").split()
-    if ids:
-        stack.docker("rm", "-f", *ids)
-    for name in stack.out("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}").split():
-        stack.docker("network", "rm", name)
 
 
 def on_host(stack: Stack, *command: str) -> str:
