@@ -111,12 +111,21 @@ class World:
         self.volumes: set[str] = set()
         self.mounted_volumes: set[str] = set()
         self.script: dict[str, Callable[[Any], Any]] = {}
+        self.dying: list[threading.Thread] = []
         self.client = Client(engine_endpoint(config.run), "test")
 
     def exit(self, container: str, code: int) -> None:
-        entry = self.running[container]
+        self._tell_exit(self.running[container], code)
+
+    def die(self, container: str, code: int) -> None:
+        """Have a container end soon, unless it has ended otherwise and is deleted by now."""
+        if (entry := self.running.get(container)) is not None:
+            self.dying.append(threading.Thread(target=self._tell_exit, args=(entry, code)))
+            self.dying[-1].start()
+
+    def _tell_exit(self, entry: Running, code: int) -> None:
         self.client.call(
-            ContainerExited(container=container, generation=entry.generation, exit_code=code, exited_at=1e9)
+            ContainerExited(container=entry.container, generation=entry.generation, exit_code=code, exited_at=1e9)
         )
 
     def end_exec(self, exec_id: str, code: int) -> None:
@@ -277,7 +286,7 @@ def kill(world: World, job: RuntimeKill) -> None:
     if world.running[job.container].paused:
         world.pending[job.container] = job
     elif job.signal in (9, 15):
-        threading.Thread(target=world.exit, args=(job.container, 128 + job.signal)).start()
+        world.die(job.container, 128 + job.signal)
 
 
 class Stack:
@@ -331,9 +340,11 @@ class Stack:
         self.start_engine()
 
     def close(self) -> None:
+        for thread in self.world.dying:
+            thread.join(10)  # what it tells must find an engine
+        self.stop_engine()
         for stop in self._stops:
             stop()
-        self.stop_engine()
         self.client.close()
 
 
