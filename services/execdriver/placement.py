@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from services.execdriver.cgroups import Cgroup
+from services.execdriver.cgroups import ROOT, Cgroup
 from services.execdriver.scopes import Scopes
 from shared.protocol import DockyardError
 from shared.runtime.config import Config
@@ -63,36 +63,40 @@ class Cgroupfs:
 
 
 class Systemd:
-    def __init__(self, parent: str, scopes: Scopes) -> None:
-        self._parent, self._scopes = parent, scopes
+    """``root``: where cgroups are mounted."""
+
+    def __init__(self, parent: str, scopes: Scopes, root: Path = ROOT) -> None:
+        self._parent, self._scopes, self._root = parent, scopes, root
 
     def cgroup(self, container: str, parent: str) -> str:
         return scope_cgroup(parent or self._parent, container)
 
     def admit(self, cgroup: str, monitor: int) -> None:
+        """systemd has made the scope everywhere before it moves a process, into one hierarchy of v1 after the other.
+
+        A child that the monitor forks meanwhile would stay in the service in those that were still to come.
+        """
         scope = Path(cgroup).parent
         self._scopes.start(scope.name, scope.parent.name, monitor)
-        self._set_apart(scope, monitor)
-
-    def _set_apart(self, scope: Path, monitor: int) -> None:
-        """cgroup v2 has no processes where controllers are handed on (Linux admin-guide, cgroup-v2)."""
-        own = Cgroup(str(scope))
-        if own.unified:
-            inner = own.directory("") / MONITOR
-            inner.mkdir(exist_ok=True)
-            _move(monitor, inner)
+        self.admit_exec(cgroup, monitor)
 
     def admit_exec(self, cgroup: str, monitor: int) -> None:
-        scope = Cgroup(str(Path(cgroup).parent))
+        scope = Cgroup(str(Path(cgroup).parent), self._root)
         if scope.unified:
-            return self._set_apart(Path(scope.path), monitor)
+            self._set_apart(scope, monitor)
+            return
         for file in scope.process_files():
             _move(monitor, file.parent)
-        return None
+
+    def _set_apart(self, scope: Cgroup, monitor: int) -> None:
+        """cgroup v2 has no processes where controllers are handed on (Linux admin-guide, cgroup-v2)."""
+        inner = scope.directory("") / MONITOR
+        inner.mkdir(exist_ok=True)
+        _move(monitor, inner)
 
     def clear(self, cgroup: str) -> None:
         """systemd knows not every hierarchy of v1. Where it watches for a scope to be empty, nothing may be removed."""
-        scope = Cgroup(str(Path(cgroup).parent))
+        scope = Cgroup(str(Path(cgroup).parent), self._root)
         watched = {scope.root / name / scope.path.lstrip("/") for name in WATCHED}
         for directory in () if scope.unified else set(scope.directories()) - watched:
             with suppress(OSError):  # a monitor that is ending may still be there: then systemd removes it

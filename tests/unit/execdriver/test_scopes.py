@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,3 +124,26 @@ def test_where_containers_are() -> None:
     made = Systemd("dockyard.slice", Scopes(Bus().connect))
     assert made.cgroup("ab", "") == "/dockyard.slice/dockyard-ab.scope/container"
     assert made.cgroup("ab", "a-b.slice") == "/a.slice/a-b.slice/dockyard-ab.scope/container"
+
+
+@pytest.mark.usefixtures("moved")
+def test_the_monitor_is_in_every_hierarchy_that_has_the_scope_before_it_does_anything(tmp_path: Path) -> None:
+    """cgroup v1: systemd has moved it in one of them, and is still busy with the others."""
+    scope = Path("dockyard.slice/dockyard-ab.scope")
+    for hierarchy in ("unified", "systemd", "memory", "pids"):
+        (tmp_path / hierarchy / scope).mkdir(parents=True)
+    (tmp_path / "freezer").mkdir()  # systemd knows nothing of this one
+    Systemd("dockyard.slice", Scopes(Bus(reply).connect), tmp_path).admit(f"/{scope}/container", 42)
+    told = {file.relative_to(tmp_path).parts[0]: file.read_text() for file in tmp_path.rglob("cgroup.procs")}
+    assert told == dict.fromkeys(("unified", "systemd", "memory", "pids"), "42")
+
+
+@pytest.mark.usefixtures("moved")
+def test_on_cgroup_v2_the_monitor_is_apart_from_the_container(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("memory pids")
+    scope = tmp_path / "dockyard.slice/dockyard-ab.scope"
+    scope.mkdir(parents=True)
+    Systemd("dockyard.slice", Scopes(Bus(reply).connect), tmp_path).admit(
+        "/dockyard.slice/dockyard-ab.scope/container", 42
+    )
+    assert [(file.parent, file.read_text()) for file in tmp_path.rglob("cgroup.procs")] == [(scope / "monitor", "42")]
