@@ -28,16 +28,9 @@ class Finding:
     needed: bool = True
 
 
-def examine() -> Iterator[Finding]:
-    """Yield what is looked at, one after the other."""
-    version = sys.version_info
-    yield Finding(f"Python {version.major}.{version.minor}", version >= (3, 11), "Python 3.11 or newer is needed")
-    yield Finding("root", os.geteuid() == 0, "run it as root: containers need it")
-    yield Finding("OCI runtime (crun or runc)", _has(*RUNTIMES), "apt-get install crun")
-    for program, package in PROGRAMS.items():
-        yield Finding(f"program {program}", shutil.which(program) is not None, f"apt-get install {package}")
-    for library, package in LIBRARIES.items():
-        yield Finding(f"library {library}", _has_library(library), f"apt-get install {package}")
+def examine(*, firewall: bool = True) -> Iterator[Finding]:
+    """Yield what is looked at, one after the other. ``firewall``: whether we are to have rules of our own."""
+    yield from _needed(firewall)
     yield Finding(
         "program busybox (static)", _is_static("/bin/busybox"), "apt-get install busybox-static", needed=False
     )
@@ -46,6 +39,18 @@ def examine() -> Iterator[Finding]:
     )
     yield Finding("program ps (for docker top)", _has("ps"), "apt-get install procps", False)
     yield Finding("program docker (the CLI)", _has("docker"), "apt-get install docker-cli (or docker.io)", False)
+
+
+def _needed(firewall: bool) -> Iterator[Finding]:
+    """All without which nothing runs, and kernel modules, which are loaded on the way."""
+    version = sys.version_info
+    yield Finding(f"Python {version.major}.{version.minor}", version >= (3, 11), "Python 3.11 or newer is needed")
+    yield Finding("root", os.geteuid() == 0, "run it as root: containers need it")
+    yield Finding("OCI runtime (crun or runc)", _has(*RUNTIMES), "apt-get install crun")
+    for program, package in PROGRAMS.items():
+        yield Finding(f"program {program}", shutil.which(program) is not None, f"apt-get install {package}")
+    for library, package in LIBRARIES.items():
+        yield Finding(f"library {library}", _has_library(library), f"apt-get install {package}")
     for name, consequence in FILE_SYSTEMS.items():
         yield Finding(f"kernel: {name}", _has_file_system(name), f"modprobe {name}; without it {consequence}", False)
     for kind in ("net", "pid", "ipc", "uts", "mnt", "cgroup"):
@@ -53,23 +58,29 @@ def examine() -> Iterator[Finding]:
     yield Finding("kernel: seccomp", "Seccomp:" in Path("/proc/self/status").read_text(), "another kernel is needed")
     yield Finding("cgroups", _has_cgroups(), "mount cgroup2 at /sys/fs/cgroup, or apt-get install cgroupfs-mount")
     if os.geteuid() == 0:
-        yield from _network()
+        yield from _network(firewall)
 
 
-def _network() -> Iterator[Finding]:
-    """Try it in a namespace of our own: modules are loaded on the way."""
-    for what, command, module in (
-        ("kernel: bridge", "ip link add name dyprobe type bridge", "bridge"),
-        ("kernel: veth", "ip link add dyprobe0 type veth peer name dyprobe1", "veth"),
-        ("kernel: nftables", "nft add table ip dyprobe", "nf_tables"),
-    ):
-        answer = subprocess.run(["unshare", "--net", *command.split()], capture_output=True, check=False)
-        yield Finding(what, answer.returncode == 0, f"modprobe {module}")
+def _network(firewall: bool) -> Iterator[Finding]:
+    """Try it in a namespace of our own, all at once, and what is missing then once more by itself."""
+    tried = [
+        ("kernel: bridge", "ip link add name dyprobe type bridge", "bridge", True),
+        ("kernel: veth", "ip link add dyprobe0 type veth peer name dyprobe1", "veth", True),
+        ("kernel: nftables", "nft add table ip dyprobe", "nf_tables", firewall),
+    ]
+    all_work = _works_apart(" && ".join(command for _, command, _, _ in tried))
+    for what, command, module, needed in tried:
+        yield Finding(what, all_work or _works_apart(command), f"modprobe {module}", needed)
 
 
-def first_problem() -> str | None:
+def _works_apart(script: str) -> bool:
+    answer = _run_quietly(["unshare", "--net", "sh", "-c", script])
+    return answer is not None and answer.returncode == 0
+
+
+def first_problem(*, firewall: bool = True) -> str | None:
     """Return one line about the first thing that is needed and missing."""
-    for finding in examine():
+    for finding in _needed(firewall):
         if finding.needed and not finding.ok:
             return f"{finding.what} is missing: {finding.remedy}"
         if finding.what == "root" and not finding.ok:

@@ -89,7 +89,7 @@ def _kernel(config: Config) -> None:
 
 def _host(config: Config) -> None:
     """The host has the programs, libraries and kernel parts that `dockyard doctor` lists."""
-    problem = first_problem()
+    problem = first_problem(firewall=config.firewall and config.bridge != "none")
     if problem is not None:
         raise StartError(f"{problem}; `dockyard doctor` prints the whole list")
 

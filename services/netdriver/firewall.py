@@ -144,7 +144,8 @@ class Firewall:
         """Bring the whole table to what is wanted. Raises NftError."""
         with self._lock:
             if not self.enabled:
-                self._nft.run(f"add table inet {self.table}\ndelete table inet {self.table}\n")
+                if f"table inet {self.table}" in self._nft.run("list tables").splitlines():  # which no kernel refuses
+                    self._nft.run(f"delete table inet {self.table}")
                 return
             earlier = "" if self._made else self._earlier_tables()
             try:

@@ -108,6 +108,18 @@ def test_what_the_host_is(config: Config, monkeypatch: pytest.MonkeyPatch) -> No
     assert "is missing: apt-get install crun; `dockyard doctor` prints" in refusal(config, "_host")
 
 
+@pytest.mark.root
+def test_a_kernel_without_nftables_will_do_if_the_rules_are_somebody_elses(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nft").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "kernel: nftables is missing: modprobe nf_tables" in refusal(config, "_host")
+    startup._host(dataclasses.replace(config, firewall=False, ip_masq=False))
+    startup._host(dataclasses.replace(config, bridge="none"))
+
+
 def test_an_old_kernel_only_warns(
     config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
