@@ -11,6 +11,7 @@
 | shm           | us         | a tmpfs, if others may join its IPC namespace               |
 | signals       | us         | which were sent, for which job (`services.execdriver.signals`) |
 | lost          | us         | nothing; the monitor died, and with it the exit status      |
+| oom           | conmon     | nothing; the kernel told it that memory ran out             |
 
 The exit status is RUN/exits/<id>, written by conmon.
 
@@ -109,6 +110,10 @@ class Bundle:
             return msgspec.json.decode((self.directory / "start.json").read_bytes(), type=Start)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+
+    def ran_out_of_memory(self) -> bool:
+        """Say whether the kernel has told the monitor that memory ran out."""
+        return (self.directory / "oom").exists()
 
     def init_pid(self) -> int:
         return self._pid("pidfile")

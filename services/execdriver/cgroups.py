@@ -191,8 +191,8 @@ class Cgroup:
             for directory, _, _ in os.walk(top, topdown=False):
                 _rmdir(Path(directory))
 
-    def oom_killed(self) -> bool:
-        """Say whether the kernel killed a process of the cgroup for memory."""
+    def oom_killed(self) -> bool | None:
+        """Say whether the kernel killed a process of the cgroup for memory; None if there is no such cgroup."""
         directory = self.directory("memory")
         for name in ("memory.oom_control", "memory.events"):
             try:
@@ -200,7 +200,7 @@ class Cgroup:
             except (OSError, ValueError):
                 continue
             return int(facts.get("oom_kill", 0)) > 0
-        return False
+        return None
 
 
 def _rmdir(directory: Path) -> None:

@@ -112,6 +112,23 @@ def test_a_container_is_a_unit_that_goes_with_it(started: Machine) -> None:
     assert ":/mine.slice/mine-own.slice/dockyard-" in started.docker(*own)
 
 
+def test_a_kill_for_memory_is_known_though_systemd_has_removed_the_cgroup_that_counted_it(started: Machine) -> None:
+    """Nobody of ours looks when the container ends, and its scope goes with its monitor."""
+    eats = "while [ ! -e /go ]; do sleep 0.05; done; x=a; while :; do x=$x$x; done"
+    started.docker("run", "-d", "--name", "eater", "--memory", "16m", "busybox", "sh", "-c", eats)
+    identifier = started.docker("inspect", "-f", "{{.Id}}", "eater")
+    (execdriver,) = started.pids("execdriver")
+    started.docker("exec", "-d", "eater", "sh", "-c", "sleep 1; touch /go")
+    started.kill("STOP", execdriver)
+    try:
+        counts = f"ls -d /sys/fs/cgroup/{{memory/,}}dockyard.slice/dockyard-{identifier}.scope/container 2>/dev/null"
+        until(lambda: not started.run("bash", "-c", counts, check=False).stdout, 30, "its cgroup is still there")
+    finally:
+        started.kill("CONT", execdriver)
+    assert started.docker("wait", "eater") == "137"
+    assert started.docker("inspect", "-f", "{{.State.OOMKilled}}", "eater") == "true"
+
+
 def test_the_watchdog_ends_a_stack_whose_engine_hangs(started: Machine) -> None:
     started.drop_in("WatchdogSec=6")
     started.systemctl("restart", "dockyard.service")
