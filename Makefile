@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := crun conmon nftables libnftables1 busybox-static iproute2 tini procps kmod util-linux ca-certificates python3 python3-venv
 TEST_PACKAGES := runc docker-registry systemd dbus docker-compose
+KERNEL_PACKAGES := user-mode-linux e2fsprogs
 API := unix:///run/dockyard/docker.sock
 DOCKER := DOCKER_HOST=$(API) docker
 
@@ -62,6 +63,7 @@ bench: setup
 conformance: setup
 	@$(BIN)/python -m tests.conformance $(FILES)
 	EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest tests/integration/test_schemathesis.py
+	@[ -n "$(FILES)" ] || bash packaging/install.sh $(KERNEL_PACKAGES) || echo "no kernel to boot: no power is cut"
 	@[ -n "$(FILES)" ] || $(BIN)/python -m pytest -rs -m long tests/systemd
 
 # Enable it with: systemctl enable --now dockyard.socket dockyard.service

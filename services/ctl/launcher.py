@@ -28,7 +28,7 @@ from tornado.ioloop import IOLoop
 from services.ctl import succession
 from services.ctl.arbiter import GatedArbiter, make_arbiter
 from services.ctl.listeners import Listener
-from services.ctl.readiness import Readiness
+from services.ctl.readiness import TRY_TIMEOUT, Readiness
 from services.ctl.rehearsal import rehearse
 from services.ctl.succession import Legacy
 from services.ctl.waiting import in_thread
@@ -44,7 +44,7 @@ RESTART_LIMIT = 10  # more restarts of one watcher within RESTART_WINDOW escalat
 QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
 WATCH_INTERVAL = 1.0  # seconds
 GRACE_MARGIN = 5.0  # seconds that a process may take over its grace
-BOOT_TIMEOUT = 60.0  # seconds
+PATIENCE = 60.0  # seconds that each part is given to become ready
 RETRY_SIGN = 1.0  # seconds until engine and API are asked again, if they did not answer
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 ASKERS = ("engine", "reader")  # in an upgrade they come after those whom they ask
@@ -77,7 +77,7 @@ class Launcher:
         os.environ["PYTHONSAFEPATH"] = "1"  # no code from the directory that we happen to be started in
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         self.loop = IOLoop.current()
-        self.readiness = Readiness(run, listeners, BOOT_TIMEOUT)
+        self.readiness = Readiness(run, listeners, PATIENCE)
         self.status = 0
         self._ini, self._root, self._run, self._listeners = ini, root, run, listeners
         self._generation = legacy.generation + 1 if legacy else 0
@@ -178,7 +178,7 @@ class Launcher:
         for watcher in watchers:
             await self._spawn(watcher)
         for watcher in watchers:
-            self._say(f"starting {watcher.name}")
+            self._say(f"starting {watcher.name}", *self._progress())
             turns.give(watcher.name)
             await in_thread(self.readiness.wait_for, watcher.name)
             log.info("ready service=%s", watcher.name)
@@ -192,8 +192,9 @@ class Launcher:
             log.info("ready service=%s", watcher.name)
 
     def _progress(self) -> list[str]:
-        """An upgrade that goes on is a sign of life: the engine is replaced in it, and does not answer for a moment."""
-        return ["WATCHDOG=1"] if self.watchdog else []
+        """A boot that goes on may take its time. An upgrade that does is a sign of life, too: the engine is replaced."""
+        more = f"EXTEND_TIMEOUT_USEC={int((PATIENCE + TRY_TIMEOUT) * 1e6)}"
+        return [more, "WATCHDOG=1"] if self.watchdog and self._generation else [more]
 
     async def _spawn(self, watcher: Any) -> None:
         self._spawning = asyncio.ensure_future(watcher._start())

@@ -24,7 +24,7 @@ from shared.protocol import (
     job_type,
 )
 
-__all__ = ["Readiness"]
+__all__ = ["TRY_TIMEOUT", "Readiness"]
 
 TRY_TIMEOUT = 5.0  # seconds of one attempt
 QUIET_PATIENCE = 60.0  # seconds that jobs which cannot be done again are given before their process is replaced
@@ -34,12 +34,12 @@ log = logging.getLogger("dockyard.arbiter")
 
 
 class Readiness:
-    """Errors of the waits: TimeoutError naming the part that is late."""
+    """Errors of the waits: TimeoutError naming the part that is late: not after ``patience``, in seconds."""
 
-    def __init__(self, run: Path, listeners: list[Listener], boot_timeout: float) -> None:
+    def __init__(self, run: Path, listeners: list[Listener], patience: float) -> None:
         self._bus = Client(engine_endpoint(run), "arbiter")
         self._listeners = listeners
-        self._deadline = time.monotonic() + boot_timeout
+        self._patience = patience
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
@@ -111,12 +111,13 @@ class Readiness:
         return True
 
     def _until(self, part: str, attempt: Callable[[], object]) -> None:
+        deadline = time.monotonic() + self._patience
         while not self._given_up.is_set():
             try:
                 attempt()
                 return
             except (DockyardError, OSError, http.client.HTTPException) as error:
-                if time.monotonic() > self._deadline:
+                if time.monotonic() > deadline:
                     raise TimeoutError(f"{part} is not ready in time: {error}") from error
 
     def _ping_api(self) -> None:

@@ -158,6 +158,7 @@ def test_each_starts_when_the_one_before_is_ready_and_they_stop_in_reverse(stack
         stack.open(name)
     stack.until(lambda: "ready service=third" in (stack.directory / "log").read_text())
     assert "READY=1" not in stack.notifications()
+    assert stack.notifications().count("EXTEND_TIMEOUT_USEC=65000000") == len(PARTS)  # each may take its time
     stack.open("api")
     stack.until(lambda: "READY=1" in stack.notifications())
     stack.signal()
