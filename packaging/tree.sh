@@ -3,7 +3,6 @@
 # (PREFIX/lib/dockyard/venv). PROGRAM: a dockyard that runs here, which prints its completions.
 # tree.sh --list PREFIX: print the paths that it lays out, one a line, /etc/dockyard/dockyard.toml last.
 set -euo pipefail
-cd "$(dirname "$0")"
 
 units=(dockyard.service dockyard.socket dockyard.slice dockyard-shutdown.service)
 list() {
@@ -15,7 +14,9 @@ list() {
 }
 if [[ $1 == --list ]]; then list "$2"; exit; fi
 
-destdir=${1%/} prefix=${2%/} program=$3
+destdir=${1%/} prefix=${2%/} program=$(realpath -s "$3")
+destdir=${destdir:+$(realpath -m "$destdir")}
+cd "$(dirname "$0")"
 put() { install -D -m "${3:-644}" "$1" "$destdir$2"; }
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT

@@ -2,8 +2,9 @@
 # uninstall.sh DESTDIR PREFIX: take away what `make install` has laid out. Images, volumes and records
 # (/var/lib/dockyard) and /etc/dockyard stay.
 set -euo pipefail
-cd "$(dirname "$0")"
 destdir=${1%/} prefix=${2%/}
+destdir=${destdir:+$(realpath -m "$destdir")}
+cd "$(dirname "$0")"
 if [[ -z $destdir && -d /run/systemd/system ]]; then  # containers first: nobody would be left to look after them
   systemctl disable --quiet --now dockyard-shutdown.service dockyard.service dockyard.socket 2>/dev/null || true
 fi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -89,6 +90,32 @@ def test_sockets_are_for_those_who_may(stack: Any) -> None:
     assert modes.pop("docker.sock") == "0o660"
     assert set(modes.values()) == {"0o600"}
     assert stack.root.stat().st_mode & 0o777 == 0o710
+
+
+def sockets(pid: int) -> set[str]:
+    """Return the sockets that a process has, as ``socket:[INODE]``."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return {link for link in found if link.startswith("socket:")}
+
+
+def test_only_the_api_has_the_listening_sockets_and_nobody_what_else_the_arbiter_has(stack: Any) -> None:
+    """circus hands on every inheritable descriptor to who uses sockets: what it would take is not inheritable."""
+    shared = {}
+    for service in SERVICES:
+        of_arbiter = sockets(stack.process.pid)
+        shared[service] = [sockets(pid) & of_arbiter for pid in stack.pids(service)]
+        for pid in stack.pids(service):
+            links = {os.path.realpath(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+            assert not {link for link in links if "dockyard.lock" in link or "/turns/" in link}
+    (listener,) = shared["apiserver"][0]
+    inode = listener.removeprefix("socket:[").removesuffix("]")
+    (line,) = [line for line in Path(f"/proc/{stack.process.pid}/net/unix").read_text().splitlines() if inode in line]
+    assert line.endswith(f"{stack.run}/docker.sock")
+    assert all(found == {listener} for found in shared.pop("apiserver"))
+    assert all(found == set() for held in shared.values() for found in held)
 
 
 def test_scale_changes_the_number_of_workers_and_back(stack: Any) -> None:

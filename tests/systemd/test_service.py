@@ -129,15 +129,18 @@ def test_a_kill_for_memory_is_known_though_systemd_has_removed_the_cgroup_that_c
     assert started.docker("inspect", "-f", "{{.State.OOMKilled}}", "eater") == "true"
 
 
-def test_the_watchdog_ends_a_stack_whose_engine_hangs(started: Machine) -> None:
+@pytest.mark.parametrize("part", ["engine", "arbiter"])
+def test_the_watchdog_ends_a_stack_of_which_a_part_hangs(started: Machine, part: str) -> None:
+    """The arbiter: as it would for a child in an uninterruptible sleep, for which circus waits in its event loop."""
     started.drop_in("WatchdogSec=6")
     started.systemctl("restart", "dockyard.service")
     pid = run_counter(started)
-    (engine,) = started.pids("engine")
-    started.kill("STOP", engine)
+    (hanging,) = started.pids(part)
+    said = started.journal().count("Watchdog timeout")
+    started.kill("STOP", hanging)
     come_back(started, 1)
-    assert "Watchdog timeout" in started.journal()
-    assert engine not in started.processes()
+    assert started.journal().count("Watchdog timeout") == said + 1
+    assert hanging not in started.processes()
     assert_untouched(started, pid)
     assert started.docker("run", "--rm", "busybox", "echo", "hello") == "hello"
 
@@ -152,6 +155,26 @@ def test_a_killed_arbiter_is_restarted_and_its_children_are_gone(started: Machin
     until(lambda: started.state() == "active", 30)
     assert not before.keys() & started.processes().keys()
     assert_untouched(started, pid)
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+def test_what_a_part_has_sent_to_the_background_ends_with_the_service(machine: Machine, ending: str) -> None:
+    """circus does not know of it: it is no child's child any more."""
+    ini = "/run/daemonizing.ini"
+    run = r"""sh -c "setsid --fork sleep 4711000; exec python -m services.builder\""""
+    machine.write(ini, (machine.checkout / "circus.ini").read_text().replace("python -m services.builder", run))
+    machine.drop_in("ExecStart=", f"ExecStart={machine.program} up --circus-ini {ini}")
+    machine.systemctl("start", "dockyard.service")
+    before = machine.processes()
+    assert [pid for pid, command in before.items() if command.startswith("sleep 4711000")]
+    if ending == "stop":
+        machine.systemctl("stop", "dockyard.service")
+        assert not machine.processes()
+        return
+    main = machine.show("MainPID")["MainPID"]
+    machine.kill("KILL", int(main))
+    until(lambda: machine.show("MainPID")["MainPID"] not in ("0", main) and machine.state() == "active", 60)
+    assert not before.keys() & machine.processes().keys()
 
 
 def test_a_killed_part_comes_back_and_the_unit_stays_as_it_is(started: Machine) -> None:

@@ -8,6 +8,7 @@ import os
 import pytest
 from circus.process import Process
 
+from services.ctl import watcher as watchers
 from services.ctl.watcher import EX_CONFIG, BoundedWatcher
 
 
@@ -27,3 +28,32 @@ def test_one_that_ends_between_a_reaping_and_the_look_after_it_is_counted(status
     misconfigured: list[str] = []
     asyncio.run(look())
     assert misconfigured == ["part"] * (status == EX_CONFIG)
+
+
+def test_one_that_is_not_done_ending_when_circus_reaps_it_is_killed() -> None:
+    """circus polls for it with its event loop stopped, and would for ever."""
+
+    async def reap() -> None:
+        watcher = BoundedWatcher("part", "sh", numprocesses=0)
+        process = watcher.processes[0] = Process("part", 1, "sh -c 'trap : TERM; while :; do sleep 1; done'")
+        watcher.processes = {process.pid: process}
+        watcher.reap_process(process.pid)
+        assert not watcher.processes
+        assert not process.is_alive()
+
+    asyncio.run(asyncio.wait_for(reap(), 30))
+
+
+def test_the_first_that_ends_at_once_is_replaced_at_once_and_those_after_it_ever_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(watchers.time, "monotonic", lambda: now)
+    watcher = BoundedWatcher("part", "sh", numprocesses=0)
+    pauses = []
+    for lived in (100.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 100.0, 0.5):
+        born, now = now, now + lived
+        watcher._plan_start(born)
+        pauses.append(round(max(0.0, watcher._next_start - now), 3))
+        now = max(now, watcher._next_start)
+    assert pauses == [0.0, 0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 0.0, 0.0]

@@ -1,0 +1,30 @@
+"""What `make install` lays out and `make uninstall` takes away, called as the Makefile does: with relative paths."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[3]
+PROGRAM = os.path.relpath(Path(sys.executable).with_name("dockyard"), CHECKOUT)
+
+
+def bash(*command: str) -> str:
+    return subprocess.run(["bash", *command], cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+
+
+def test_all_that_is_laid_out_is_taken_away_but_the_configuration(tmp_path: Path) -> None:
+    destination = os.path.relpath(tmp_path, CHECKOUT)
+    bash("packaging/tree.sh", destination, "/opt/x", PROGRAM)
+    there = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_file()}
+    assert there == set(bash("packaging/tree.sh", "--list", "/opt/x").split())
+    assert "ExecStart=/opt/x/bin/dockyard up" in (tmp_path / "opt/x/lib/systemd/system/dockyard.service").read_text()
+    assert "dockyard" in (tmp_path / "opt/x/share/bash-completion/completions/dockyard").read_text()
+    settings = tmp_path / "etc/dockyard/dockyard.toml"
+    settings.write_text("debug = true\n")
+    bash("packaging/tree.sh", destination, "/opt/x", PROGRAM)  # again: settings are the operator's
+    bash("packaging/uninstall.sh", destination, "/opt/x")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [settings]
+    assert settings.read_text() == "debug = true\n"
