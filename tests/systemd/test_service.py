@@ -161,7 +161,7 @@ def test_a_killed_arbiter_is_restarted_and_its_children_are_gone(started: Machin
 def test_what_a_part_has_sent_to_the_background_ends_with_the_service(machine: Machine, ending: str) -> None:
     """circus does not know of it: it is no child's child any more."""
     ini = "/run/daemonizing.ini"
-    run = r"""sh -c "setsid --fork sleep 4711000; exec python -m services.builder\""""
+    run = 'sh -c "setsid --fork sleep 4711000 && exec python -m services.builder"'
     machine.write(ini, (machine.checkout / "circus.ini").read_text().replace("python -m services.builder", run))
     machine.drop_in("ExecStart=", f"ExecStart={machine.program} up --circus-ini {ini}")
     machine.systemctl("start", "dockyard.service")
