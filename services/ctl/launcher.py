@@ -192,7 +192,7 @@ class Launcher:
             log.info("ready service=%s", watcher.name)
 
     def _progress(self) -> list[str]:
-        """A boot that goes on may take its time. An upgrade that does is a sign of life, too: the engine is replaced."""
+        """A boot that goes on may take its time. An upgrade that does is a sign of life: the engine is replaced."""
         more = f"EXTEND_TIMEOUT_USEC={int((PATIENCE + TRY_TIMEOUT) * 1e6)}"
         return [more, "WATCHDOG=1"] if self.watchdog and self._generation else [more]
 

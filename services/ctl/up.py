@@ -22,10 +22,20 @@ from services.ctl.stacklog import keep_bounded, log_file
 from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check, take_lock
 from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
-from shared.runtime.config import PREFIX, Config, ConfigError, to_environ
+from shared.runtime.config import PREFIX, Config, ConfigError, load_config, to_environ
 from shared.runtime.log import set_up_logging
 
-__all__ = ["EX_CONFIG", "fail", "find_ini", "run_stack", "take_lock", "up", "up_checked", "up_detached"]
+__all__ = [
+    "EX_CONFIG",
+    "fail",
+    "find_ini",
+    "run_stack",
+    "take_lock",
+    "up",
+    "up_checked",
+    "up_detached",
+    "up_without_flags",
+]
 
 DETACH_TIMEOUT = 90.0  # seconds
 # Who starts the arbiter again where there is no systemd: only if it was killed or crashed, not if it ended by itself.
@@ -42,6 +52,15 @@ def find_ini() -> Path:
     here = Path(__file__)
     candidates = (here.parents[2] / "circus.ini", here.with_name("circus.ini"))
     return next((path for path in candidates if path.exists()), candidates[0])
+
+
+def up_without_flags() -> int:
+    """Run the stack as environment and dockyard.toml say; returns the exit status."""
+    try:
+        config = load_config({}, os.environ)
+    except ConfigError as error:
+        return fail(str(error), EX_CONFIG)
+    return up(config, find_ini().absolute())
 
 
 def up(config: Config, ini: Path) -> int:
@@ -126,7 +145,8 @@ def up_detached(config: Config, ini: Path) -> int:
         notify.bind(str(path))
         notify.settimeout(0.2)
         try:
-            command = [sys.executable, "-m", "services.ctl.main", "up", "--circus-ini", str(ini)]
+            own = [] if ini == find_ini().absolute() else ["--circus-ini", str(ini)]
+            command = [sys.executable, "-m", "services.ctl.main", "up", *own]
             with file.open("ab") as log_stream:
                 process = subprocess.Popen(
                     ["sh", "-c", GUARD, "dockyard-guard", *command],

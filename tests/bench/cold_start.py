@@ -42,18 +42,18 @@ class Daemon:
             bare = [] if shutil.which("iptables") else ["--bridge", "none"]
             data = ["--data-root", f"{at}/data", "--exec-root", f"{at}/exec", "--pidfile", f"{at}/pid"]
             return ["dockerd", *data, "--host", f"unix://{self.host}", *bare]
-        names = ["--root", f"{at}/root", "--run", f"{at}/run", "--cgroup-parent", f"/bench-{os.getpid()}"]
-        return [
-            DOCKYARD,
-            "up",
-            *names,
-            "--bridge",
-            "dybench0",
-            "--bip",
-            "10.218.0.1/24",
-            "--hosts",
-            f"unix://{self.host}",
-        ]
+        return [DOCKYARD, "up"]  # as its unit does
+
+    def environ(self) -> dict[str, str]:
+        """Return what /etc/default/dockyard would say."""
+        return {
+            "DOCKYARD_ROOT": str(self.directory / "root"),
+            "DOCKYARD_RUN": str(self.directory / "run"),
+            "DOCKYARD_CGROUP_PARENT": f"/bench-{os.getpid()}",
+            "DOCKYARD_BRIDGE": "dybench0",
+            "DOCKYARD_BIP": "10.218.0.1/24",
+            "DOCKYARD_HOSTS": f"unix://{self.host}",
+        }
 
     def start(self) -> tuple[float, float]:
         """Return seconds from exec to READY=1, and to the end of the first `docker ps` that is answered."""
@@ -66,7 +66,10 @@ class Daemon:
             namespace = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
             began = time.perf_counter()
             self.process = subprocess.Popen(
-                [*namespace, *self.command()], stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": str(path)}
+                [*namespace, *self.command()],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environ(), "NOTIFY_SOCKET": str(path)},
             )
             answered: list[float] = []
             asking = threading.Thread(target=lambda: answered.append(self._first_answer(began)))

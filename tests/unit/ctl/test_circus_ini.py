@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from circus.config import get_config
 
-from services.ctl.main import app
+from services.ctl.commands import app
 
 ROOT = Path(__file__).parents[3]
 HEADINGS = re.compile(r"^\.TP\n(\.B\w* .*)", re.MULTILINE)

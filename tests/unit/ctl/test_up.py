@@ -65,3 +65,15 @@ def test_a_bad_circus_ini_is_a_line_and_78(config: Config, text: str | None, why
     assert len(lines) == 1
     assert lines[0].startswith("dockyard: ")
     assert why in lines[0]
+
+
+def test_without_flags_nothing_is_loaded_that_parses_them() -> None:
+    """Of this the time depends that passes before the first process of the stack is started."""
+    environ = {**os.environ, "DOCKYARD_ROOT": "/dev/null", "DOCKYARD_CONFIG": "/dev/null"}
+    command = [sys.executable, "-X", "importtime", "-m", "services.ctl.main", "up"]
+    answer = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert answer.returncode == up.EX_CONFIG
+    assert "dockyard: root: /dev/null is not a directory" in answer.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
+    assert "services.ctl.launcher" in loaded
+    assert not loaded & {"typer", "pydantic", "rich", "services.ctl.commands"}
