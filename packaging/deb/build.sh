@@ -1,7 +1,7 @@
 #!/bin/bash
 # build.sh PYTHON OUTPUT: build OUTPUT/dockyard_VERSION_ARCHITECTURE.deb. Needs dpkg-deb, and PYTHON with dockyard in it.
 set -euo pipefail
-python=$1 output=$(realpath -m "$2")
+python=$(realpath -s "$1") output=$(realpath -m "$2")
 cd "$(dirname "$0")"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' ../../pyproject.toml)
 architecture=$(dpkg --print-architecture)
