@@ -14,7 +14,7 @@ import pytest
 from tests.systemd.conftest import CHECKOUT, Machine, new_directory
 from tests.systemd.test_service import assert_untouched, run_counter
 
-pytestmark = [pytest.mark.root, pytest.mark.long]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1200)]
 
 EARLIER = "0.0.1"
 

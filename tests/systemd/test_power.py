@@ -19,7 +19,7 @@ import pytest
 from tests.integration.conftest import until
 from tests.systemd.conftest import API, CHECKOUT, DOCKYARD, UNITS
 
-pytestmark = [pytest.mark.root, pytest.mark.long]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1200)]
 
 UMLBOOT = Path(__file__).with_name("umlboot")
 PATIENCE = 400.0  # seconds of one boot, with all that is done in it
