@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from services.ctl.watcher import BoundedWatcher
 
 __all__ = ["GatedArbiter", "control_endpoint", "make_arbiter"]
 
+log = logging.getLogger("dockyard.arbiter")
+
 
 def control_endpoint(run: Path) -> str:
     return f"ipc://{run}/circus.sock"
@@ -28,11 +31,28 @@ class GatedArbiter(Arbiter):
     on_upgrade: Callable[[], str | None]
     condition: Callable[[], dict[str, Any]]
 
+    def initialize(self) -> None:
+        super().initialize()
+        self.ctrl.handle_message = answering(self.ctrl.handle_message, self.ctrl.send_error)
+
     def stop(self) -> Any:
         self.on_quit()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
+
+
+def answering(handle: Callable[[list[bytes]], Any], send_error: Callable[..., Any]) -> Callable[[list[bytes]], None]:
+    """Wrap circus's `handle_message`, which raises for what is no command: its endpoint could be deaf from then on."""
+
+    def safely(frames: list[bytes]) -> None:
+        try:
+            handle(frames)
+        except Exception as error:
+            log.warning("no command error=%r", error)
+            send_error(None, frames[0], b"", f"no command: {error}")
+
+    return safely
 
 
 def make_arbiter(ini: Path, run: Path, listeners: list[Listener], scaled: Mapping[str, int]) -> GatedArbiter:

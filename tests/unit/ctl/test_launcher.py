@@ -324,8 +324,10 @@ def test_what_is_no_command_does_not_end_the_arbiter(stack: StandInStack) -> Non
     with zmq.Context() as context, context.socket(zmq.DEALER) as client:
         client.linger = 0
         client.connect(f"ipc://{stack.directory}/circus.sock")
+        client.rcvtimeo = 15_000
         for text in (b"[]", b"null", b'{"command": 1}', b"\xff", b"{", b"", b'{"command": "add", "properties": 7}'):
             client.send(text)
+            assert b"error" in client.recv()
     with contextlib.closing(Stack(stack.directory)) as operator:
         assert operator.services() == sorted(PARTS)
 
