@@ -93,7 +93,7 @@ class Worker(ThreadWorker):
         self.policies: dict[Any, Policy] = {}  # by listener
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
-        """Take `DRAIN_TIME` at the end, not gunicorn's graceful timeout."""
+        """Take `DRAIN_TIME` at the end: the SIGTERM that is to come is an upgrade's, which cuts nobody off."""
         self.cfg.set("graceful_timeout", DRAIN_TIME)
 
     # -- in the main thread

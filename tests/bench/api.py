@@ -203,7 +203,7 @@ def _dockyard(run: Path, *words: str) -> None:
 
 
 def _workers(engine: Engine) -> list[int]:
-    return [pid for pid in descendants(engine.server) if "services.apiserver" in _command(pid)][::2]
+    return [pid for pid in descendants(engine.server) if "services.apiserver" in _command(pid)]
 
 
 def _command(pid: int) -> str:
