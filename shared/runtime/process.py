@@ -45,9 +45,11 @@ def run(name: str, serve: Serve) -> int:
         return EX_CONFIG
     set_up_logging(debug=config.debug)
     os.umask(0o077)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.environ.get(ARBITER, str(os.getppid())) != str(os.getppid()):
         return 0  # it died before the kernel was asked to tell
+    libc.malloc_trim(0)  # what loading the code has left: half a MB
     await_turn(config.run, name)
     stop = threading.Event()
     callbacks: list[Callable[[], None]] = []

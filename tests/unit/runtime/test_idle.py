@@ -8,6 +8,7 @@ import sys
 import pytest
 
 NEVER = {  # by module that a process runs: what it does not import to wait for its first job
+    "services.builder.__main__": ("http.client", "ssl", "asyncio", "urllib3"),
     "services.netdriver.__main__": ("asyncio", "ssl", "psutil", "pyroute2.ndb", "pyroute2.iproute", "unittest"),
 }
 
