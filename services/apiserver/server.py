@@ -40,7 +40,7 @@ from shared.runtime.tls import server_context
 __all__ = ["serve"]
 
 CONNECTIONS = 8192
-CONNECTIONS_OF_A_THREAD = 4  # most wait; threads are made as they are needed, and one that waits costs 30 kB
+CONNECTIONS_OF_A_THREAD = 4  # most wait; `Threads` are made as they are needed
 DESCRIPTORS = 2  # that a connection needs on the average
 KEEPALIVE = 3600  # seconds; clients pool connections and break when the server closes first
 PR_SET_PDEATHSIG = 1
