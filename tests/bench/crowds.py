@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from tests.bench.engines import Engine
 from tests.bench.load import Load, descendants, measure, pss
 
-__all__ = ["Crowd", "connections", "idle_streams", "main"]
+__all__ = ["KINDS", "NAME", "Crowd", "connections", "idle_streams", "main", "memory", "most"]
 
 STREAMS, CONNECTIONS = 1000, 10_000
 RESERVED = 500  # descriptors of ours for whatever else is open
@@ -125,10 +125,10 @@ def main(engines: list[Engine]) -> None:
 
 
 def _show_connections(engine: Engine) -> None:
-    count, before = most(), memory(engine)
+    count, before = most(), memory(engine.server)
     with connections(str(engine.api), count):
         time.sleep(SETTLE)
-        crowd = Crowd(count, (memory(engine) - before) / count)
+        crowd = Crowd(count, (memory(engine.server) - before) / count)
         print(f"  {engine.name:10} {_cost('unfinished requests', crowd)}")
         print(f"  {engine.name:10} {'ps beside them':36} {_latency(_ps(engine))}")
 
@@ -139,18 +139,19 @@ def _show_streams(engine: Engine) -> None:
     try:
         with _descriptors(), ExitStack() as opened:
             for kind, method, target in KINDS:
-                before = memory(engine)
+                before = memory(engine.server)
                 opened.enter_context(idle_streams(str(engine.api), count, method, target))
                 time.sleep(SETTLE)
-                crowd = Crowd(count, (memory(engine) - before) / count)
+                crowd = Crowd(count, (memory(engine.server) - before) / count)
                 print(f"  {engine.name:10} {_cost(f'idle {kind}', crowd)}")
             print(f"  {engine.name:10} {f'ps beside these {STREAMS} streams':36} {_latency(_ps(engine))}")
     finally:
         engine.do("rm", "-f", NAME)
 
 
-def memory(engine: Engine) -> int:
-    return sum(map(pss, descendants(engine.server)))
+def memory(server: int) -> int:
+    """Return what a process and all below it have in memory (PSS), in bytes."""
+    return sum(map(pss, descendants(server)))
 
 
 def _ps(engine: Engine) -> Load:
