@@ -15,7 +15,7 @@ pytestmark = pytest.mark.root
 
 STREAMS = 50  # of each kind
 KIB = 1 << 10
-PROMPT = 20.0  # seconds in which others are answered, on a machine that does much besides; who waits for a crowd waits for ever
+PROMPT = 20.0  # seconds in which others are answered, on a machine that does much besides
 EACH_REQUEST, EACH_STREAM = 8 * KIB, 400 * KIB  # `make bench` has the real figures: 1, and 80 to 270
 
 
