@@ -223,7 +223,8 @@ def test_a_job_under_way_says_what_it_waits_for(stack: Any) -> None:
     stack.docker("run", "-d", "--name", "web", "busybox", "sleep", "300")
     os.kill(execdriver, signal.SIGSTOP)
     try:
-        with subprocess.Popen([DOCKYARD, "job", "kill", "web"], env=stack.environ, stderr=subprocess.PIPE) as process:
+        process = subprocess.Popen([DOCKYARD, "job", "kill", "web"], env=stack.environ, stderr=subprocess.PIPE)
+        try:
             (job_id,) = until(lambda: asked_by(stack, process.pid))
             until(lambda: "waiting for runtime_kill at execdriver since" in stack.dockyard("jobs", "--running").stdout)
             assert "… waiting for runtime_kill at execdriver" in stack.dockyard("trace", job_id).stdout
@@ -231,6 +232,9 @@ def test_a_job_under_way_says_what_it_waits_for(stack: Any) -> None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=10)
             assert process.returncode == 130
+        finally:
+            process.kill()
+            process.communicate()
     finally:
         os.kill(execdriver, signal.SIGCONT)
 

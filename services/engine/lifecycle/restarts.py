@@ -78,17 +78,19 @@ def _is_wanted(record: ContainerRecord, *, anew: bool) -> bool:
 async def _restart_later(engine: Engine, container: Container, delay: float) -> None:
     await asyncio.sleep(delay)
     await engine.booted.wait()  # until then what is given out may be taken for what nobody wants
-    record = container.record
+    record, ours = container.record, container.restart
     if record.status is Status.RESTARTING:
         try:
-            await start_now(engine, container)
+            await start_now(engine, container, failed=await_restart)
         except NotModified:
             log.debug("somebody was quicker container=%s", record.id)
         except DockyardError as error:
             log.warning("restart failed container=%s error=%s", record.id, error)
+    if container.restart is not ours:
+        return  # it has run, and ended, meanwhile: its exit has planned the next
     container.restart = None
-    if record.status is Status.EXITED:
-        consider_restart(engine, container)
+    if record.status is Status.RESTARTING:
+        _plan(engine, container, record.restart_delay)
 
 
 def resume_restarts(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -57,7 +58,10 @@ async def start(engine: Engine, container: Container) -> None:
     await engine.router.uninterrupted(start_now(engine, container))
 
 
-async def start_now(engine: Engine, container: Container) -> None:
+async def start_now(
+    engine: Engine, container: Container, failed: Callable[[Engine, Container], object] | None = None
+) -> None:
+    """Start a container (errors as `StartContainer`); ``failed`` says what is next before a failure is on record."""
     record = container.record
     async with container.lock:
         if record.paused:
@@ -77,7 +81,10 @@ async def start_now(engine: Engine, container: Container) -> None:
         try:
             await _run(engine, container)
         except DockyardError as error:
-            await _start_failed(engine, container, error)
+            _note_failure(container, error)
+            if failed is not None:
+                failed(engine, container)
+            await _undo(engine, container)
             raise
         note_start(engine, container)
     if record.interface is not None and record.interface.ports:
@@ -125,7 +132,7 @@ async def _run(engine: Engine, container: Container) -> None:
     record.pid = started.pid
 
 
-async def _start_failed(engine: Engine, container: Container, error: DockyardError) -> None:
+def _note_failure(container: Container, error: DockyardError) -> None:
     record = container.record
     if not isinstance(error, Unavailable):  # that was no fault of the container's
         _count_restart(record)
@@ -134,7 +141,10 @@ async def _start_failed(engine: Engine, container: Container, error: DockyardErr
     record.pid = 0
     record.exit_code = START_EXIT_CODES.get(type(error), OTHER_START_EXIT_CODE)
     record.forget_interfaces()
+
+
+async def _undo(engine: Engine, container: Container) -> None:
     engine.save(container)
     await give_back(engine, container)
-    if record.host_config.auto_remove:
+    if container.record.host_config.auto_remove:
         await erase(engine, container, volumes=True)

@@ -69,6 +69,18 @@ def test_who_waited_for_the_exit_finds_it_restarting(stack: Any) -> None:
     assert seen == ["restarting"]
 
 
+def test_one_that_fails_to_restart_goes_on_restarting_while_it_gives_back_what_it_had(stack: Any) -> None:
+    seen: list[str] = []
+
+    def note(job: UnmountLayer) -> None:
+        seen.append(state_of(stack, job.container).status)
+
+    stack.world.script["layer_unmount"] = note
+    waits(stack)
+    assert len(seen) >= 2
+    assert set(seen) == {"restarting"}
+
+
 def test_it_is_not_removed_unless_forced(stack: Any) -> None:
     container = waits(stack)
     with pytest.raises(Conflict, match="container is restarting: stop the container before removing or force remove"):
