@@ -22,21 +22,22 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from services.netdriver.leases import Peer
 from shared.protocol import AllocatedPort
 
-__all__ = ["CHAINS", "Link", "Network", "Policy", "Zone", "port_element", "render", "zone_elements"]
+__all__ = ["CHAINS", "MAPS", "SETS", "Link", "Network", "Policy", "Zone", "port_element", "render", "zone_elements"]
 
 Network = IPv4Network | IPv6Network
 Elements = list[tuple[str, str]]  # (set or map, element)
 Link = tuple[str, Peer]  # (address of who may, what he may reach)
 ANY = ("0.0.0.0", "::")
 
+# A key of one part says what it is of: written down as a plain type by nft 1.1 it makes nft 1.0.6 crash (Debian 12).
 SETS = {
-    "bridges": "type ifname",
-    "internal": "type ifname",
+    "bridges": "typeof iifname",
+    "internal": "typeof iifname",
     "among": "type ifname . ifname",
     "home4": "type ipv4_addr . ifname; flags interval",
     "home6": "type ipv6_addr . ifname; flags interval",
-    "masqueraded4": "type ipv4_addr; flags interval",
-    "masqueraded6": "type ipv6_addr; flags interval",
+    "masqueraded4": "typeof ip saddr; flags interval",
+    "masqueraded6": "typeof ip6 saddr; flags interval",
     "links": "type ipv4_addr . ipv4_addr . inet_proto . inet_service",
 }
 MAPS = {

@@ -9,7 +9,7 @@ import pytest
 from services.netdriver.firewall import Firewall
 from services.netdriver.leases import Peer
 from services.netdriver.nft import NftError
-from services.netdriver.rules import Policy, Zone, render, zone_elements
+from services.netdriver.rules import MAPS, SETS, Policy, Zone, render, zone_elements
 from shared.protocol import AllocatedPort
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "netdriver" / "table.nft"
@@ -47,6 +47,15 @@ def built() -> tuple[FakeNft, Firewall]:
     firewall.rebuild()
     nft.transactions.clear()
     return nft, firewall
+
+
+def test_no_set_is_declared_by_a_plain_type() -> None:
+    """nft 1.1 notes such a key as a constant, and nft 1.0.6 dies of that note, whichever table it was asked for."""
+    declared = [*SETS.values(), *MAPS.values()]
+    assert declared
+    for text in declared:
+        key = text.partition(";")[0].partition(":")[0]
+        assert key.startswith("typeof ") or " . " in key, text
 
 
 def test_the_table() -> None:
