@@ -317,7 +317,7 @@ class ConnectNetwork(Job[None], frozen=True, tag="network_connect"):
 class DisconnectNetwork(Job[None], frozen=True, tag="network_disconnect"):
     """Disconnect a container. Errors: NotFound, PermissionDenied (it is not in that network).
 
-    ``force``: a container that is not there any more is no error.
+    ``force``: of a container that is not there any more the endpoint is not found; it left none.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("network", "container")

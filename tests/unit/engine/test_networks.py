@@ -269,6 +269,10 @@ def test_connect_and_disconnect_a_container_that_runs(stack: Any) -> None:
     assert list(networks_of(stack, container)) == ["app"]
     with pytest.raises(PermissionDenied, match="is not connected to network bridge"):
         stack.client.call(DisconnectNetwork(network="bridge", container="web"))
+    with pytest.raises(PermissionDenied, match="is not connected to network host"):
+        stack.client.call(DisconnectNetwork(network="host", container="web"))
+    with pytest.raises(NotFound, match="endpoint ghost not found"):
+        stack.client.call(DisconnectNetwork(network="app", container="ghost", force=True))
     stack.restart_engine()
     assert list(networks_of(stack, container)) == ["app"]
     assert told_at_boot(stack, 2).connected == {container: [network]}
