@@ -63,6 +63,7 @@ def test_the_table() -> None:
         ZONE,
         Zone("br-app", (IPv4Network("172.20.0.0/24"), SUBNET6), Policy()),
         Zone("br-shut", (IPv4Network("172.20.1.0/24"),), Policy(internal=True)),
+        Zone("br-as", (IPv4Network("172.20.3.0/24"), SUBNET6), Policy(leaves_as=("198.18.0.9", ""))),
         Zone("br-plain", (IPv4Network("172.20.2.0/24"),), Policy(ip_masq=False, icc=False)),
     ]
     published = dict.fromkeys((WEB, LOCAL, DNS), "172.30.0.2") | dict.fromkeys((WEB6, LOCAL6), "fd00:30::2")
