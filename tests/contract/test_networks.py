@@ -162,7 +162,13 @@ def test_packets_of_a_network_leave_with_the_address_that_it_is_given(netdriver:
 
 def seen_from(netns: str) -> str:
     """Return the address that the world sees when somebody connects from a namespace."""
-    listen = "import socket; s = socket.create_server(('0.0.0.0', 7777)); s.settimeout(10); print(flush=True); print(s.accept()[1][0])"
+    listen = """
+import socket
+with socket.create_server(("0.0.0.0", 7777)) as server:
+    server.settimeout(10)
+    print(flush=True)
+    print(server.accept()[1][0])
+"""
     command = ["nsenter", f"--net={os.environ['WORLD']}", sys.executable, "-c", listen]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as world:
         assert world.stdout is not None
