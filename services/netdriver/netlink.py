@@ -38,6 +38,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 __all__ = [
+    "HEADER",
     "IFF_UP",
     "LINK_MODES",
     "Rtnl",

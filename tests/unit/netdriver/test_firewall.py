@@ -173,3 +173,15 @@ def test_one_that_is_not_enabled_removes_its_table_and_makes_none() -> None:
     firewall.publish({WEB: "172.30.0.2"})  # of a lease from before
     firewall.unpublish({WEB: "172.30.0.2"})
     assert len(nft.transactions) == 1
+
+
+def test_flows_are_forgotten_after_the_rules_are_changed_and_not_before_there_are_any() -> None:
+    nft, told = FakeNft(), list[tuple[int, list[AllocatedPort]]]()
+    firewall = Firewall(nft, "dockyard0", forget=lambda ports: told.append((len(nft.transactions), list(ports))))  # type: ignore[arg-type]
+    firewall.publish({DNS: "172.30.0.2"})
+    assert told == []
+    firewall.rebuild()
+    firewall.publish({DNS: "172.30.0.2"})
+    firewall.publish({DNS: "172.30.0.3"})
+    firewall.unpublish({DNS: "172.30.0.3"})
+    assert [(count, ports) for count, ports in told if ports] == [(2, [DNS]), (3, [DNS])]
