@@ -84,7 +84,7 @@ class Ordeal:
         elif way == "kill":
             self.host.kill(what)
         else:
-            self.host.dockyard("restart", what)
+            self.host.restart(what)
 
     # -- a life under it
 
