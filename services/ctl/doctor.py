@@ -65,6 +65,12 @@ def _network() -> Iterator[Finding]:
     ):
         answer = subprocess.run(["unshare", "--net", *command.split()], capture_output=True, check=False)
         yield Finding(what, answer.returncode == 0, f"modprobe {module}")
+    listed = _run_quietly(["nft", "list", "tables"])
+    if listed is not None:  # ended by a signal: so would our netdriver be, which has the same library
+        remedy = (
+            "a table that a newer nft made crashes this one: upgrade nftables and libnftables1, or delete that table"
+        )
+        yield Finding("nftables: the host's tables can be read", listed.returncode >= 0, remedy)
 
 
 def first_problem() -> str | None:

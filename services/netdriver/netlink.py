@@ -37,6 +37,7 @@ from services.netdriver.pyroute import (
 )
 
 __all__ = [
+    "HEADER",
     "IFF_UP",
     "LINK_MODES",
     "Rtnl",
