@@ -3,7 +3,7 @@
 # make install, make uninstall   PREFIX=/usr/local DESTDIR=: files, units, manual, completions
 # make deb   dist/dockyard_VERSION_ARCHITECTURE.deb, for Debian 12 and 13
 # make crashes     kill -9, and a full disk, at each step of what changes the store
-# make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers)
+# make outliving   the long ordeal by chance: SEED=… to see one again, MINUTES=…, MEMBERS=… (containers), CYCLES=… (networks)
 
 SHELL := /bin/bash
 VENV := .venv
@@ -48,7 +48,7 @@ golden: setup
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/contract
 
 outliving: setup
-	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest --timeout=0 -s tests/outliving
+	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) CYCLES=$(CYCLES) $(BIN)/python -m pytest --timeout=0 -s tests/outliving
 	SEED=$(SEED) LEAK_ROUNDS=500 LEAK_STRIDE=3 $(BIN)/python -m pytest --timeout=0 -s tests/contract/test_never_leaks.py
 
 crashes: setup

@@ -28,6 +28,7 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from services.apiserver.policy import Policy, full, policy_of_connection
+from services.apiserver.threads import Threads
 from services.apiserver.tls import Peer
 from services.apiserver.versions import COMMON_HEADERS, SERVER, error_body
 from shared.bus.context import Origin, origin
@@ -92,8 +93,11 @@ class Worker(ThreadWorker):
         self._scarce_until = 0.0
         self.policies: dict[Any, Policy] = {}  # by listener
 
+    def get_thread_pool(self) -> Threads:
+        return Threads(self.cfg.threads)
+
     def handle_usr1(self, sig: int, frame: Any) -> None:
-        """Take `DRAIN_TIME` at the end, not gunicorn's graceful timeout."""
+        """Take `DRAIN_TIME` at the end: the SIGTERM that is to come is an upgrade's, which cuts nobody off."""
         self.cfg.set("graceful_timeout", DRAIN_TIME)
 
     # -- in the main thread

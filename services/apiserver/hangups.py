@@ -21,7 +21,7 @@ __all__ = ["client_gone", "while_connected"]
 
 
 class Hangups:
-    """Made once in a process, at the first use (after gunicorn has forked)."""
+    """Made once in a process, at the first use."""
 
     _lock = threading.Lock()
     _instance: Hangups | None = None

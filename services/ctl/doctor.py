@@ -71,6 +71,12 @@ def _network(firewall: bool) -> Iterator[Finding]:
     all_work = _works_apart(" && ".join(command for _, command, _, _ in tried))
     for what, command, module, needed in tried:
         yield Finding(what, all_work or _works_apart(command), f"modprobe {module}", needed)
+    listed = _run_quietly(["nft", "list", "tables"])
+    if listed is not None:  # ended by a signal: so would our netdriver be, which has the same library
+        remedy = (
+            "a table that a newer nft made crashes this one: upgrade nftables and libnftables1, or delete that table"
+        )
+        yield Finding("nftables: the host's tables can be read", listed.returncode >= 0, remedy)
 
 
 def _works_apart(script: str) -> bool:

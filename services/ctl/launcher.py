@@ -75,6 +75,7 @@ class Launcher:
         os.environ.update(environ)
         os.environ[ARBITER] = str(os.getpid())
         os.environ["PYTHONSAFEPATH"] = "1"  # no code from the directory that we happen to be started in
+        os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # not eight for each core: one lock holds all our threads anyway
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         self.loop = IOLoop.current()
         self.readiness = Readiness(run, listeners, PATIENCE)

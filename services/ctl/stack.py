@@ -31,7 +31,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Process:
-    """A process of the stack, with what it has forked of itself (gunicorn's worker)."""
+    """A process of the stack, with what it has forked of itself."""
 
     service: str
     pids: tuple[int, ...]  # itself first

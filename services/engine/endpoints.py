@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.networks import PREDEFINED, NetworkRecord
+from services.engine.networkspecs import LINK_NAME
 from services.engine.record import ContainerRecord, Endpoint
 from shared.protocol import (
     AllocateInterface,
@@ -23,6 +24,7 @@ from shared.protocol import (
     InvalidArgument,
     ListInterfaces,
     NotFound,
+    NotImplementedByUs,
     PortBinding,
     is_user_defined,
     joined_container,
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 SHORT_ID = 12
+IFNAME, SYSCTLS = "com.docker.network.endpoint.ifname", "com.docker.network.endpoint.sysctls"  # of DriverOpts
 
 
 def asked_endpoints(engine: Engine, job: CreateContainer, host_config: HostConfig) -> dict[str, Endpoint]:
@@ -90,6 +93,11 @@ def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord
     ipam = settings.ipam_config or {}
     for text in _link_local(settings):
         _address(text, "link-local IP", (4, 6))
+    options = settings.driver_opts or {}
+    if not LINK_NAME.fullmatch(options.get(IFNAME, "eth0")):
+        raise InvalidArgument(f"invalid endpoint settings:\ninvalid interface name: {options[IFNAME]!r}")
+    if SYSCTLS in options:
+        raise NotImplementedByUs(f"{SYSCTLS} is not implemented: use --sysctl")
     if name in PREDEFINED:
         if ipam.get("IPv4Address") or ipam.get("IPv6Address"):
             raise InvalidArgument("user specified IP address is supported on user defined networks only")
@@ -188,6 +196,7 @@ def allocation(engine: Engine, record: ContainerRecord, name: str) -> AllocateIn
         mode="bridge",
         hostname=record.config.hostname,
         mac_address=asked.mac_address,
+        ifname=(asked.driver_opts or {}).get(IFNAME, ""),
         link_local=_link_local(asked),
         ports=_bindings(record),
         gw_priority=asked.gw_priority,

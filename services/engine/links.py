@@ -17,6 +17,7 @@ from services.engine.record import ContainerRecord
 from shared.protocol import (
     Conflict,
     DockyardError,
+    Interface,
     InvalidArgument,
     LinkContainers,
     NotFound,
@@ -103,12 +104,18 @@ def hosts(engine: Engine, record: ContainerRecord) -> list[str]:
 
 
 def _address(child: Container, link: str) -> str:
-    interface = child.record.interface if child.record.running else None
-    if interface is None:
+    if not child.record.running or child.record.interface is None:
         raise Conflict(f"Cannot link to a non running container: /{child.record.name} AS {link}")
-    if not interface.address:
+    interface = _interface(child.record)
+    if interface is None:
         raise Conflict(f"Cannot link to /{child.record.name}, as it does not belong to the default network")
     return interface.address
+
+
+def _interface(record: ContainerRecord) -> Interface | None:
+    """Return the interface that a container has in the default network: links lead there, and nowhere else."""
+    found = (place.interface for place in record.endpoints.values() if not place.network)
+    return next((interface for interface in found if interface and interface.address), None)
 
 
 def environment(engine: Engine, record: ContainerRecord, *, all_run: bool = True) -> list[str]:
@@ -118,7 +125,7 @@ def environment(engine: Engine, record: ContainerRecord, *, all_run: bool = True
     """
     variables: list[str] = []
     for alias, child in _children(engine, record):
-        if not all_run and not (child.record.running and child.record.interface and child.record.interface.address):
+        if not all_run and not (child.record.running and _interface(child.record)):
             continue
         link = f"/{record.name}/{alias}"
         prefix = alias.upper().replace("-", "_")
@@ -143,10 +150,10 @@ async def allow(engine: Engine, parent: ContainerRecord) -> None:
 
 
 async def _link(engine: Engine, parent: ContainerRecord, child: ContainerRecord, action: str) -> None:
-    ends = parent.interface, child.interface if child.running else None
-    if engine.config.icc or not all(one and one.address for one in ends):
+    mine, its = _interface(parent), _interface(child) if child.running else None
+    if engine.config.icc or mine is None or its is None:
         return
-    parent_ip, child_ip = (one.address for one in ends if one)
+    parent_ip, child_ip = mine.address, its.address
     job = LinkContainers(
         action=action, parent_ip=parent_ip, child_ip=child_ip, ports=_exposed(child), ignore_errors=True
     )
@@ -167,8 +174,8 @@ def _ports(prefix: str, address: str, child: ContainerRecord) -> Iterator[str]:
 
 async def tell_parents(engine: Engine, child: Container) -> None:
     """Tell the containers that run and are linked to a child its address; it may be another than before."""
-    interface = child.record.interface
-    if interface is None or not interface.address:
+    interface = _interface(child.record)
+    if interface is None:
         return
     for alias, parent in list(_parents(engine, child.record)):
         if parent.record.running:

@@ -17,16 +17,17 @@ from shared.protocol import (
     PermissionDenied,
 )
 
-__all__ = ["ipam_configs", "network_asked", "warning"]
+__all__ = ["LINK_NAME", "ipam_configs", "network_asked", "warning"]
 
 Network = IPv4Network | IPv6Network
 BRIDGE = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
+IFACE_PREFIX = "com.docker.network.container_iface_prefix"
 GATEWAY_MODES = (f"{BRIDGE}gateway_mode_ipv4", f"{BRIDGE}gateway_mode_ipv6")
+MISSING_MODES = ("routed", "isolated", "nat-unprotected")
 # options of Docker's bridge driver that would change what a network is
 MISSING_OPTIONS = (
-    f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}host_ipv4", f"{BRIDGE}host_ipv6", f"{BRIDGE}trusted_host_interfaces",
-    "com.docker.network.container_iface_prefix", "com.docker.network.host_ipv4", "com.docker.network.host_ipv6",
+    f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}trusted_host_interfaces",
 )  # fmt: skip
 LINK_DRIVERS = {  # driver → its option and the modes, the default first
     "macvlan": ("macvlan_mode", ("bridge", "private", "vepa", "passthru")),
@@ -35,6 +36,7 @@ LINK_DRIVERS = {  # driver → its option and the modes, the default first
 MISSING_DRIVERS = ("overlay",)
 TRUE, FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 LINK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}")  # 15 bytes: IFNAMSIZ's limit
+PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,11}")  # room for a number
 MIN_MTU, MIN_MTU6, MAX_MTU = 68, 1280, 65535
 SMALLEST = {4: 30, 6: 126}  # prefix length of a subnet in which a bridge and a container find room
 
@@ -78,8 +80,11 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
         icc=_boolean(options, f"{BRIDGE}enable_icc"),
         ip_masq=_boolean(options, f"{BRIDGE}enable_ip_masquerade"),
         ip_masq6=_boolean(options, f"{BRIDGE}enable_ip_masquerade"),
-        host_ip=_host_ip(options.get(f"{BRIDGE}host_binding_ipv4", "")),
+        leaves_as=_host_ip(options, "com.docker.network.host_ipv4", 4),
+        leaves_as6=_host_ip(options, "com.docker.network.host_ipv6", 6),
+        host_ip=_host_ip(options, f"{BRIDGE}host_binding_ipv4", 4),
         mtu=_mtu(options.get(MTU, ""), ipv6=ipv6),
+        iface_prefix=_iface_prefix(options.get(IFACE_PREFIX, "")),
     )
 
 
@@ -112,10 +117,13 @@ def _refuse_missing(job: CreateNetwork) -> None:
         (job.config_only or job.config_from, "a network made of another's configuration"),
         (job.ipam and job.ipam.driver not in ("", "default"), "another IPAM driver than default"),
         *((option in options, option) for option in MISSING_OPTIONS),
-        *((options.get(option, "nat") != "nat", f"{option}={options.get(option)}") for option in GATEWAY_MODES),
+        *((options.get(option, "nat") in MISSING_MODES, f"{option}={options.get(option)}") for option in GATEWAY_MODES),
     ):
         if wrong:
             raise NotImplementedByUs(f"{what} is not implemented")
+    for option in GATEWAY_MODES:
+        if options.get(option, "nat") not in ("", "nat"):
+            raise InvalidArgument(f"unknown gateway mode {options[option]}")
 
 
 def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
@@ -214,11 +222,21 @@ def _link_name(name: str) -> str:
     return name
 
 
-def _host_ip(text: str) -> str:
+def _iface_prefix(text: str) -> str:
+    if text and not PREFIX.fullmatch(text):
+        raise InvalidArgument(f"invalid interface name: {IFACE_PREFIX}={text!r}")
+    return text or "eth"
+
+
+def _host_ip(options: Mapping[str, str], key: str, version: int) -> str:
+    text = options.get(key, "")
     try:
-        return str(IPv4Address(text)) if text else ""
+        address = ip_address(text) if text else None
     except ValueError:
-        raise InvalidArgument(f"failed to parse {BRIDGE}host_binding_ipv4 value: {text!r}") from None
+        address = None
+    if text and (address is None or address.version != version):
+        raise InvalidArgument(f"failed to parse {key} value: {text!r}")
+    return text and str(address)
 
 
 def _mtu(text: str, *, ipv6: bool) -> int:

@@ -29,6 +29,9 @@ from shared.protocol import (
 
 __all__ = ["parse_interfaces", "parse_system_cpu", "sample"]
 
+NOT_COUNTED = frozenset(  # lo, and what kernels with tunnels put into every namespace
+    "lo tunl0 gre0 gretap0 erspan0 sit0 ip_vti0 ip6_vti0 ip6tnl0 ip6gre0 ip6erspan0 teql0 dummy0".split()
+)
 NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 NO_LIMIT = 2**64 - 1
 MACHINE_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes
@@ -72,11 +75,11 @@ def parse_system_cpu(text: str) -> tuple[int, int]:
 
 
 def parse_interfaces(text: str) -> dict[str, NetworkStats]:
-    """Return the counters of eth0, eth1 …; others, as lo, are not counted (proc(5), net/dev)."""
+    """Return the counters of eth0, eth1 …; not of those in every namespace (proc(5), net/dev)."""
     found = {}
     for line in text.splitlines()[2:]:
         name, _, rest = line.strip().partition(":")
-        if name.startswith("eth"):
+        if name not in NOT_COUNTED:
             numbers = [int(number) for number in rest.split()]
             rx_bytes, rx_packets, rx_errors, rx_dropped = numbers[:4]
             tx_bytes, tx_packets, tx_errors, tx_dropped = numbers[8:12]

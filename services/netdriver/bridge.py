@@ -144,7 +144,8 @@ class BridgeDriver:
         config, network = self._config, self.network
         if network is None:
             return Policy(ip_masq=config.ip_masq, icc=config.icc, ip_masq6=config.ip_masq)
-        return Policy(network.ip_masq, network.icc, network.internal, network.ip_masq6)
+        leaves_as = (network.leaves_as, network.leaves_as6)
+        return Policy(network.ip_masq, network.icc, network.internal, network.ip_masq6, leaves_as)
 
     def _hold_again(self, lease: Lease) -> None:
         for port in lease.interface.ports:

@@ -20,7 +20,7 @@ from ipaddress import ip_interface, ip_network
 from services.netdriver.ipam import InterfaceAddress, Network
 from services.netdriver.netlink import Rtnl, get_addresses, get_links, get_routes
 
-__all__ = ["HostAddress", "HostLink", "HostRoute", "addresses", "links", "routes"]
+__all__ = ["HostAddress", "HostLink", "HostRoute", "addresses", "attributes", "links", "routes"]
 
 ATTRIBUTE = struct.Struct("=HH")  # length with this header, type
 LINK, ADDRESS, ROUTE = struct.Struct("=BBHiII"), struct.Struct("=BBBBI"), struct.Struct("=8BI")
@@ -60,9 +60,9 @@ def links(rtnl: Rtnl, master: int = 0) -> dict[str, HostLink]:
     found = {}
     for body in rtnl.dump(get_links(master)):
         _, _, _, index, flags, _ = LINK.unpack_from(body)
-        values = dict(_attributes(body[LINK.size :]))
+        values = dict(attributes(body[LINK.size :]))
         name = values[IFLA_IFNAME].rstrip(b"\0").decode()
-        kind = dict(_attributes(values.get(IFLA_LINKINFO, b""))).get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
+        kind = dict(attributes(values.get(IFLA_LINKINFO, b""))).get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
         found[name] = HostLink(index, name, flags, _number(values, IFLA_MTU), _number(values, IFLA_MASTER), kind)
     return found
 
@@ -73,7 +73,7 @@ def addresses(rtnl: Rtnl) -> list[HostAddress]:
     for version in (4, 6):
         for body in rtnl.dump(get_addresses(version)):
             family, prefix_len, _, _, index = ADDRESS.unpack_from(body)
-            values = dict(_attributes(body[ADDRESS.size :]))
+            values = dict(attributes(body[ADDRESS.size :]))
             packed = values.get(IFA_LOCAL) or values.get(IFA_ADDRESS)
             if packed is not None and family == _family(version):
                 found.append(HostAddress(index, ip_interface((packed, prefix_len))))
@@ -88,14 +88,15 @@ def routes(rtnl: Rtnl) -> list[HostRoute]:
             family, length, *_, kind, _flags = ROUTE.unpack_from(body)
             if kind != RTN_UNICAST or family != _family(version):
                 continue
-            values = dict(_attributes(body[ROUTE.size :]))
+            values = dict(attributes(body[ROUTE.size :]))
             packed = values.get(RTA_DST)
             destination = ip_network((packed, length), strict=False) if packed and length else None
             found.append(HostRoute(destination, _number(values, RTA_OIF)))
     return found
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the (type, value) of each attribute (struct nlattr); what is cut short ends them."""
     offset = 0
     while offset + ATTRIBUTE.size <= len(data):
         length, kind = ATTRIBUTE.unpack_from(data, offset)

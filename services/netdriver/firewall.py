@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Self
 
 from services.netdriver.denials import denials
+from services.netdriver.flows import forget
 from services.netdriver.leases import Peer
 from services.netdriver.netlink import messages
 from services.netdriver.nft import Nft, NftError
@@ -38,13 +39,20 @@ class Firewall:
     """Thread-safe. All methods may be called again; where a change is refused, the whole table is made anew.
 
     One that is not ``enabled`` has no table, and removes an earlier one: somebody else makes the rules. Until the first
-    `rebuild` changes are only noted.
+    `rebuild` changes are only noted. ``forget`` ends what goes on to ports in the old way (`flows.forget`).
     """
 
-    def __init__(self, nft: Nft, name: str, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        nft: Nft,
+        name: str,
+        *,
+        enabled: bool = True,
+        forget: Callable[[Iterable[AllocatedPort]], None] = lambda ports: None,
+    ) -> None:
         self.table = f"dockyard_{name}"
         self.enabled = enabled
-        self._nft = nft
+        self._nft, self._forget = nft, forget
         self._zones: dict[str, Zone] = {}  # by bridge
         self._published: dict[AllocatedPort, str] = {}  # → address of its container
         self._links: dict[Link, None] = {}
@@ -53,7 +61,7 @@ class Firewall:
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(Nft(), config.bridge, enabled=config.firewall)
+        return cls(Nft(), config.bridge, enabled=config.firewall, forget=forget)
 
     # -- networks
 
@@ -92,6 +100,8 @@ class Firewall:
                 elements.setdefault(name, []).append(f"{key} : {port_value(port, address)}")
             commands += [f"add element inet {self.table} {name} {{ {', '.join(e)} }}" for name, e in elements.items()]
             self._change(commands)
+        if self._made:
+            self._forget(new)
 
     def unpublish(self, ports: Mapping[AllocatedPort, str]) -> None:
         """Take back what leads to these addresses; other ports are no error. Raises NftError."""
@@ -100,6 +110,8 @@ class Firewall:
             for port in there:
                 del self._published[port]
             self._change(self._delete_ports(there))
+        if self._made:
+            self._forget(there)
 
     def _delete_ports(self, ports: Mapping[AllocatedPort, str]) -> list[str]:
         elements: dict[str, list[str]] = {}
@@ -202,6 +214,7 @@ class Firewall:
             log.warning("firewall rules vanished, making them again table=%s", self.table)
             try:
                 self.rebuild()
+                self._forget(self._published)
             except NftError as error:
                 log.error("firewall table cannot be made table=%s error=%s", self.table, error)
 

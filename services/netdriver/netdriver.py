@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from services.netdriver import ifnames
 from services.netdriver.bridge import BridgeDriver
 from services.netdriver.driver import Driver
 from services.netdriver.firewall import Firewall
@@ -187,9 +188,11 @@ class NetDriver:
         if published or not driver.external:
             job = msgspec.structs.replace(job, ports={})
         with self._networks.kept(job.network):
+            taken = {lease.interface.name for lease in others}
+            name = ifnames.choose(job.ifname, self._networks.iface_prefix(job.network), taken)
             given = driver.reserve(job)
-            name = _free_name(others) if given.placed else ""
-            given = msgspec.structs.replace(given, netns=str(self._held.path(job.container)), name=name)
+            netns = str(self._held.path(job.container))
+            given = msgspec.structs.replace(given, netns=netns, name=name if given.placed else "")
             lease = Lease(
                 container=job.container,
                 generation=job.generation,
@@ -323,12 +326,6 @@ def _peer(child: Lease, text: str) -> Peer:
         protocol=wanted.protocol,
         port=wanted.container_port,
     )
-
-
-def _free_name(others: Sequence[Lease]) -> str:
-    """Return the first of eth0, eth1 … that none of them has."""
-    taken = {lease.interface.name for lease in others}
-    return next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Network namespaces that outlive us: each is bind-mounted on a file, as ip-netns(8) does it.
 
-A thread that enters a namespace ends there; no thread of a pool ever leaves the host's.
+A thread that enters a namespace comes back before it does anything else; if it cannot, the process ends. (A thread of
+its own for each would be one more wait for a processor: on a busy machine longer than all the rest.)
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MS_BIND = 0x1000
 MNT_DETACH = 2
 OWN = "/proc/thread-self/ns/net"  # the calling thread's
 libc = ctypes.CDLL(None, use_errno=True)
+log = logging.getLogger("dockyard.netdriver")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def exists(path: Path) -> bool:
 @contextmanager
 def open_namespace(path: Path) -> Iterator[Namespace]:
     """Open the namespace at ``path``; make it, with ``lo`` up, if it is not there. Raises OSError."""
-    fd, rtnl = _in_thread(lambda: _enter(path) if exists(path) else _make(path))
+    fd, rtnl = _and_back(lambda: _enter(path) if exists(path) else _make(path))
     try:
         yield Namespace(fd, rtnl)
     finally:
@@ -65,7 +67,7 @@ def inside(path: Path, function: Callable[[], T]) -> T:
             os.close(fd)
         return function()
 
-    return _in_thread(enter)
+    return _and_back(enter)
 
 
 def remove(path: Path) -> None:
@@ -96,23 +98,16 @@ def _enter(path: Path) -> tuple[int, Rtnl]:
     return fd, Rtnl()
 
 
-def _in_thread(function: Callable[[], T]) -> T:
-    """Run ``function`` in a thread of its own and return, or raise, what it does."""
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(function())
-        except BaseException as error:  # re-raised by the thread that waits
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="netns")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+def _and_back(function: Callable[[], T]) -> T:
+    """Run ``function``, which may enter a namespace, and have the thread where it was whatever comes of it."""
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return function()
+    finally:
+        if libc.setns(home, CLONE_NEWNET) != 0:  # it would go on as if it were the host's
+            log.critical("thread cannot leave a namespace errno=%d", ctypes.get_errno())
+            os._exit(os.EX_OSERR)
+        os.close(home)
 
 
 def _check(status: int, path: Path) -> None:

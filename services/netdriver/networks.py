@@ -79,6 +79,11 @@ class Networks:
         driver = self._drivers.get(network)
         return driver.network.name if driver is not None and driver.network is not None else ""
 
+    def iface_prefix(self, network: str) -> str:
+        """Return what the names of links inside begin with."""
+        driver = self._drivers.get(network)
+        return driver.network.iface_prefix if driver is not None and driver.network is not None else ""
+
     @contextmanager
     def kept(self, network: str) -> Iterator[None]:
         """Keep a network from being removed while a lease in it is written. Raises NotFound."""

@@ -7,6 +7,7 @@ The rules never change. Networks, published ports and links are elements of sets
 | ``bridges``, ``internal``       | a bridge of ours; one that nothing leads out of                          |
 | ``among``                       | a bridge twice: its containers may talk to each other                    |
 | ``homeN``, ``masqueradedN``     | a subnet with its bridge; a subnet whose packets leave with our address  |
+| ``leavingN``                    | a subnet → the address of the host's that its packets leave with instead  |
 | ``publishedN``, ``published_atN`` | ([host address,] protocol, port) → (container's address, its port)     |
 | ``links``                       | (parent, child, protocol, port): allowed although containers are shut off |
 
@@ -22,24 +23,27 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from services.netdriver.leases import Peer
 from shared.protocol import AllocatedPort
 
-__all__ = ["CHAINS", "Link", "Network", "Policy", "Zone", "port_element", "render", "zone_elements"]
+__all__ = ["CHAINS", "MAPS", "SETS", "Link", "Network", "Policy", "Zone", "port_element", "render", "zone_elements"]
 
 Network = IPv4Network | IPv6Network
 Elements = list[tuple[str, str]]  # (set or map, element)
 Link = tuple[str, Peer]  # (address of who may, what he may reach)
 ANY = ("0.0.0.0", "::")
 
+# A key of one part says what it is of: written down as a plain type by nft 1.1 it makes nft 1.0.6 crash (Debian 12).
 SETS = {
-    "bridges": "type ifname",
-    "internal": "type ifname",
+    "bridges": "typeof iifname",
+    "internal": "typeof iifname",
     "among": "type ifname . ifname",
     "home4": "type ipv4_addr . ifname; flags interval",
     "home6": "type ipv6_addr . ifname; flags interval",
-    "masqueraded4": "type ipv4_addr; flags interval",
-    "masqueraded6": "type ipv6_addr; flags interval",
+    "masqueraded4": "typeof ip saddr; flags interval",
+    "masqueraded6": "typeof ip6 saddr; flags interval",
     "links": "type ipv4_addr . ipv4_addr . inet_proto . inet_service",
 }
 MAPS = {
+    "leaving4": "typeof ip saddr : ip daddr; flags interval",
+    "leaving6": "typeof ip6 saddr : ip6 daddr; flags interval",
     "published4": "type inet_proto . inet_service : ipv4_addr . inet_service",
     "published_at4": "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
     "published6": "type inet_proto . inet_service : ipv6_addr . inet_service",
@@ -74,6 +78,8 @@ ip saddr . oifname @home4 ct status dnat masquerade
 ip6 saddr . oifname @home6 ct status dnat masquerade
 ip saddr . oifname @home4 return
 ip6 saddr . oifname @home6 return
+snat ip to ip saddr map @leaving4
+snat ip6 to ip6 saddr map @leaving6
 ip saddr @masqueraded4 masquerade
 ip6 saddr @masqueraded6 masquerade
 """,
@@ -101,6 +107,7 @@ class Policy:
     icc: bool = True
     internal: bool = False
     ip_masq6: bool = True
+    leaves_as: tuple[str, str] = ("", "")  # the addresses of IPv4 and IPv6 that its packets leave with; empty: any
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,9 @@ def zone_elements(zone: Zone) -> Elements:
     for subnet in zone.subnets:
         found.append((f"home{subnet.version}", f"{subnet} . {name}"))
         if not policy.internal and (policy.ip_masq if subnet.version == 4 else policy.ip_masq6):
-            found.append((f"masqueraded{subnet.version}", str(subnet)))
+            address = policy.leaves_as[subnet.version == 6]
+            as_one = (f"leaving{subnet.version}", f"{subnet} : {address}")
+            found.append(as_one if address else (f"masqueraded{subnet.version}", str(subnet)))
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from services.netdriver.addresses import gateway_of, interface_addresses
+from services.netdriver.ifnames import index_of
 from services.netdriver.leases import Lease
 from services.netdriver.netlink import (
     IFF_UP,
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 PREFIX = "dyv"
-ETH0_INDEX = 100  # known beforehand, and clear of the tunl0, gre0, sit0 … that some kernels put into every namespace
 
 
 def veth_name(lease: Lease) -> str:
@@ -51,7 +51,7 @@ def veth_name(lease: Lease) -> str:
 
 def inner_index(lease: Lease) -> int:
     """Return the index of the link inside."""
-    return ETH0_INDEX + int(lease.interface.name.removeprefix("eth"))
+    return index_of(lease.interface.name)
 
 
 def attach(host: Rtnl, lease: Lease, namespace: Namespace, *, master: int, mtu: int, flags: dict[str, int]) -> None:

@@ -48,21 +48,15 @@ class Client:
         self._caller = Caller(service=service, pid=os.getpid(), uid=os.geteuid())
         self._context = zmq_context()
         self._sockets: dict[int, zmq.Socket[bytes]] = {}  # by thread
-        self._lock = threading.Lock()
+        self._of_this_thread = threading.local()
 
     def _socket(self) -> zmq.Socket[bytes]:
         ident = threading.get_ident()
         socket = self._sockets.get(ident)
         if socket is None:
-            with self._lock:
-                self._close_those_of_ended_threads()
-                socket = self._sockets[ident] = dealer(self._context, self.endpoint)
+            socket = self._sockets[ident] = dealer(self._context, self.endpoint)
+            self._of_this_thread.closing = _Closing(self._sockets, ident, socket)
         return socket
-
-    def _close_those_of_ended_threads(self) -> None:
-        running = {thread.ident for thread in threading.enumerate()}
-        for ident in set(self._sockets) - running:
-            self._sockets.pop(ident).close(0)
 
     def close(self) -> None:
         """Close all sockets; no thread may be in a call."""
@@ -180,6 +174,18 @@ class Client:
                 on_status(decode_body(frame.body, Output))
             elif frame.kind is Kind.HEARTBEAT and frame.header.status:
                 raise Unavailable(f"{header.name}: the engine was restarted and does not know this job")
+
+
+class _Closing:
+    """Closes a thread's socket as the thread ends, which is when what is local to it goes."""
+
+    def __init__(self, sockets: dict[int, zmq.Socket[bytes]], ident: int, socket: zmq.Socket[bytes]) -> None:
+        self._sockets, self._ident, self._socket = sockets, ident, socket
+
+    def __del__(self) -> None:
+        if self._sockets.get(self._ident) is self._socket:
+            del self._sockets[self._ident]
+        self._socket.close(0)
 
 
 class Patience:

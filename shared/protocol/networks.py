@@ -74,8 +74,11 @@ class BridgeNetwork(Data, frozen=True):
     icc: bool = True
     ip_masq: bool = True
     ip_masq6: bool = True
+    leaves_as: str = ""  # the host's address that its packets leave with; empty: that of the link they leave by
+    leaves_as6: str = ""
     host_ip: str = ""  # that published ports bind to; empty: the configuration's
     mtu: int = 0  # 0: the default route's
+    iface_prefix: str = "eth"  # of the names of the links inside
 
 
 class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
@@ -162,6 +165,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     network: str = ""  # the id of a user-defined one; empty: the mode's own
     hostname: str = ""
     mac_address: str = ""
+    ifname: str = ""  # of the link inside; empty: the network's prefix and the first free number
     address: str = ""  # the one that is asked for
     address6: str = ""
     link_local: list[str] = field(default_factory=list)
@@ -317,7 +321,7 @@ class ConnectNetwork(Job[None], frozen=True, tag="network_connect"):
 class DisconnectNetwork(Job[None], frozen=True, tag="network_disconnect"):
     """Disconnect a container. Errors: NotFound, PermissionDenied (it is not in that network).
 
-    ``force``: a container that is not there any more is no error.
+    ``force``: of a container that is not there any more the endpoint is not found; it left none.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("network", "container")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from shared.bus.context import check_cancelled
 from shared.protocol import DockyardError, InvalidArgument
+
+if TYPE_CHECKING:  # 2 MB, of which few processes ever have a use: loaded by the first download
+    import http.client
+    import urllib.request
 
 __all__ = ["Download", "downloaded", "is_web"]
 
@@ -32,6 +33,9 @@ def is_web(url: str) -> bool:
 @contextmanager
 def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Download]:
     """Open a URL. Errors, also of reading: InvalidArgument (no web address), DockyardError, Cancelled."""
+    import http.client
+    import urllib.error
+
     if not is_web(url):
         raise InvalidArgument(f"{url!r} is no http or https URL")
     try:
@@ -45,6 +49,8 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
 
 
 def _opener() -> urllib.request.OpenerDirector:
+    import urllib.request
+
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -74,6 +80,8 @@ class Download:
         return cast("IO[bytes]", self)
 
     def read(self, size: int = -1) -> bytes:
+        import http.client
+
         check_cancelled()
         data = self._response.read(size)
         self._come += len(data)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from shared.runtime.config import Config, ConfigError, load_config
 from shared.runtime.log import set_up_logging
+from shared.runtime.memory import give_back, watch_memory
 from shared.runtime.turns import await_turn
 
 __all__ = ["ARBITER", "Serve", "run", "take_descriptors"]
@@ -48,10 +49,12 @@ def run(name: str, serve: Serve) -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.environ.get(ARBITER, str(os.getppid())) != str(os.getppid()):
         return 0  # it died before the kernel was asked to tell
+    give_back()  # what loading the code has left: half a MB
     await_turn(config.run, name)
     stop = threading.Event()
     callbacks: list[Callable[[], None]] = []
     _trap(name, stop, callbacks, debug=config.debug)
+    watch_memory()
     try:
         serve(config, stop, callbacks.append)
     except ConfigError as error:

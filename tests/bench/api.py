@@ -1,166 +1,31 @@
-"""`make bench`: the API under load: requests a second and p99, against the peers in the same run; memory of what idles.
-
-Clients are processes of their own, each with one connection that it keeps. ``per core``: answers for each second of
-processor time that the engine's processes took, whatever the machine did besides.
-"""
+"""`make bench`: the API under load, requests a second and p99, against the peers in the same run; what idles weighs."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from shared.bus.client import Client
+from shared.bus.sockets import engine_endpoint
+from shared.protocol import ListServices
 from tests.bench.engines import Engine
+from tests.bench.load import Load, descendants, measure, pss
 
-__all__ = ["Load", "cpu_seconds", "descendants", "idle_streams", "main", "measure", "pss"]
+__all__ = ["main"]
 
-TICK = os.sysconf("SC_CLK_TCK")
-STREAMS = 200
-LABEL, NAME = "dockyard.bench=api", "dockyard-bench-api"
-KINDS = (
-    ("events", "GET", "/events"),
-    ("logs -f", "GET", f"/containers/{NAME}/logs?follow=1&stdout=1"),
-    ("wait", "POST", f"/containers/{NAME}/wait"),
-    ("attach", "POST", f"/containers/{NAME}/attach?stream=1&stdout=1&stdin=1"),
-)
-
-
-@dataclass(frozen=True)
-class Load:
-    """``latencies`` in seconds, sorted."""
-
-    seconds: float
-    latencies: list[float]
-    cpu: float
-
-    @property
-    def rate(self) -> float:
-        return len(self.latencies) / self.seconds
-
-    @property
-    def per_core(self) -> float:
-        return len(self.latencies) / self.cpu if self.cpu else 0.0
-
-    @property
-    def p99(self) -> float:
-        return self.latencies[int(len(self.latencies) * 0.99)]
-
-
-def descendants(pid: int) -> list[int]:
-    """Return a process and all below it."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += descendants(int(child))
-    return found
-
-
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the processor time that these have taken, and those of their children that they waited for."""
-    total = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(map(int, fields[11:15]))
-    return total / TICK
-
-
-def pss(pid: int) -> int:
-    """Return the proportional set size of a process in bytes; 0 if it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), 0)
-
-
-def _receive(connection: socket.socket) -> None:
-    """Read one answer, by its length or in chunks."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += _some(connection)
-    head, _, body = data.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(head.decode(errors="replace"))
-    lower = head.lower()
-    if b"content-length:" in lower:
-        left = int(lower.split(b"content-length:")[1].split(b"\r\n")[0]) - len(body)
-        while left > 0:
-            left -= len(_some(connection))
-    else:
-        tail = body
-        while not tail.endswith(b"0\r\n\r\n"):
-            tail = tail[-5:] + _some(connection)
-
-
-def _some(connection: socket.socket) -> bytes:
-    data = connection.recv(1 << 20)
-    if not data:
-        raise RuntimeError("the server has closed the connection")
-    return data
-
-
-def _client(path: str, target: str, until: float, results: multiprocessing.Queue[list[float]]) -> None:
-    request = f"GET {target} HTTP/1.1\r\nHost: docker\r\n\r\n".encode()
-    latencies = []
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(path)
-        while time.monotonic() < until:
-            began = time.perf_counter()
-            connection.sendall(request)
-            _receive(connection)
-            latencies.append(time.perf_counter() - began)
-    results.put(latencies)
-
-
-def measure(path: str, target: str, clients: int, seconds: float, pids: Callable[[], list[int]]) -> Load:
-    """Ask for ``target`` for so many seconds."""
-    results: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
-    before, began = cpu_seconds(pids()), time.monotonic()
-    processes = [
-        multiprocessing.Process(target=_client, args=(path, target, began + seconds, results)) for _ in range(clients)
-    ]
-    for process in processes:
-        process.start()
-    latencies = sorted(latency for _ in processes for latency in results.get(timeout=seconds + 60))
-    for process in processes:
-        process.join()
-    return Load(time.monotonic() - began, latencies, cpu_seconds(pids()) - before)
-
-
-@contextmanager
-def idle_streams(path: str, count: int, targets: list[tuple[str, str]]) -> Iterator[None]:
-    """Have ``count`` streams open, of (method, target) in turn, each of which has sent the head of its answer."""
-    with ExitStack() as opened:
-        for index in range(count):
-            method, target = targets[index % len(targets)]
-            connection = opened.enter_context(socket.socket(socket.AF_UNIX))
-            connection.settimeout(30)
-            connection.connect(path)
-            upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n" if "/attach" in target else ""
-            connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: docker\r\n{upgrade}\r\n".encode())
-            head = connection.recv(4096)
-            if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 101")):
-                raise RuntimeError(f"{target}: {head[:200]!r}")
-        yield
-
-
-CASES = (  # (containers, target)
-    (0, "/_ping"), (0, "/version"), (0, "/containers/json?all=1"), (50, "/containers/json?all=1"),
-    (1000, "/containers/json?all=1"),
-)  # fmt: skip
+LABEL = "dockyard.bench=api"
+TARGETS = {0: ("/_ping", "/version", "/containers/json?all=1"), 50: ("/containers/json?all=1",)}  # by containers
+TARGETS[1000] = TARGETS[50]
 CLIENTS = (1, 8)
 WORKERS = (1, 2, 3, 4)
+SCALED_WITHIN = 30.0  # seconds
+CREATED_AT_A_TIME = 4
 
 
 def main(engines: list[Engine], run: Path, seconds: float, most: int = 1000) -> None:
@@ -168,29 +33,68 @@ def main(engines: list[Engine], run: Path, seconds: float, most: int = 1000) -> 
     print("\nmemory of the idle engines (PSS)")
     for engine in engines:
         _memory(engine)
-    rows: dict[str, Load] = {}
-    for containers, target in (case for case in CASES if case[0] <= most):
+    for containers, targets in TARGETS.items():
+        if containers > most:
+            continue
         for engine in engines:
             _create(engine, containers)
-            for clients in CLIENTS:
-                name = f"{target.partition('?')[0]} of {containers}, {clients} clients, {engine.name}"
-                rows[name] = _load(engine, target, clients, seconds)
-    table("the API under load", rows)
-    rows.clear()
-    before = len(_workers(engines[0]))
-    for workers in WORKERS:
-        _dockyard(run, "scale", "apiserver", str(workers))
-        time.sleep(2)
-        memory = sum(map(pss, descendants(engines[0].server))) >> 20
-        for clients in CLIENTS:
-            name = f"{workers} workers ({memory} MiB in all), {clients} clients"
-            rows[name] = _load(engines[0], "/containers/json?all=1", clients, seconds)
-    _dockyard(run, "scale", "apiserver", str(before))
-    table(f"/containers/json of {min(most, 1000)}, by the number of API workers", rows)
+        for target in targets:
+            path = target.partition("?")[0]
+            _compare(engines, f"{path}, {containers} containers", target, seconds)
+        _by_workers(engines[0], run, f"{path}, {containers} containers, by the number of API workers", target, seconds)
     for engine in engines:
         _remove(engine)
-    for engine in engines[:2]:
-        _streams(engine)
+
+
+def _compare(engines: list[Engine], title: str, target: str, seconds: float) -> None:
+    """Print a table of engines and clients, and our answers per core against each peer's."""
+    rows = {
+        f"{engine.name}, {clients} clients": _load(engine, target, clients, seconds)
+        for clients in CLIENTS
+        for engine in engines
+    }
+    table(title, rows)
+    for peer in engines[1:]:
+        for clients in CLIENTS:
+            ours, theirs = (rows[f"{engine.name}, {clients} clients"].per_core for engine in (engines[0], peer))
+            print(f"  per core, dockyard / {peer.name}, {clients} clients: {ours / theirs:.2f}" if theirs else "")
+
+
+def _by_workers(engine: Engine, run: Path, title: str, target: str, seconds: float) -> None:
+    rows: dict[str, Load] = {}
+    sizes = []
+    with _scaling(engine, run):
+        for workers in WORKERS:
+            _scale(engine, run, workers)
+            sizes.append(sum(map(pss, descendants(engine.server))))
+            for clients in CLIENTS:
+                name = f"{workers} workers ({sizes[-1] >> 20} MiB in all), {clients} clients"
+                rows[name] = _load(engine, target, clients, seconds)
+    table(title, rows)
+    print(f"  a worker more: {(sizes[-1] - sizes[0]) / (len(WORKERS) - 1) / (1 << 20):.1f} MiB")
+
+
+@contextmanager
+def _scaling(engine: Engine, run: Path) -> Iterator[None]:
+    """Give the stack its number of workers back in the end."""
+    before = len(_workers(engine))
+    try:
+        yield
+    finally:
+        _scale(engine, run, before)
+
+
+def _scale(engine: Engine, run: Path, workers: int) -> None:
+    """Have so many workers, all ready, and none that is about to leave."""
+    _dockyard(run, "scale", "apiserver", str(workers))
+    deadline = time.monotonic() + SCALED_WITHIN
+    with closing(Client(engine_endpoint(run), "bench")) as client:
+        while len(_workers(engine)) != workers or workers != sum(
+            found.service == "apiserver" and found.ready for found in client.call(ListServices())
+        ):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"there are not {workers} workers after {SCALED_WITHIN:.0f} s")
+            time.sleep(0.1)
 
 
 def _load(engine: Engine, target: str, clients: int, seconds: float) -> Load:
@@ -203,11 +107,15 @@ def _dockyard(run: Path, *words: str) -> None:
 
 
 def _workers(engine: Engine) -> list[int]:
-    return [pid for pid in descendants(engine.server) if "services.apiserver" in _command(pid)][::2]
+    return [pid for pid in descendants(engine.server) if "services.apiserver" in _command(pid)]
 
 
 def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    """Return a process's command line, empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:
+        return ""
 
 
 def _memory(engine: Engine) -> None:
@@ -224,28 +132,18 @@ def _ids(engine: Engine) -> list[str]:
 
 def _create(engine: Engine, count: int) -> None:
     """Have so many containers that do not run."""
-    for _ in range(count - len(_ids(engine))):
+
+    def create(_: int) -> None:
         engine.do("create", *engine.options, "--label", LABEL, "--network", "none", "busybox", "true")
+
+    with ThreadPoolExecutor(CREATED_AT_A_TIME) as pool:
+        list(pool.map(create, range(count - len(_ids(engine)))))
 
 
 def _remove(engine: Engine) -> None:
     ids = _ids(engine)
     for start in range(0, len(ids), 100):
         engine.do("rm", "-f", *ids[start : start + 100])
-
-
-def _streams(engine: Engine) -> None:
-    """Print what idle streams cost, and how long a `ps` takes beside them."""
-    engine.run("-di", "--label", LABEL, "--name", NAME, "busybox", "cat")
-    print(f"\n{STREAMS} idle streams of each kind, {engine.name}")
-    for kind, method, target in KINDS:
-        before = sum(map(pss, descendants(engine.server)))
-        with idle_streams(str(engine.api), STREAMS, [(method, target)]):
-            after = sum(map(pss, descendants(engine.server)))
-            load = _load(engine, "/containers/json", 1, 2)
-        each = (after - before) / STREAMS / 1024
-        print(f"  {kind:10} {each:8.1f} KiB each   ps meanwhile: p99 {load.p99 * 1000:.1f} ms")
-    _remove(engine)
 
 
 def table(title: str, rows: dict[str, Load]) -> None:

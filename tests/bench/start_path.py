@@ -23,7 +23,7 @@ from typing import Any
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import ListJobs
-from tests.bench import api, builds, bus, containers, images
+from tests.bench import api, builds, bus, containers, crowds, images
 from tests.bench.engines import engines
 
 DRIVER_JOBS = ("layer_", "allocate_", "release_", "runtime_")
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("/run/dockyard"))
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of load for each case of the API")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of load for each case of the API")
     parser.add_argument("--containers", type=int, default=1000, help="at most, for containers/json")
     arguments = parser.parse_args()
     path = arguments.run / "docker.sock"
@@ -130,6 +130,7 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-images-")))
         images.main(found, directory, max(1, arguments.rounds // 6))
         api.main(found, arguments.run, arguments.seconds, arguments.containers)
+        crowds.main(found)
 
 
 if __name__ == "__main__":

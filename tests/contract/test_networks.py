@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from shared.protocol import (
     UnmakeNetwork,
 )
 from tests.unit.netdriver.rig import (
+    HOST_ADDRESS,
     WORLD_ADDRESS,
     container,
     die,
@@ -144,6 +147,55 @@ def test_networks_are_isolated_from_each_other_and_reach_the_world(netdriver: Ne
     assert pings(one.netns, one.gateway)
     for stranger, address in ((one, three.address), (one, four.address), (four, one.address), (three, one.address)):
         assert not pings(stranger.netns, address)
+
+
+def test_packets_of_a_network_leave_with_the_address_that_it_is_given(netdriver: NetDriver) -> None:
+    ip("address add 198.18.0.9/24 dev uplink")
+    network(netdriver, "app", leaves_as="198.18.0.9")
+    network(netdriver, "back")
+    inside = [join(netdriver, 1, "app").netns, join(netdriver, 2, "back").netns]
+    assert [seen_from(netns) for netns in inside] == ["198.18.0.9", HOST_ADDRESS]
+    netdriver.release(container(1), None)
+    netdriver.unmake_network(UnmakeNetwork(network=id_of("app")))
+    assert "198.18.0.9" not in shell("nft list table inet dockyard_dockyard0")
+
+
+def seen_from(netns: str) -> str:
+    """Return the address that the world sees when somebody connects from a namespace."""
+    listen = """
+import socket
+with socket.create_server(("0.0.0.0", 7777)) as server:
+    server.settimeout(10)
+    print(flush=True)
+    print(server.accept()[1][0])
+"""
+    command = ["nsenter", f"--net={os.environ['WORLD']}", sys.executable, "-c", listen]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as world:
+        assert world.stdout is not None
+        world.stdout.readline()
+        fetch(WORLD_ADDRESS, 7777, netns)
+        return world.communicate(timeout=10)[0].strip()
+
+
+def test_names_of_links_inside_are_the_networks_or_their_own(netdriver: NetDriver, run: Path) -> None:
+    network(netdriver, "app", iface_prefix="lan", ipv6=True)
+    network(netdriver, "back")
+    given = [join(netdriver, 1, "app"), join(netdriver, 1, "back"), join(netdriver, 2, "back", ifname="front")]
+    assert [interface.name for interface in given] == ["lan0", "eth0", "front"]
+    before = sorted(path.name for path in run.rglob("*"))
+    with pytest.raises(InvalidArgument, match="the container has an interface front already"):
+        join(netdriver, 2, "app", ifname="front")
+    assert sorted(path.name for path in run.rglob("*")) == before
+    for interface, gateway in zip(given, ("172.20.0.1", "172.20.1.1", "172.20.1.1"), strict=True):
+        shown = json.loads(shell(f"nsenter --net={interface.netns} ip -j address show {interface.name}"))
+        addresses = {one["local"] for one in shown[0]["addr_info"]}
+        assert {interface.address, interface.address6} - {""} <= addresses
+        assert pings(interface.netns, gateway)
+    die(netdriver)
+    again = make(run)
+    again.init({container(1): 1, container(2): 1}, [one.network for one in again._networks if one.network])
+    assert sorted(one.name for one in again.interfaces()[container(1)]) == ["eth0", "lan0"]
+    assert join(again, 2, "back", ifname="front") == given[2]
 
 
 def test_an_internal_network_is_shut(netdriver: NetDriver) -> None:

@@ -150,7 +150,7 @@ class Stack:
         return result
 
     def pids(self, service: str) -> list[int]:
-        """Return the stack's processes of a service: the arbiter's children, and gunicorn's workers."""
+        """Return the stack's processes of a service: the arbiter's children, and what these forked of themselves."""
         assert self.process is not None
         module = {"reader": "services.engine.reader", "dns": "services.netdriver.dns"}.get(
             service, f"services.{service}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +21,20 @@ pytestmark = pytest.mark.root
 CLIENTS = 8
 MOVES = (
     ("restart", "apiserver"),
-    ("scale", "apiserver", "4"),
+    ("scale", "apiserver", "8"),
     ("scale", "apiserver", "1"),
     ("scale", "apiserver", "2"),
 )
+
+
+@pytest.fixture(scope="module")
+def shared_stack() -> Iterator[Stack]:
+    """One whose streams have a grace that no slow machine exceeds."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")), DOCKYARD_STREAM_GRACE="600")
+    stack.start()
+    stack.dockyard("busybox")
+    yield stack
+    stack.close()
 
 
 class Load:
@@ -92,7 +104,7 @@ def test_no_request_fails_while_workers_are_replaced_and_scaled(stack: Stack) ->
 
 
 def test_streams_of_a_leaving_worker_go_on(stack: Stack) -> None:
-    """What a container says after the restart reaches who followed it before: events, logs, attach, wait."""
+    """What a container says after each move reaches who followed it before: events, logs, attach, wait."""
     script = "while read line; do [ $line = end ] && exit 7; echo got $line; done"
     stack.docker("run", "-di", "--name", "talker", "busybox", "sh", "-c", script)
     with (
@@ -106,14 +118,42 @@ def test_streams_of_a_leaving_worker_go_on(stack: Stack) -> None:
         attach.stdin.flush()
         assert attach.stdout.readline() == logs.stdout.readline() == "got before\n"
         until(lambda: len(stack.docker("ps", "-q").stdout.split()) == 1)
-        stack.dockyard("restart", "apiserver")
-        attach.stdin.write("after\n")
-        attach.stdin.flush()
-        assert attach.stdout.readline() == logs.stdout.readline() == "got after\n"
+        for number, words in enumerate(MOVES):
+            stack.dockyard(*words)
+            attach.stdin.write(f"after {number}\n")
+            attach.stdin.flush()
+            assert attach.stdout.readline() == logs.stdout.readline() == f"got after {number}\n"
         attach.stdin.write("end\n")
         attach.stdin.flush()
         assert wait.stdout.readline() == "7\n"
         assert "talker" in events.stdout.readline()
+
+
+def test_docker_ps_never_fails_while_workers_come_and_go(stack: Stack) -> None:
+    """The command itself, which makes a new connection each time: none is refused, and none waits for nothing."""
+    done, failures = threading.Event(), []
+    answers = 0
+
+    def ps() -> None:
+        nonlocal answers
+        while not done.is_set():
+            result = stack.docker("ps", "-q", check=False)
+            answers += 1
+            if result.returncode:
+                failures.append(result.stderr)
+
+    thread = threading.Thread(target=ps)
+    thread.start()
+    try:
+        for count in ("8", "2"):
+            stack.dockyard("scale", "apiserver", count)
+            answered = answers
+            until(lambda answered=answered: answers > answered + 2)
+            until(lambda count=count: len(stack.pids("apiserver")) == int(count), 60)
+    finally:
+        done.set()
+        thread.join(60)
+    assert failures == []
 
 
 def test_a_stream_ends_with_its_grace(new_stack: Any) -> None:

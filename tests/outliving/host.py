@@ -59,7 +59,7 @@ class Host(Stack):
         ends = self._ends.setdefault(service, [])
         ends.append(time.monotonic())
         victim = pids[len(ends) % len(pids)]
-        family = [victim, *descendants(victim)]  # the worker of an API process follows it, in its own time
+        family = [victim, *descendants(victim)]  # what it has begun follows it, in its own time
         _signal(victim, signal.SIGKILL)
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), SETTLE, f"{service} does not end")
 

@@ -117,8 +117,8 @@ async def disconnect(engine: Engine, job: DisconnectNetwork) -> None:
     try:
         container = engine.containers.find(job.container)
     except NotFound:
-        if job.force:
-            return
+        if job.force:  # an endpoint may be left of one that is no more: not with us
+            raise NotFound(f"endpoint {job.container} not found") from None
         raise
     await lifecycle.disconnect(engine, network, container)
 

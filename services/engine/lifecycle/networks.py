@@ -188,7 +188,7 @@ async def disconnect(engine: Engine, network: NetworkRecord, container: Containe
 async def _disconnect(engine: Engine, network: NetworkRecord, container: Container) -> None:
     async with container.lock:
         record = container.record
-        if "host" in (record.host_config.network_mode, network.name):
+        if record.host_config.network_mode == network.name == "host":
             raise InvalidArgument("container cannot be disconnected from host network or connected to host network")
         place = record.endpoints.get(network.name)
         if place is None:

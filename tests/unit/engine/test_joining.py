@@ -9,8 +9,10 @@ import pytest
 
 from shared.protocol import (
     Conflict,
+    ConnectNetwork,
     ContainerConfig,
     CreateContainer,
+    CreateNetwork,
     HostConfig,
     InspectContainer,
     InvalidArgument,
@@ -199,6 +201,19 @@ def test_who_has_the_hosts_network_cannot_be_linked(stack: Any) -> None:
     create(stack, "database", network_mode="host")
     with pytest.raises(InvalidArgument, match="host type networking can't be used with links"):
         create(stack, links=["database"])
+
+
+def test_only_who_is_in_the_default_network_can_be_linked_and_at_its_address_there(stack: Any) -> None:
+    stack.client.call(CreateNetwork(name="app"))
+    create(stack, "database", network_mode="app")
+    stack.client.call(StartContainer(container="database"))
+    create(stack, "web", links=["database:db"])
+    with pytest.raises(Conflict, match="Cannot link to /database, as it does not belong to the default network"):
+        stack.client.call(StartContainer(container="web"))
+    stack.client.call(ConnectNetwork(network="bridge", container="database"))
+    (entry,) = started(stack).host_config.extra_hosts or []
+    places = stack.client.call(InspectContainer(container="database")).network_settings.networks
+    assert entry.rpartition(":")[2] == places["bridge"].ip_address != places["app"].ip_address
 
 
 def test_where_containers_cannot_talk_a_link_is_allowed_before_the_start_and_until_it_is_removed(

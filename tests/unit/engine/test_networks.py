@@ -97,6 +97,10 @@ def allocations(stack: Any, container: str) -> list[AllocateInterface]:
         ({"options": {"com.docker.network.bridge.name": "x" * 16}}, InvalidArgument, "invalid interface name"),
         ({"options": {"com.docker.network.driver.mtu": "20"}}, InvalidArgument, "mtu"),
         ({"options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}, NotImplementedByUs, "gateway_mode"),
+        ({"options": {"com.docker.network.bridge.gateway_mode_ipv6": "x"}}, InvalidArgument, "unknown gateway mode x"),
+        ({"options": {"com.docker.network.host_ipv4": "fd00::1"}}, InvalidArgument, "host_ipv4 value: 'fd00::1'"),
+        ({"options": {"com.docker.network.container_iface_prefix": "a/b"}}, InvalidArgument, "invalid interface name"),
+        ({"options": {"com.docker.network.container_iface_prefix": "x" * 13}}, InvalidArgument, "interface name"),
     ],
 )
 def test_what_is_no_network(stack: Any, options: dict[str, Any], error: type[DockyardError], text: str) -> None:
@@ -269,6 +273,10 @@ def test_connect_and_disconnect_a_container_that_runs(stack: Any) -> None:
     assert list(networks_of(stack, container)) == ["app"]
     with pytest.raises(PermissionDenied, match="is not connected to network bridge"):
         stack.client.call(DisconnectNetwork(network="bridge", container="web"))
+    with pytest.raises(PermissionDenied, match="is not connected to network host"):
+        stack.client.call(DisconnectNetwork(network="host", container="web"))
+    with pytest.raises(NotFound, match="endpoint ghost not found"):
+        stack.client.call(DisconnectNetwork(network="app", container="ghost", force=True))
     stack.restart_engine()
     assert list(networks_of(stack, container)) == ["app"]
     assert told_at_boot(stack, 2).connected == {container: [network]}
@@ -297,6 +305,21 @@ def test_what_the_netdriver_has_forgotten_is_made_again(stack: Any) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it was not made again")
+
+
+def test_names_of_links_inside_are_the_network_s_or_the_endpoint_s(stack: Any) -> None:
+    make(stack, options={"com.docker.network.container_iface_prefix": "lan"})
+    assert next(iter(stack.world.networks.values())).iface_prefix == "lan"
+    options = {"com.docker.network.endpoint.ifname": "front0"}
+    container = start(stack, "web", driver_opts=options)
+    assert [job.ifname for job in allocations(stack, container)] == ["front0"]
+    assert networks_of(stack, container)["app"].driver_opts == options
+    for options, error in (
+        ({"com.docker.network.endpoint.ifname": "a/b"}, InvalidArgument),
+        ({"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}, NotImplementedByUs),
+    ):
+        with pytest.raises(error, match=next(iter(options.values())) if error is InvalidArgument else "--sysctl"):
+            start(stack, "other", driver_opts=options)
 
 
 @pytest.mark.parametrize("mode", ["host", "none", "container:web"])

@@ -9,7 +9,7 @@ import pytest
 from services.netdriver.firewall import Firewall
 from services.netdriver.leases import Peer
 from services.netdriver.nft import NftError
-from services.netdriver.rules import Policy, Zone, render, zone_elements
+from services.netdriver.rules import MAPS, SETS, Policy, Zone, render, zone_elements
 from shared.protocol import AllocatedPort
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "netdriver" / "table.nft"
@@ -49,11 +49,21 @@ def built() -> tuple[FakeNft, Firewall]:
     return nft, firewall
 
 
+def test_no_set_is_declared_by_a_plain_type() -> None:
+    """nft 1.1 notes such a key as a constant, and nft 1.0.6 dies of that note, whichever table it was asked for."""
+    declared = [*SETS.values(), *MAPS.values()]
+    assert declared
+    for text in declared:
+        key = text.partition(";")[0].partition(":")[0]
+        assert key.startswith("typeof ") or " . " in key, text
+
+
 def test_the_table() -> None:
     zones = [
         ZONE,
         Zone("br-app", (IPv4Network("172.20.0.0/24"), SUBNET6), Policy()),
         Zone("br-shut", (IPv4Network("172.20.1.0/24"),), Policy(internal=True)),
+        Zone("br-as", (IPv4Network("172.20.3.0/24"), SUBNET6), Policy(leaves_as=("198.18.0.9", ""))),
         Zone("br-plain", (IPv4Network("172.20.2.0/24"),), Policy(ip_masq=False, icc=False)),
     ]
     published = dict.fromkeys((WEB, LOCAL, DNS), "172.30.0.2") | dict.fromkeys((WEB6, LOCAL6), "fd00:30::2")
@@ -167,3 +177,15 @@ def test_one_that_is_not_enabled_removes_its_table_and_makes_none() -> None:
     firewall.publish({WEB: "172.30.0.2"})  # of a lease from before
     firewall.unpublish({WEB: "172.30.0.2"})
     assert len(nft.transactions) == 1
+
+
+def test_flows_are_forgotten_after_the_rules_are_changed_and_not_before_there_are_any() -> None:
+    nft, told = FakeNft(), list[tuple[int, list[AllocatedPort]]]()
+    firewall = Firewall(nft, "dockyard0", forget=lambda ports: told.append((len(nft.transactions), list(ports))))  # type: ignore[arg-type]
+    firewall.publish({DNS: "172.30.0.2"})
+    assert told == []
+    firewall.rebuild()
+    firewall.publish({DNS: "172.30.0.2"})
+    firewall.publish({DNS: "172.30.0.3"})
+    firewall.unpublish({DNS: "172.30.0.3"})
+    assert [(count, ports) for count, ports in told if ports] == [(2, [DNS]), (3, [DNS])]
