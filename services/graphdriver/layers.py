@@ -31,11 +31,11 @@ from services.graphdriver.trees import tree_size
 from services.graphdriver.unpack import MAX_UNPACKED
 from services.graphdriver.vfs import Vfs
 from shared.bus.context import check_cancelled
-from shared.protocol import DockyardError, InvalidArgument, NotFound
+from shared.protocol import COLLECTED_BY, DockyardError, InvalidArgument, NotFound
 
 __all__ = ["Layers", "choose_driver"]
 
-SHORT = 12  # hex digits of a chain id in a directory's name
+SHORT = COLLECTED_BY  # hex digits of a chain id in a directory's name
 BORROWED = "borrowed"
 
 
@@ -251,15 +251,15 @@ class Layers:
             raise InvalidArgument(f"invalid container id: {container[:100]!r}")
         return self._containers / container
 
-    def collect(self, keep_chains: set[str], keep_containers: set[str]) -> int:
-        """Remove all layers but those named and held; returns the bytes freed."""
+    def collect(self, keep_chains: set[str], keep_containers: set[str], is_asked: Callable[[str], bool]) -> int:
+        """Remove all layers ``is_asked`` for but those named and held; returns the bytes freed."""
         freed = 0
-        for directory in list(self._containers.iterdir()):
+        for directory in [found for found in self._containers.iterdir() if is_asked(found.name)]:
             if directory.name.isalnum() and directory.name not in keep_containers:
                 freed += tree_size(self.driver.writable_path(directory))
                 self.remove(directory.name)
         wanted = {self.path(chain).name for chain in keep_chains}
-        for directory in list(self._layers.iterdir()):
+        for directory in [found for found in self._layers.iterdir() if is_asked(found.name)]:
             if directory.name not in wanted:
                 freed += self._collect_layer(directory)
         return freed
