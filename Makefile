@@ -47,11 +47,11 @@ golden: setup
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/contract
 
 outliving: setup
-	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest -s tests/outliving
-	SEED=$(SEED) LEAK_ROUNDS=500 LEAK_STRIDE=3 $(BIN)/python -m pytest -s tests/contract/test_never_leaks.py
+	SEED=$(SEED) MINUTES=$(MINUTES) MEMBERS=$(MEMBERS) $(BIN)/python -m pytest --timeout=0 -s tests/outliving
+	SEED=$(SEED) LEAK_ROUNDS=500 LEAK_STRIDE=3 $(BIN)/python -m pytest --timeout=0 -s tests/contract/test_never_leaks.py
 
 crashes: setup
-	CRASH_STRIDE=1 $(BIN)/python -m pytest tests/contract/test_crashes.py
+	CRASH_STRIDE=1 $(BIN)/python -m pytest --timeout=0 tests/contract/test_crashes.py
 
 bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
@@ -61,7 +61,7 @@ bench: setup
 
 conformance: setup
 	@$(BIN)/python -m tests.conformance $(FILES)
-	EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest tests/integration/test_schemathesis.py
+	EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest --timeout=0 tests/integration/test_schemathesis.py
 	@[ -n "$(FILES)" ] || $(BIN)/python -m pytest -rs -m long tests/systemd
 
 # Enable it with: systemctl enable --now dockyard.socket dockyard.service

@@ -1,17 +1,31 @@
-"""Stack log: what the stack's processes say on stderr: in systemd's journal, or in RUN/dockyard.log (`up --detach`)."""
+"""Stack log: what the stack's processes say on stderr: in systemd's journal, or in RUN/dockyard.log (`up --detach`).
+
+All processes append to that file, and hold it open: it is never renamed. When it is full, what it holds is copied to
+RUN/dockyard.log.1, in place of what was there, and it begins anew.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from services.ctl.waiting import in_thread
 from shared.runtime.slices import BOOTED
 
-__all__ = ["Log", "LogLine", "log_file", "of_service", "search", "the_log"]
+__all__ = ["Log", "LogLine", "bound", "keep_bounded", "log_file", "of_service", "search", "the_log"]
+
+FULL = 20 << 20  # bytes
+LOOK_INTERVAL = 5.0  # seconds
+log = logging.getLogger("dockyard.arbiter")
 
 HEAD = re.compile(r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) (?P<level>[A-Z]+) dockyard\.(?P<service>\S+) ")
 JOURNAL = "jobs"  # whose lines say that a job began and ended: nothing that is not known of it
@@ -37,6 +51,27 @@ def log_file(run: Path) -> Path:
     return run / "dockyard.log"
 
 
+def past_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.1")
+
+
+def bound(file: Path, full: int = FULL) -> None:
+    """Begin a full log anew. What is written between the copy and the cut is lost: at most a few lines."""
+    if file.stat().st_size > full:
+        shutil.copyfile(file, past_file(file))
+        os.truncate(file, 0)
+
+
+async def keep_bounded(file: Path) -> None:
+    """Have a log never grow far beyond full, if it is where we write to ourselves; until cancelled."""
+    while file.exists() and os.path.samestat(file.stat(), os.fstat(sys.stderr.fileno())):
+        try:
+            await in_thread(bound, file)
+        except OSError as error:
+            log.warning("the log is not bounded error=%s", error)
+        await asyncio.sleep(LOOK_INTERVAL)
+
+
 @dataclass(frozen=True)
 class Log:
     """Either a file, or a unit of systemd's whose lines are in the journal."""
@@ -46,8 +81,9 @@ class Log:
 
     def lines(self) -> Iterator[str]:
         """Yield all there is. What cannot be read has none."""
-        whole = [*JOURNALCTL, "--unit", self.unit] if self.unit else ["cat", str(self.file)]
-        yield from _output(whole)
+        files = [str(file) for file in (past_file(self.file), self.file) if file.exists()]
+        if self.unit or files:
+            yield from _output([*JOURNALCTL, "--unit", self.unit] if self.unit else ["cat", *files])
 
     def follow(self) -> Iterator[str]:
         """Yield what comes from now on, until the caller goes."""

@@ -18,6 +18,7 @@ from services.ctl import succession
 from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, make_listeners
 from services.ctl.rehearsal import CHECKED
+from services.ctl.stacklog import keep_bounded, log_file
 from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check, take_lock
 from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
@@ -107,7 +108,11 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
             )
         except (OSError, ValueError, configparser.Error) as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
-        return await launcher.run()
+        bounding = asyncio.ensure_future(keep_bounded(log_file(config.run)))
+        try:
+            return await launcher.run()
+        finally:
+            bounding.cancel()
 
     return asyncio.run(run())
 
@@ -116,13 +121,13 @@ def up_detached(config: Config, ini: Path) -> int:
     """Start the stack in the background, and return when it has said READY=1."""
     config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
     path = config.run / f"notify.{os.getpid()}"
-    log_file = config.run / "dockyard.log"
+    file = log_file(config.run)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(path))
         notify.settimeout(0.2)
         try:
             command = [sys.executable, "-m", "services.ctl.main", "up", "--circus-ini", str(ini)]
-            with log_file.open("ab") as log_stream:
+            with file.open("ab") as log_stream:
                 process = subprocess.Popen(
                     ["sh", "-c", GUARD, "dockyard-guard", *command],
                     env={**os.environ, "NOTIFY_SOCKET": str(path)},
@@ -132,12 +137,12 @@ def up_detached(config: Config, ini: Path) -> int:
                     start_new_session=True,
                     cwd="/",
                 )
-            return _await_ready(process, notify, log_file)
+            return _await_ready(process, notify, file)
         finally:
             path.unlink(missing_ok=True)
 
 
-def _await_ready(process: subprocess.Popen[bytes], notify: socket.socket, log_file: Path) -> int:
+def _await_ready(process: subprocess.Popen[bytes], notify: socket.socket, file: Path) -> int:
     status = "no word from it"
     for _ in range(int(DETACH_TIMEOUT / 0.2)):
         try:
@@ -148,7 +153,7 @@ def _await_ready(process: subprocess.Popen[bytes], notify: socket.socket, log_fi
         if "READY=1" in lines:
             return 0
         if process.poll() is not None:
-            tail = log_file.read_text(errors="replace").splitlines()[-1:]
+            tail = file.read_text(errors="replace").splitlines()[-1:]
             return fail(f"the stack did not start: {tail[0] if tail else status}", process.returncode or 1)
     os.killpg(process.pid, signal.SIGTERM)  # the guard and the arbiter: the guard passes nothing on
-    return fail(f"the stack is not ready after {DETACH_TIMEOUT:.0f} s ({status}); see {log_file}")
+    return fail(f"the stack is not ready after {DETACH_TIMEOUT:.0f} s ({status}); see {file}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from circus.commands.base import Command
 from circus.exc import MessageError
-from circus.process import Process
+from circus.process import DEAD_OR_ZOMBIE, UNEXISTING, Process
 from circus.watcher import Watcher
 from psutil import NoSuchProcess
 from tornado import gen
@@ -23,6 +23,7 @@ from tornado import gen
 __all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Condition", "Restarts", "Retire", "Upgrade"]
 
 RESTART_WINDOW = 60.0  # seconds
+ENDED = (DEAD_OR_ZOMBIE, UNEXISTING)
 EX_CONFIG = 78  # sysexits(3): a restart is no use
 SHORT_LIFE = 2.0  # seconds; who ends sooner is started again later and later
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds
@@ -109,6 +110,8 @@ class BoundedWatcher(Watcher):
                 del self._retired[process.pid]
             elif time.monotonic() > deadline:
                 self.send_signal_process(process, signal.SIGKILL, recursive=True)
+        for pid in [pid for pid, process in self.processes.items() if process.status in ENDED]:
+            self.reap_process(pid)  # it ended just now: circus would forget it, and nobody counted it
         return super().manage_processes()
 
     def get_active_processes(self) -> list[Process]:

@@ -219,20 +219,21 @@ def test_an_engine_that_hangs_hides_neither_processes_nor_containers(stack: Any,
 
 
 def test_a_job_under_way_says_what_it_waits_for(stack: Any) -> None:
-    (execdriver,) = stack.pids("execdriver")
-    stack.docker("run", "-d", "--name", "web", "busybox", "sleep", "300")
-    os.kill(execdriver, signal.SIGSTOP)
+    stack.docker("run", "-d", "--name", "web", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    command = [DOCKYARD, "job", "stop", "web", "--env", "timeout=300"]
+    process = subprocess.Popen(command, env=stack.environ, stderr=subprocess.PIPE)
     try:
-        with subprocess.Popen([DOCKYARD, "job", "kill", "web"], env=stack.environ, stderr=subprocess.PIPE) as process:
-            (job_id,) = until(lambda: asked_by(stack, process.pid))
-            until(lambda: "waiting for runtime_kill at execdriver since" in stack.dockyard("jobs", "--running").stdout)
-            assert "… waiting for runtime_kill at execdriver" in stack.dockyard("trace", job_id).stdout
-            assert "waiting for runtime_kill at execdriver" in stack.dockyard("top", "--once").stdout
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=10)
-            assert process.returncode == 130
+        (job_id,) = until(lambda: asked_by(stack, process.pid))
+        waits = "waiting for the exit of container web"
+        until(lambda: f"{waits} since" in stack.dockyard("jobs", "--running").stdout)
+        assert f"… {waits}" in stack.dockyard("trace", job_id).stdout
+        assert waits in stack.dockyard("top", "--once").stdout
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        assert process.returncode == 130
     finally:
-        os.kill(execdriver, signal.SIGCONT)
+        process.kill()
+        process.communicate()
 
 
 def test_a_process_that_was_killed_is_counted(stack: Any) -> None:

@@ -23,6 +23,7 @@ __all__ = ["DRIVERS", "SERVICES", "Host"]
 DRIVERS = ("graphdriver", "netdriver", "execdriver")
 SERVICES = ("engine", "reader", *DRIVERS, "apiserver")
 RESTART_WINDOW, RESTARTS = 60.0, 8  # seconds; unasked ends of one service that the arbiter puts up with, and some less
+GRACE = 1.0  # seconds that streams may go on of an API process that is replaced
 SETTLE = 30.0  # seconds in which all must be as it was
 
 
@@ -30,7 +31,7 @@ class Host(Stack):
     """``netns`` holds the network namespace, as the init of a host would."""
 
     def __init__(self, directory: Path, **environ: str) -> None:
-        super().__init__(directory, **environ)
+        super().__init__(directory, **{"DOCKYARD_STREAM_GRACE": str(GRACE), **environ})
         self.netns = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         mine = Path("/proc/self/ns/net").readlink()
         until(lambda: Path(f"/proc/{self.netns.pid}/ns/net").readlink() != mine)
@@ -61,6 +62,12 @@ class Host(Stack):
         family = [victim, *descendants(victim)]  # the worker of an API process follows it, in its own time
         _signal(victim, signal.SIGKILL)
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), SETTLE, f"{service} does not end")
+
+    def restart(self, service: str) -> None:
+        """`dockyard restart`; returns when those that are replaced have gone, with the streams that they carried."""
+        before = self.pids(service)
+        self.dockyard("restart", service)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), GRACE + SETTLE, f"{service} stays")
 
     def freeze(self, service: str, seconds: float) -> None:
         """SIGSTOP and, after some time, SIGCONT; blocks."""

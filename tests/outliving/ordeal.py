@@ -43,14 +43,14 @@ class Ordeal:
         self.sessions.append(Session(self.host, kind, self._number))
 
     def replace_broken_sessions(self) -> int:
-        """Open those anew that do not answer; returns how many."""
+        """Open those anew that do not answer, or will not know the exit code; returns how many do not answer."""
         broken = []
         for session in list(self.sessions):
             try:
                 session.check()
             except AssertionError:
                 broken.append(session)
-        for session in broken:
+        for session in [*broken, *(one for one in self.sessions if not one.waits and one not in broken)]:
             self.sessions.remove(session)
             session.end(broken=True)
             self._open_session(session.kind)
@@ -84,7 +84,7 @@ class Ordeal:
         elif way == "kill":
             self.host.kill(what)
         else:
-            self.host.dockyard("restart", what)
+            self.host.restart(what)
 
     # -- a life under it
 

@@ -23,6 +23,7 @@ class Session:
     def __init__(self, host: Host, kind: str, number: int) -> None:
         self.host, self.kind, self.name = host, kind, f"session-{kind}{number}"
         self.is_terminal = "terminal" in kind
+        self.waits = True  # `docker run` has a second connection, for the exit code, perhaps to another API worker
         self._lines = 0
         if kind in ("run", "terminal"):
             flags = ["-it"] if self.is_terminal else ["-i"]
@@ -66,6 +67,7 @@ class Session:
                 data = b""
             assert data, f"{self.name} is at its end: {heard!r}"
             heard += data
+            self.waits = self.waits and b"error waiting for container" not in heard
 
     @property
     def execs(self) -> int:

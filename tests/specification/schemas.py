@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ STREAMS = {  # each answers a sequence of JSON values; the specification describ
     "/events": "EventMessage", "/containers/{id}/stats": "ContainerStatsResponse", "/images/create": "",
     "/images/{name}/push": "", "/images/load": "", "/build": "",
 }  # fmt: skip
-# What the specification describes otherwise than Docker's own engine answers, and all clients read: definition, member,
-# and what else it may be.
-CORRECTIONS = (
-    ("Resources", "MemorySwappiness", "null"),  # unset: `*int64` without omitempty
-    ("Resources", "OomKillDisable", "null"),  # likewise
+# What Docker's own engine answers as null where the specification does not say so, and all clients read it.
+NULLABLE = (
+    "definitions Resources properties MemorySwappiness",  # unset: `*int64` without omitempty
+    "definitions Resources properties OomKillDisable",  # likewise
+    "paths /exec/{id}/json get responses 200 schema properties ExitCode",  # of one that has not ended
 )
 UNLISTED = {"POST /exec/{id}/start": {"101"}}  # the upgrade, which attach has
 # Statuses of any endpoint, which the specification lists for some: what is asked wrongly, of what is away, or refused.
@@ -57,6 +58,8 @@ class Operation:
 @cache
 def document() -> dict[str, Any]:
     specification: dict[str, Any] = json.loads(FILE.read_text())
+    for path in NULLABLE:
+        reduce(getitem, path.split(), specification)["x-nullable"] = True
     return specification
 
 
@@ -97,11 +100,7 @@ def nullable(schema: Any) -> Any:
 @cache
 def validator(schema: str) -> Draft4Validator:
     """``schema``: as JSON, with references to the document's definitions."""
-    described = nullable(document()["definitions"])
-    for definition, member, also in CORRECTIONS:
-        corrected = described[definition]["properties"][member]
-        corrected["type"] = [corrected["type"], also]
-    definitions = Resource.from_contents({"definitions": described}, DRAFT4)
+    definitions = Resource.from_contents({"definitions": nullable(document()["definitions"])}, DRAFT4)
     registry = Registry().with_resource("urn:api", definitions)
     return Draft4Validator(json.loads(schema.replace('"#/', '"urn:api#/')), registry=registry)
 

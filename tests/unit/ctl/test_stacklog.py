@@ -5,7 +5,7 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
-from services.ctl.stacklog import Log, of_service, search, the_log
+from services.ctl.stacklog import Log, bound, of_service, search, the_log
 
 ONE, TWO = "1" * 32, "2" * 32
 LOG = f"""\
@@ -58,3 +58,13 @@ def test_where_a_stack_logs(tmp_path: Path) -> None:
             process.kill()
         assert bool(found.unit) == bool(unit)
         assert found.file == file
+
+
+def test_a_full_log_begins_anew_and_its_past_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "dockyard.log"
+    with path.open("ab", buffering=0) as held:  # as each process of the stack holds it
+        for number in range(5):
+            held.write(b"%d" % number * 9 + b"\n")
+            bound(path, 25)
+        assert list(Log(path).lines()) == [f"{number}" * 9 for number in range(5)]
+        assert path.read_text() == "333333333\n444444444\n"
