@@ -58,6 +58,7 @@ bench: setup
 	@$(BIN)/dockyard job ping >/dev/null 2>&1 || $(BIN)/dockyard up --detach
 	@$(BIN)/dockyard busybox
 	$(BIN)/python -m tests.bench.start_path
+	$(BIN)/python -m tests.bench.streams
 	$(BIN)/python -m tests.bench.cold_start
 
 conformance: setup

@@ -114,6 +114,11 @@ def glob(source: Source, pattern: str) -> list[str]:
     return sorted(set(found))
 
 
+def _stored(member: tarfile.TarInfo) -> int:
+    """Return how many bytes of a member come after its headers."""
+    return member.size if member.isreg() or member.type not in tarfile.SUPPORTED_TYPES else 0
+
+
 def _is_directory(source: Source, path: str) -> bool:
     entry = source.entry(path)
     return entry is not None and entry.is_directory
@@ -135,7 +140,7 @@ def walk(source: Source, path: str) -> Iterator[tuple[str, Entry]]:
 
 
 class Tar:
-    """``file``: a plain tar, seekable. Errors: InvalidArgument."""
+    """``file``: a plain tar, seekable and writable. Errors: InvalidArgument, OSError."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -148,14 +153,17 @@ class Tar:
         self.leave_out(lambda path: False)
 
     def _read(self) -> None:
-        self._file.seek(0)
-        if not self._file.read(1):
+        size = self._file.seek(0, io.SEEK_END)
+        if not size:
             return
+        self._file.write(bytes(-size % tarfile.BLOCKSIZE))  # the docker command does not fill the last block
         self._file.seek(0)
         self._archive = archive = tarfile.open(fileobj=self._file, mode="r:", tarinfo=Member)  # noqa: SIM115
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]
             check_cancelled()
+            if (archive.offset if member.sparse else member.offset_data + _stored(member)) > size:
+                raise tarfile.ReadError("unexpected end of data")
             self._add(member)
 
     def _add(self, member: tarfile.TarInfo) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import bisect
+import itertools
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from shared.protocol import GraphCollect, Image, encode_body
+from shared.protocol import COLLECTED_BY, GraphCollect, Image, encode_body
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "pages"]
 
 
 class Graph:
     """``status``: the storage driver and its facts, noted when the graphdriver came."""
+
+    names_at_once = 100_000  # 7 MB of a message, which may have 16 MiB
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -32,9 +36,9 @@ class Graph:
         if self._engine.quarantine.has_images:
             return 0  # nobody knows which layers those have
         async with self._lock:
-            containers = [*(container.id for container in self._engine.containers), *self._engine.quarantine]
-            job = GraphCollect(keep_images=list(self._engine.images), keep_containers=[*containers, *self._coming])
-            return await self._engine.call(job, timeout=600)
+            containers = {*(container.id for container in self._engine.containers), *self._engine.quarantine}
+            keep = pages(_names(self._engine.images), containers | self._coming, self.names_at_once)
+            return sum([await self._engine.call(job, timeout=600) for job in keep])
 
     @asynccontextmanager
     async def coming(self, container_id: str) -> AsyncIterator[None]:
@@ -63,3 +67,33 @@ class Graph:
                 self._engine.images.put(image, tags)
                 if order:
                     self._engine.store.put_outcome(order, encode_body(image.id))
+
+
+def _names(images: Iterable[Image]) -> set[str]:
+    """Return the digests of all blobs, and all chain ids, that images have."""
+    found: set[str] = set()
+    for image in images:
+        found.add(image.id)
+        found.update(layer.digest for layer in image.layers)
+        found.update(image.chain_ids)
+        if image.manifest is not None:
+            found.add(image.manifest.digest)
+    return found
+
+
+def pages(names: set[str], containers: set[str], most: int) -> list[GraphCollect]:
+    """Say what is to be kept in jobs of ``most`` names, which cover every name there can be."""
+    by_key = sorted([(_key(name), name) for name in names | containers])
+    edges = ["", *dict.fromkeys(key[:COLLECTED_BY] for key, _ in by_key[most::most]), ""]
+    jobs, at = [], 0
+    for begin, end in itertools.pairwise(edges):
+        until = bisect.bisect_left(by_key, (end,)) if end else len(by_key)
+        page = {name for _, name in by_key[at:until]}
+        at = until
+        kept = {"keep_names": sorted(page & names), "keep_containers": sorted(page & containers)}
+        jobs.append(GraphCollect(keep_images=[], **kept, begin=begin, end=end))
+    return jobs
+
+
+def _key(name: str) -> str:
+    return name.removeprefix("sha256:")

@@ -106,9 +106,10 @@ class Blobs:
     def read(self, digest: str) -> bytes:
         return self.path(digest).read_bytes()
 
-    def collect(self, keep: set[str]) -> int:
-        """Remove all blobs but ``keep`` and those that are held; returns the bytes freed."""
-        return sum(self._remove(path) for path in list(self._directory.iterdir()) if f"sha256:{path.name}" not in keep)
+    def collect(self, keep: set[str], is_asked: Callable[[str], bool]) -> int:
+        """Remove all blobs ``is_asked`` for but ``keep`` and those that are held; returns the bytes freed."""
+        found = [path for path in self._directory.iterdir() if is_asked(path.name)]
+        return sum(self._remove(path) for path in found if f"sha256:{path.name}" not in keep)
 
     def _remove(self, path: Path) -> int:
         with self.unheld(f"sha256:{path.name}".__eq__) as free:

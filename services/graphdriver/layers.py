@@ -16,11 +16,12 @@ import secrets
 import shutil
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from services.graphdriver.abreast import MOST
 from services.graphdriver.ahead import ahead
 from services.graphdriver.apply import apply_layer
 from services.graphdriver.blobs import Blobs
@@ -30,11 +31,11 @@ from services.graphdriver.trees import tree_size
 from services.graphdriver.unpack import MAX_UNPACKED
 from services.graphdriver.vfs import Vfs
 from shared.bus.context import check_cancelled
-from shared.protocol import DockyardError, InvalidArgument, NotFound
+from shared.protocol import COLLECTED_BY, DockyardError, InvalidArgument, NotFound
 
 __all__ = ["Layers", "choose_driver"]
 
-SHORT = 12  # hex digits of a chain id in a directory's name
+SHORT = COLLECTED_BY  # hex digits of a chain id in a directory's name
 BORROWED = "borrowed"
 
 
@@ -57,13 +58,14 @@ def _has_layers(directory: Path) -> bool:
 
 
 class _Hashing:
-    """A readable stream that hashes what is read. Errors: InvalidArgument (it is longer than ``limit`` bytes)."""
+    """A readable stream that hashes what is read. Errors: InvalidArgument (more than ``limit`` bytes), ``check``'s."""
 
-    def __init__(self, source: IO[bytes], limit: int) -> None:
+    def __init__(self, source: IO[bytes], limit: int, check: Callable[[], None]) -> None:
         self._source, self._hasher = source, hashlib.sha256()
-        self._left, self._limit = limit, limit
+        self._left, self._limit, self._check = limit, limit, check
 
     def read(self, size: int = -1) -> bytes:
+        self._check()
         data = self._source.read(size)
         self._left -= len(data)
         if self._left < 0:
@@ -73,7 +75,7 @@ class _Hashing:
 
     def digest(self) -> str:
         while self.read(1 << 20):
-            check_cancelled()
+            pass
         return f"sha256:{self._hasher.hexdigest()}"
 
 
@@ -109,13 +111,26 @@ class Layers:
             raise DockyardError(f"layers {facts['chain_id']} and {chain_id} share a short name")
         return int(facts["size"])
 
-    def unpack(self, chain_id: str, parents: list[str], diff_id: str, source: IO[bytes]) -> int:
-        """Unpack an uncompressed tar as a layer; returns its size. Errors: InvalidArgument (broken, or not diff_id).
+    @property
+    def at_a_time(self) -> int:
+        """How many layers of one image may be unpacked together: each stands alone, or is made of the one below."""
+        return MOST if self.driver.sparse else 1
+
+    def unpack(
+        self,
+        chain_id: str,
+        parents: list[str],
+        diff_id: str,
+        source: IO[bytes],
+        check: Callable[[], None] = check_cancelled,
+    ) -> int:
+        """Unpack an uncompressed tar as a layer; returns its size. ``check`` raises when it is not wanted any more.
 
         One that is here already is not unpacked again, but read: its blob may be another, which has to be the same.
+        Errors: InvalidArgument (broken, or not diff_id), those of ``check``.
         """
         with self._locks[chain_id]:
-            known, stream = self.size(chain_id), _Hashing(source, self.max_unpacked)
+            known, stream = self.size(chain_id), _Hashing(source, self.max_unpacked, check)
             if known is not None:
                 if (found := stream.digest()) != diff_id:
                     raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")
@@ -236,15 +251,15 @@ class Layers:
             raise InvalidArgument(f"invalid container id: {container[:100]!r}")
         return self._containers / container
 
-    def collect(self, keep_chains: set[str], keep_containers: set[str]) -> int:
-        """Remove all layers but those named and held; returns the bytes freed."""
+    def collect(self, keep_chains: set[str], keep_containers: set[str], is_asked: Callable[[str], bool]) -> int:
+        """Remove all layers ``is_asked`` for but those named and held; returns the bytes freed."""
         freed = 0
-        for directory in list(self._containers.iterdir()):
+        for directory in [found for found in self._containers.iterdir() if is_asked(found.name)]:
             if directory.name.isalnum() and directory.name not in keep_containers:
                 freed += tree_size(self.driver.writable_path(directory))
                 self.remove(directory.name)
         wanted = {self.path(chain).name for chain in keep_chains}
-        for directory in list(self._layers.iterdir()):
+        for directory in [found for found in self._layers.iterdir() if is_asked(found.name)]:
             if directory.name not in wanted:
                 freed += self._collect_layer(directory)
         return freed

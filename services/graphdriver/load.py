@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
 
+from services.graphdriver.abreast import abreast
 from services.graphdriver.archive import Archive, LoadedImage
 from services.graphdriver.blobs import Blobs, digest_of, is_digest
 from services.graphdriver.layers import Layers
@@ -59,23 +61,12 @@ def _load_image(loaded: LoadedImage, to: Loader) -> None:
         raise InvalidArgument(f"invalid archive: {len(diff_ids)} diff_ids, {len(loaded.layers)} layers")
     chains, image_id = chain_ids(diff_ids), digest_of(loaded.config)
     with to.blobs.hold([image_id, *(layer.digest for layer in loaded.layers), *chains]):
-        descriptors, sizes = [], []
-        for index, layer in enumerate(loaded.layers):
-            check_cancelled()
-            to.blobs.link(layer.path, layer.digest)
-            descriptors.append(_descriptor(layer))
-            with layer.path.open("rb") as blob:
-                watched = (
-                    blob
-                    if to.quiet
-                    else Watched(blob, descriptors[-1].size, progress(diff_ids[index], "Loading layer"))
-                )
-                plain = decompressed(cast("IO[bytes]", watched))
-                try:
-                    size = to.layers.unpack(chains[index], chains[:index], diff_ids[index], plain)
-                except ERRORS as error:
-                    raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
-            sizes.append(size)
+
+        def unpack(index: int, check: Callable[[], None]) -> int:
+            return _unpack(loaded.layers[index], descriptors[index], chains[: index + 1], diff_ids[index], to, check)
+
+        descriptors = [_descriptor(layer) for layer in loaded.layers]
+        sizes = abreast(len(descriptors), unpack, to.layers.at_a_time)
         to.blobs.add(io.BytesIO(loaded.config), image_id)
         image = image_record(image_id, config, len(loaded.config), descriptors, chains, sizes)
         to.blobs.durable.settle()
@@ -84,6 +75,21 @@ def _load_image(loaded: LoadedImage, to: Loader) -> None:
         _say(f"Loaded image: {familiar(tag)}\n")
     if not loaded.tags:
         _say(f"Loaded image ID: {image_id}\n")
+
+
+def _unpack(
+    layer: Spooled, descriptor: Descriptor, chains: list[str], diff_id: str, to: Loader, check: Callable[[], None]
+) -> int:
+    """``chains``: its own, and those below. Returns the bytes of its files."""
+    check()
+    to.blobs.link(layer.path, layer.digest)
+    with layer.path.open("rb") as blob:
+        watched = blob if to.quiet else Watched(blob, descriptor.size, progress(diff_id, "Loading layer"))
+        plain = decompressed(cast("IO[bytes]", watched))
+        try:
+            return to.layers.unpack(chains[-1], chains[:-1], diff_id, plain, check)
+        except ERRORS as error:
+            raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
 
 
 def _say(text: str) -> None:

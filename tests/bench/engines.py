@@ -1,7 +1,7 @@
 """The engines that the bench times: ours, and the peers that are installed.
 
 Peers (Debian's docker.io and podman) are started by hand in a network namespace of their own, with their own data, and
-given the same busybox image.
+given the same busybox image. What they keep is on the file system of what ours keeps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-__all__ = ["Engine", "engines"]
+__all__ = ["Engine", "beside", "engines"]
 
 
 class Engine:
@@ -48,10 +48,10 @@ class Engine:
 
 
 @contextmanager
-def dockerd(directory: Path) -> Iterator[tuple[list[str], int]]:
-    """Run Debian's dockerd on its own data; yields the client's command, and the daemon's pid."""
+def dockerd(directory: Path, data: Path) -> Iterator[tuple[list[str], int]]:
+    """Run Debian's dockerd on its own ``data``; yields the client's command, and the daemon's pid."""
     host = f"unix://{directory}/docker.sock"
-    daemon = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec", "--host", host]
+    daemon = ["dockerd", "--data-root", f"{data}/dockerd", "--exec-root", f"{directory}/exec", "--host", host]
     daemon += ["--pidfile", f"{directory}/pid", "--bridge", "none"] if not shutil.which("iptables") else []
     log = (directory / "dockerd.log").open("wb")
     script = f"ip link set lo up; exec {' '.join(daemon)} --pidfile {directory}/pid"
@@ -70,9 +70,22 @@ def dockerd(directory: Path) -> Iterator[tuple[list[str], int]]:
         log.close()
 
 
+def beside(stack: ExitStack, path: Path) -> Path:
+    """Make a directory, for a while, on the file system of the images of the engine at the API socket ``path``."""
+    command = ["docker", "--host", f"unix://{path}", "info", "--format", "{{.DockerRootDir}}"]
+    root = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    found = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-", dir=root.parent)))
+    if found.stat().st_dev != (root / "graph").stat().st_dev:
+        raise RuntimeError(f"{root.parent} is not on the file system of {root}: the peers would have another disk")
+    return found
+
+
 def engines(stack: ExitStack, path: Path) -> list[Engine]:
     """Return ours, at the API socket ``path``, and the peers; ``stack`` ends what was started."""
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-")))
+    directory, data = (
+        Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-"))),
+        beside(stack, path),
+    )
     arbiter = int((path.parent / "dockyard.pid").read_text())
     found = [Engine("dockyard", ["docker", "--host", f"unix://{path}"], daemon=arbiter)]
     found[0].api = path
@@ -80,14 +93,14 @@ def engines(stack: ExitStack, path: Path) -> list[Engine]:
     found[0].do("save", "-o", archive, "busybox")
     if shutil.which("dockerd"):
         try:
-            client, pid = stack.enter_context(dockerd(directory))
+            client, pid = stack.enter_context(dockerd(directory, data))
             found.append(Engine("dockerd", client, daemon=pid))
             found[-1].api = directory / "docker.sock"
             found[-1].do("load", "-qi", archive)
         except (RuntimeError, OSError) as error:
             print(f"dockerd does not take part: {error}")
     if shutil.which("podman"):
-        client = ["podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/podman-run"]
+        client = ["podman", "--root", f"{data}/podman", "--runroot", f"{directory}/podman-run"]
         client += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
         process = subprocess.Popen(
             ["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up; exec sleep infinity"]

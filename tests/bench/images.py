@@ -12,7 +12,6 @@ import os
 import resource
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.debian import NAME, make_archive
-from tests.bench.engines import Engine, engines
+from tests.bench.engines import Engine, beside, engines
 from tests.bench.unpacking import unpack_speed
 from tests.registries import docker_registry, free_port
 
@@ -154,8 +153,8 @@ def _alone() -> None:
     arguments = parser.parse_args()
     os.environ.pop("DOCKER_HOST", None)
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-images-")))
-        main(engines(stack, arguments.run / "docker.sock"), directory, arguments.rounds)
+        socket = arguments.run / "docker.sock"
+        main(engines(stack, socket), beside(stack, socket), arguments.rounds)
 
 
 if __name__ == "__main__":

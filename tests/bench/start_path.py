@@ -13,7 +13,6 @@ import os
 import socket
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import ListJobs
 from tests.bench import api, builds, bus, containers, crowds, images
-from tests.bench.engines import engines
+from tests.bench.engines import beside, engines
 
 DRIVER_JOBS = ("layer_", "allocate_", "release_", "runtime_")
 
@@ -127,8 +126,7 @@ def main() -> None:
                 print(f"  dockyard / {name}: {ratio:.2f}")
         containers.main(found, max(1, arguments.rounds // 5))
         builds.main(found, max(1, arguments.rounds // 5))
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dockyard-bench-images-")))
-        images.main(found, directory, max(1, arguments.rounds // 6))
+        images.main(found, beside(stack, path), max(1, arguments.rounds // 6))
         api.main(found, arguments.run, arguments.seconds, arguments.containers)
         crowds.main(found)
 

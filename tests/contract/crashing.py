@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Steps:
 
     def __init__(self, last: int) -> None:
         self.last, self.count, self.counting = last, 0, False
+        self.lock = threading.Lock()
         sys.addaudithook(self._heard)
 
     def begin(self) -> None:
@@ -62,9 +64,10 @@ class Steps:
 
     def step(self) -> None:
         if self.counting:
-            self.count += 1
-            if self.count == self.last:
-                os.kill(os.getpid(), signal.SIGKILL)
+            with self.lock:  # layers are unpacked by several threads
+                self.count += 1
+                if self.count == self.last:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Engine(FakeBus):

@@ -8,6 +8,7 @@ import functools
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import socket
@@ -430,14 +431,40 @@ class Late(set[str]):
         return False
 
 
+def stored(graph: Graph) -> set[str]:
+    """Return the names of all that is in the store: digests, and the beginnings of chain ids and containers' ids."""
+    root = graph.config.root / "graph"
+    places = ("blobs/sha256", graph.driver.layers.driver.name, "containers")
+    return {path.name for place in places for path in (root / place).iterdir()}
+
+
+def test_a_collection_in_pages_removes_what_it_is_asked_for(graph: Graph) -> None:
+    for digit in "2ae":
+        (image,) = graph.load(docker_archive(config_of((one := tar({digit: b"x"}),)), [one], [f"x:{digit}"]))
+        graph.mounted(image, digit * 64)
+    everything = stored(graph)
+    assert len(everything) >= 9
+    edges = ["", *sorted(name[:12] for name in everything)[2::3], ""]
+    chain = image.chain_ids[0].removeprefix("sha256:")  # the only one: the digest of its blob too
+    kept = {chain, chain[:12], "a" * 64}
+    for begin, end in itertools.pairwise(edges):
+        before = stored(graph)
+        asked = {name for name in before if begin <= name[:12] and (not end or name[:12] < end)}
+        graph.do(
+            GraphCollect(keep_images=[], keep_containers=["a" * 64], keep_names=image.chain_ids, begin=begin, end=end)
+        )
+        assert stored(graph) == before - asked | (asked & kept)
+    assert stored(graph) == kept
+
+
 def test_what_a_load_holds_since_the_collection_began_is_kept(graph: Graph) -> None:
     (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
     blobs, layers = graph.driver.blobs, graph.driver.layers
     digests = [image.id, *(layer.digest for layer in image.layers)]
     with contextlib.ExitStack() as load:
         begin = functools.cache(lambda: load.enter_context(blobs.hold([*digests, *image.chain_ids])))
-        blobs.collect(Late(begin))
-        layers.collect(set(), set())
+        blobs.collect(Late(begin), lambda name: True)
+        layers.collect(set(), set(), lambda name: True)
         assert all(map(blobs.has, digests))
         assert None not in map(layers.size, image.chain_ids)
 

@@ -12,6 +12,7 @@ from typing import IO, cast
 
 import msgspec
 
+from services.graphdriver.abreast import abreast
 from services.graphdriver.blobs import Blobs
 from services.graphdriver.layers import Layers
 from services.graphdriver.load import chain_ids, image_config, image_record
@@ -150,18 +151,20 @@ class Puller:
         for layer in layers:
             tell("Pulling fs layer" if layer in missing else "Already exists", layer.digest, progressDetail={})
         coming = _Coming(missing, self.concurrency, lambda layer, check: self._fetch(repository, layer, check))
-        sizes = []
+
+        def unpack(index: int, check: Callable[[], None]) -> int:
+            layer, chain = layers[index], chains[index]
+            if layer not in missing:
+                return self.layers.size(chain) or 0
+            coming.wait(layer, check)
+            size = self._extract(layer, diff_ids[index], chains[: index + 1], check)
+            tell("Pull complete", layer.digest, progressDetail={})
+            return size
+
         try:
-            for index, (layer, chain) in enumerate(zip(layers, chains, strict=True)):
-                if layer in missing:
-                    coming.wait(layer)
-                    sizes.append(self._extract(layer, diff_ids[index], chain, chains[:index]))
-                    tell("Pull complete", layer.digest, progressDetail={})
-                else:
-                    sizes.append(self.layers.size(chain) or 0)
+            return abreast(len(layers), unpack, self.layers.at_a_time)
         finally:
             coming.stop()
-        return sizes
 
     def _fetch(self, repository: Repository, layer: Descriptor, check: Callable[[], None]) -> None:
         if self.blobs.has(layer.digest):
@@ -180,17 +183,18 @@ class Puller:
         tell("Verifying Checksum", layer.digest, progressDetail={})
         tell(DONE, layer.digest, progressDetail={})
 
-    def _extract(self, layer: Descriptor, diff_id: str, chain: str, parents: list[str]) -> int:
+    def _extract(self, layer: Descriptor, diff_id: str, chains: list[str], check: Callable[[], None]) -> int:
         with self.blobs.path(layer.digest).open("rb") as blob:
             watched = Watched(blob, layer.size, progress(layer.digest, "Extracting"))
             try:
-                return self.layers.unpack(chain, parents, diff_id, decompressed(cast("IO[bytes]", watched)))
+                plain = decompressed(cast("IO[bytes]", watched))
+                return self.layers.unpack(chains[-1], chains[:-1], diff_id, plain, check)
             except ERRORS as error:
                 raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
 
 
 class _Coming:
-    """Fetches layers, some at a time, in their order; the job's thread unpacks them meanwhile."""
+    """Fetches layers, some at a time, in their order; they are unpacked meanwhile."""
 
     def __init__(self, layers: list[Descriptor], concurrency: int, fetch: Fetch) -> None:
         self._fetch = fetch
@@ -219,10 +223,11 @@ class _Coming:
                 self._failures.append(error)
             self._arrived[layer.digest].set()
 
-    def wait(self, layer: Descriptor) -> None:
-        """Return when a layer is here. Errors: that of any which failed, Cancelled."""
+    def wait(self, layer: Descriptor, check: Callable[[], None]) -> None:
+        """Return when a layer is here. Errors: that of any which failed, those of ``check``."""
         arrived = self._arrived[layer.digest]
         while not arrived.wait(LOOK):
+            check()
             self._check()
         self._check()
 

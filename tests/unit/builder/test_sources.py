@@ -119,6 +119,33 @@ def test_a_context_that_leads_out_is_refused(bad: tuple[tarfile.TarInfo, bytes])
         pass
 
 
+def test_a_context_cut_off_anywhere_is_refused_but_in_what_fills_the_last_block() -> None:
+    """The docker command leaves that out where the Dockerfile is not in the context (`docker build -f FILE`)."""
+    content = "x" * 700
+    with tempfile.TemporaryFile() as whole:
+        with tarfile.open(fileobj=whole, mode="w") as archive:
+            for info, data in (member("first", content), member("last", content)):
+                archive.addfile(info, io.BytesIO(data))
+        whole.seek(0)
+        data = whole.read()
+    end_of_first, end = 512 + 700, 2 * 512 + 1024 + 700
+    for size in [*range(1, 520), end_of_first, 1535, 1536, 1537, 2047, 2048, *range(end - 200, end + 330)]:
+        with tempfile.TemporaryFile() as file:
+            file.write(data[:size])
+            file.flush()
+            if end_of_first <= size <= 1536 or size >= end:
+                tar = Tar(file)
+                assert tar.names("") == (["first"] if size < end else ["first", "last"]), size
+                last = tar.names("")[-1]
+                entry = tar.entry(last)
+                assert entry is not None
+                with tar.open(last, entry) as opened:
+                    assert opened.read() == content.encode()
+            else:
+                with pytest.raises(InvalidArgument, match="Error processing tar file"):
+                    Tar(file)
+
+
 @given(st.binary(max_size=2048))
 def test_any_bytes_are_a_context_or_refused(data: bytes) -> None:
     with tempfile.TemporaryFile() as file:
