@@ -16,7 +16,7 @@ from shared.protocol import InvalidArgument, NotFound
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["check_keys", "container_filter", "match_labels", "parse_time", "prune_filter"]
+__all__ = ["boolean", "check_keys", "container_filter", "match_labels", "parse_time", "prune_filter"]
 
 Filters = dict[str, list[str]]
 Test = Callable[["Engine", ContainerRecord, str], bool]
@@ -157,3 +157,11 @@ def parse_time(text: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise InvalidArgument(f"invalid time: {text!r}") from None
+
+
+def boolean(given: dict[str, list[str]], key: str, *, default: bool) -> bool:
+    """Read a filter that is true or false. Errors: InvalidArgument, also for both at once."""
+    truths = {TRUTHS.get(value.lower()) for value in given.get(key, [str(default)])}
+    if truths in ({True}, {False}):
+        return True in truths
+    raise InvalidArgument(f"invalid filter '{key}={' '.join(given[key])}'")

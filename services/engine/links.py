@@ -188,18 +188,20 @@ async def tell_parents(engine: Engine, child: Container) -> None:
 
 
 async def unlink(engine: Engine, ref: str) -> None:
-    """Remove a link, given as ``parent/alias``. Errors: InvalidArgument, NotFound."""
-    parent_name, _, alias = ref.strip("/").rpartition("/")
+    """Remove a link, given as ``parent/alias``. Errors: Conflict (a container), NotFound."""
+    name = ref.strip("/")
+    parent_name, _, alias = name.rpartition("/")
     if not parent_name:
+        engine.containers.find(name)
         raise Conflict("Conflict, cannot remove the default link name of the container")
     try:
         parent = engine.containers.find(parent_name)
     except NotFound:
-        raise NotFound(f"Cannot get parent /{parent_name} for link name /{ref.strip('/')}") from None
+        raise NotFound(f"No such container: {name}") from None
     links = parent.record.host_config.links or []
     kept = [link for link in links if link.partition(":")[2] != alias]
     if kept == links:
-        raise NotFound(f"No such link: /{ref.strip('/')}")
+        raise NotFound(f"No such container: {name}")
     parent.record.host_config.links = kept
     with engine.store.transaction():
         engine.save(parent)

@@ -1,30 +1,24 @@
-"""Images: list, inspect, history, tag, delete, prune, export; and what the graphdriver tells of what it has loaded."""
+"""Images: list, inspect, history, tag, export; and what the graphdriver tells of what it has loaded."""
 
 from __future__ import annotations
 
-import fnmatch
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from services.engine import filters
 from services.engine.disk import count_shared
 from shared.bus.handlers import Handlers
+from shared.dockerfile.ignore import Glob, compile_glob
 from shared.protocol import (
-    Conflict,
-    DeletedImage,
-    DeleteImage,
     ExportImages,
     HistoryEntry,
     Image,
     ImageHistory,
     ImageInspect,
-    ImagesPruned,
     ImageSummary,
     InspectImage,
-    InvalidArgument,
     ListImages,
     NameImage,
-    PruneImages,
     SavedImage,
     SaveImages,
     SetImage,
@@ -70,15 +64,16 @@ async def set_image(engine: Engine, job: SetImage) -> None:
 @jobs.handles(ListImages)
 def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
     filters.check_keys(job.filters, KEYS)
-    before = [_created(engine.images.find(ref)) for ref in job.filters.get("before", [])]
-    since = [_created(engine.images.find(ref)) for ref in job.filters.get("since", [])]
+    before = [created(engine.images.find(ref)) for ref in job.filters.get("before", [])]
+    since = [created(engine.images.find(ref)) for ref in job.filters.get("since", [])]
     until = [filters.parse_time(text) for text in job.filters.get("until", [])]
-    dangling = _boolean(job.filters, "dangling", default=False)
+    dangling = filters.boolean(job.filters, "dangling", default=False)
+    patterns = [compile_glob(pattern) for pattern in job.filters.get("reference", [])]
     found = []
     parents = {image.parent for image in engine.images}
     for image in engine.images:
-        tags, created = [familiar(tag) for tag in engine.images.tags(image.id)], _created(image)
-        if not all(created < moment for moment in before + until) or not all(created > moment for moment in since):
+        tags, at = [familiar(tag) for tag in engine.images.tags(image.id)], created(image)
+        if not all(at < moment for moment in before + until) or not all(at > moment for moment in since):
             continue
         if not filters.match_labels(job.filters.get("label", []), image.config.labels or {}):
             continue
@@ -86,34 +81,37 @@ def list_images(engine: Engine, job: ListImages) -> list[ImageSummary]:
             continue
         if not job.all and not tags and image.id in parents:
             continue  # a step on the way to another
-        if patterns := job.filters.get("reference"):
-            tags = [tag for tag in tags if any(_matches(tag, pattern) for pattern in patterns)]
-            if not tags:
+        digests = [familiar(digest) for digest in engine.images.digests(image.id)]
+        if patterns:
+            tags, digests = ([one for one in names if _matches(one, patterns)] for names in (tags, digests))
+            if not tags and not digests:
                 continue
-        found.append(_summary(engine, image, tags))
+        found.append(_summary(image, tags, digests))
     if job.shared_size:
         count_shared(engine.images, found)
     return sorted(found, key=lambda summary: summary.created, reverse=True)
 
 
-def _matches(tag: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(tag, pattern) or fnmatch.fnmatchcase(tag.rpartition(":")[0], pattern)
+def _matches(name: str, patterns: list[Glob]) -> bool:
+    """Say whether a pattern matches a tag or digest, or its repository, as Go's path.Match does."""
+    repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+    return any(pattern.fullmatch(name) or pattern.fullmatch(repository) for pattern in patterns)
 
 
-def _created(image: Image) -> float:
+def created(image: Image) -> float:
     try:
         return datetime.fromisoformat(image.created).timestamp()
     except ValueError:
         return 0.0
 
 
-def _summary(engine: Engine, image: Image, tags: list[str]) -> ImageSummary:
+def _summary(image: Image, tags: list[str], digests: list[str]) -> ImageSummary:
     return ImageSummary(
         id=image.id,
         parent_id=image.parent,
         repo_tags=tags,
-        repo_digests=[familiar(digest) for digest in engine.images.digests(image.id)],
-        created=int(_created(image)),
+        repo_digests=digests,
+        created=int(created(image)),
         size=sum(image.layer_sizes),
         shared_size=-1,
         labels=image.config.labels,
@@ -194,123 +192,6 @@ def _tag(engine: Engine, ref: str, name: str) -> None:
         engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
         engine.done(TagImage, None)
         engine.done(NameImage, None)
-
-
-@jobs.handles(DeleteImage)
-async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
-    """Untag; with the last tag, or by id, delete. Errors as the API's DELETE /images/{name}."""
-    image = engine.images.find(job.image)
-    reference = engine.images.tag_of(job.image)
-    tags, references = engine.images.tags(image.id), engine.images.references(image.id)
-    if reference is None and len(tags) > 1 and not job.force:
-        raise Conflict(
-            f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
-            "repositories"
-        )
-    doomed = references if reference is None else _with_digests(reference, references)
-    last = len(doomed) == len(references)
-    if last:
-        _refuse_in_use(engine, image, job)
-    removed = last and not _users(engine, image) and not _has_children(engine, image)
-    with engine.store.transaction():
-        gone = [_untag(engine, image, name) for name in doomed]
-        if removed:
-            gone += _delete(engine, image)
-            if not job.noprune:
-                gone += _delete_parents(engine, image)
-        engine.done(DeleteImage, gone)
-    if removed:
-        await engine.graph.collect()
-    return gone
-
-
-def _with_digests(reference: str, references: list[str]) -> list[str]:
-    """Return what goes with a reference: with a repository's last tag, its digests."""
-    of_same = [name for name in references if repository_of(name) == repository_of(reference)]
-    if "@" in reference or any("@" not in name and name != reference for name in of_same):
-        return [reference]
-    return [reference, *(name for name in of_same if name != reference)]
-
-
-def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
-    engine.images.untag(name)
-    engine.events.append("image", "untag", image.id, {"name": image.id})
-    return DeletedImage(untagged=familiar(name))
-
-
-def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
-    engine.images.delete(image)
-    engine.events.append("image", "delete", image.id, {"name": image.id})
-    kept = {chain for other in engine.images for chain in other.chain_ids}
-    layers = [chain for chain in reversed(image.chain_ids) if chain not in kept]
-    return [DeletedImage(deleted=image.id), *(DeletedImage(deleted=chain) for chain in layers)]
-
-
-def _has_children(engine: Engine, image: Image) -> bool:
-    return any(other.parent == image.id for other in engine.images)
-
-
-def _delete_parents(engine: Engine, image: Image) -> list[DeletedImage]:
-    """Delete what an image was made of, as far as nobody has named it, or uses it, or made something else of it."""
-    gone: list[DeletedImage] = []
-    parent = engine.images.by_id(image.parent)
-    while parent is not None and not engine.images.references(parent.id):
-        if _has_children(engine, parent) or _users(engine, parent) or engine.images.is_held(parent.id):
-            break
-        gone += _delete(engine, parent)
-        parent = engine.images.by_id(parent.parent)
-    return gone
-
-
-def _users(engine: Engine, image: Image) -> list[str]:
-    """Return the ids of the containers made from an image, running ones first."""
-    using = [c.record for c in engine.containers if c.record.image == image.id]
-    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
-    return running_first + list(engine.quarantine.users_of_image(image.id))
-
-
-def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
-    if engine.images.tag_of(job.image) is None and _has_children(engine, image):
-        short = image.id[7:][:SHORT]
-        raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images")
-    users = _users(engine, image)
-    if not users:
-        return
-    container = engine.containers.by_id(users[0])
-    running = container is not None and container.record.running
-    if not running and job.force:
-        return
-    tag = engine.images.tag_of(job.image)
-    what, how = familiar(tag) if tag else image.id[7:][:SHORT], "cannot" if running else "must"
-    raise Conflict(
-        f"conflict: unable to delete {what} ({how} be forced) - container {users[0][:SHORT]} is using its referenced "
-        f"image {image.id[7:][:SHORT]}"
-    )
-
-
-@jobs.handles(PruneImages)
-async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
-    named_too = not _boolean(job.filters, "dangling", default=True)
-    wanted = filters.prune_filter({key: values for key, values in job.filters.items() if key != "dangling"})
-    gone: list[DeletedImage] = []
-    for image in sorted(engine.images, key=_created, reverse=True):
-        tags = engine.images.tags(image.id)
-        kept = not named_too if tags else _has_children(engine, image) or engine.images.is_held(image.id)
-        if kept or _users(engine, image) or not wanted(int(_created(image) * 1e9), image.config.labels or {}):
-            continue
-        gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]
-        gone += _delete(engine, image)
-    reclaimed = await engine.graph.collect() if gone else 0
-    engine.events.append("image", "prune", "", {"reclaimed": str(reclaimed)})
-    return ImagesPruned(images_deleted=gone or None, space_reclaimed=reclaimed)
-
-
-def _boolean(given: dict[str, list[str]], key: str, *, default: bool) -> bool:
-    values = {value.lower() for value in given.get(key, [str(default)])}
-    for truth, spellings in ((True, {"1", "t", "true"}), (False, {"0", "f", "false"})):
-        if values and values <= spellings:
-            return truth
-    raise InvalidArgument(f"invalid filter '{key}={' '.join(given[key])}'")
 
 
 @jobs.handles(SaveImages)

@@ -26,6 +26,7 @@ from shared.protocol import (
     PruneImages,
     ReadEvents,
     SetImage,
+    TagImage,
 )
 from tests.unit.engine.conftest import IMAGE
 from tests.unit.engine.doing import create
@@ -67,6 +68,22 @@ def test_a_prune_takes_what_has_no_name(stack: Any) -> None:
     assert left(stack) == {BUSYBOX, tagged}
     event = stack.client.call(ReadEvents(after=0))[-1]
     assert (event.type, event.action, event.actor.attributes) == ("image", "prune", {"reclaimed": "5"})
+
+
+def test_a_reference_is_that_of_a_tag_or_of_a_digest(stack: Any) -> None:
+    digest = f"sha256:{'d' * 64}"
+    image(stack, "1", "one:latest", "one:two", f"one@{digest}")
+    stack.client.call(TagImage(image="one", repo="host.example/one", tag="two"))
+
+    def listed(pattern: str) -> list[tuple[list[str], list[str]]]:
+        shown = stack.client.call(ListImages(filters={"reference": [pattern]}))
+        return [(sorted(summary.repo_tags), sorted(summary.repo_digests)) for summary in shown]
+
+    assert listed("one") == [(["one:latest", "one:two"], [f"one@{digest}"])]
+    assert listed("*:two") == [(["one:two"], [])]  # a star stands for no slash
+    assert listed("*/one:t?o") == [(["host.example/one:two"], [])]
+    assert listed(f"one@{digest}") == [([], [f"one@{digest}"])]
+    assert listed("two") == []
 
 
 def test_nothing_to_prune_is_null(stack: Any) -> None:

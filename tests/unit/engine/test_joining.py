@@ -189,8 +189,9 @@ def test_those_that_are_linked_to_it_learn_a_new_address(stack: Any, database: s
 
 def test_a_link_can_be_removed(stack: Any, database: str) -> None:
     create(stack, links=["database:db"])
-    for ref, error in (("web", Conflict), ("web/x", NotFound), ("nobody/db", NotFound)):
-        with pytest.raises(error):
+    missing = [(ref, NotFound, f"No such container: {ref}") for ref in ("nobody", "web/x", "nobody/db")]
+    for ref, error, text in (("web", Conflict, "cannot remove the default link name"), *missing):
+        with pytest.raises(error, match=text):
             stack.client.call(RemoveContainer(container=ref, link=True))
     stack.client.call(RemoveContainer(container="/web/db", link=True))
     assert stack.client.call(InspectContainer(container="web")).host_config.links is None

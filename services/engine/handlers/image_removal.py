@@ -1,0 +1,125 @@
+"""Images: delete and prune. Nobody's layers are collected by the graphdriver; what a container uses stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.engine import filters
+from services.engine.handlers.images import SHORT, created
+from shared.bus.handlers import Handlers
+from shared.protocol import Conflict, DeletedImage, DeleteImage, Image, ImagesPruned, PruneImages
+from shared.protocol.reference import familiar, repository_of
+
+if TYPE_CHECKING:
+    from services.engine.engine import Engine
+
+jobs: Handlers[Engine] = Handlers()
+
+
+@jobs.handles(DeleteImage)
+async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
+    """Untag; with the last tag, or by id, delete. Errors as the API's DELETE /images/{name}."""
+    image = engine.images.find(job.image)
+    reference = engine.images.tag_of(job.image)
+    tags, references = engine.images.tags(image.id), engine.images.references(image.id)
+    if reference is None and len(tags) > 1 and not job.force:
+        raise Conflict(
+            f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
+            "repositories"
+        )
+    doomed = references if reference is None else _with_digests(reference, references)
+    last = len(doomed) == len(references)
+    if last:
+        _refuse_in_use(engine, image, job)
+    removed = last and not _users(engine, image) and not _has_children(engine, image)
+    with engine.store.transaction():
+        gone = [_untag(engine, image, name) for name in doomed]
+        if removed:
+            gone += _delete(engine, image)
+            if not job.noprune:
+                gone += _delete_parents(engine, image)
+        engine.done(DeleteImage, gone)
+    if removed:
+        await engine.graph.collect()
+    return gone
+
+
+def _with_digests(reference: str, references: list[str]) -> list[str]:
+    """Return what goes with a reference: with a repository's last tag, its digests."""
+    of_same = [name for name in references if repository_of(name) == repository_of(reference)]
+    if "@" in reference or any("@" not in name and name != reference for name in of_same):
+        return [reference]
+    return [reference, *(name for name in of_same if name != reference)]
+
+
+def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
+    engine.images.untag(name)
+    engine.events.append("image", "untag", image.id, {"name": image.id})
+    return DeletedImage(untagged=familiar(name))
+
+
+def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
+    engine.images.delete(image)
+    engine.events.append("image", "delete", image.id, {"name": image.id})
+    kept = {chain for other in engine.images for chain in other.chain_ids}
+    layers = [chain for chain in reversed(image.chain_ids) if chain not in kept]
+    return [DeletedImage(deleted=image.id), *(DeletedImage(deleted=chain) for chain in layers)]
+
+
+def _has_children(engine: Engine, image: Image) -> bool:
+    return any(other.parent == image.id for other in engine.images)
+
+
+def _delete_parents(engine: Engine, image: Image) -> list[DeletedImage]:
+    """Delete what an image was made of, as far as nobody has named it, or uses it, or made something else of it."""
+    gone: list[DeletedImage] = []
+    parent = engine.images.by_id(image.parent)
+    while parent is not None and not engine.images.references(parent.id):
+        if _has_children(engine, parent) or _users(engine, parent) or engine.images.is_held(parent.id):
+            break
+        gone += _delete(engine, parent)
+        parent = engine.images.by_id(parent.parent)
+    return gone
+
+
+def _users(engine: Engine, image: Image) -> list[str]:
+    """Return the ids of the containers made from an image, running ones first."""
+    using = [c.record for c in engine.containers if c.record.image == image.id]
+    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
+    return running_first + list(engine.quarantine.users_of_image(image.id))
+
+
+def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
+    if engine.images.tag_of(job.image) is None and _has_children(engine, image):
+        short = image.id[7:][:SHORT]
+        raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images")
+    users = _users(engine, image)
+    if not users:
+        return
+    container = engine.containers.by_id(users[0])
+    running = container is not None and container.record.running
+    if not running and job.force:
+        return
+    tag = engine.images.tag_of(job.image)
+    what, how = familiar(tag) if tag else image.id[7:][:SHORT], "cannot" if running else "must"
+    raise Conflict(
+        f"conflict: unable to delete {what} ({how} be forced) - container {users[0][:SHORT]} is using its referenced "
+        f"image {image.id[7:][:SHORT]}"
+    )
+
+
+@jobs.handles(PruneImages)
+async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
+    named_too = not filters.boolean(job.filters, "dangling", default=True)
+    wanted = filters.prune_filter({key: values for key, values in job.filters.items() if key != "dangling"})
+    gone: list[DeletedImage] = []
+    for image in sorted(engine.images, key=created, reverse=True):
+        tags = engine.images.tags(image.id)
+        kept = not named_too if tags else _has_children(engine, image) or engine.images.is_held(image.id)
+        if kept or _users(engine, image) or not wanted(int(created(image) * 1e9), image.config.labels or {}):
+            continue
+        gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]
+        gone += _delete(engine, image)
+    reclaimed = await engine.graph.collect() if gone else 0
+    engine.events.append("image", "prune", "", {"reclaimed": str(reclaimed)})
+    return ImagesPruned(images_deleted=gone or None, space_reclaimed=reclaimed)
