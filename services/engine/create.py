@@ -190,8 +190,12 @@ def _words(value: list[str] | str | None) -> list[str] | None:
 
 
 def merge_environment(image: list[str], given: list[str]) -> list[str]:
-    """Merge by variable: the request's entry wins, be it a name without ``=`` (the process then has none such)."""
-    return list({entry.split("=", 1)[0]: entry for entry in [DEFAULT_PATH, *image, *given]}.values())
+    """Merge by variable: the request's entry wins, be it a name without ``=`` (the process then has none such).
+
+    The request's come first, as Docker has them.
+    """
+    own, others = ({entry.split("=", 1)[0]: entry for entry in some} for some in (given, [DEFAULT_PATH, *image]))
+    return list((own | {name: entry for name, entry in others.items() if name not in own}).values())
 
 
 def _command_line(config: ContainerConfig) -> list[str]:

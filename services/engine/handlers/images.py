@@ -17,6 +17,7 @@ from shared.protocol import (
     ImageInspect,
     ImageSummary,
     InspectImage,
+    InvalidArgument,
     ListImages,
     NameImage,
     SavedImage,
@@ -187,6 +188,8 @@ def image_tag(engine: Engine, job: NameImage) -> None:
 def _tag(engine: Engine, ref: str, name: str) -> None:
     image = engine.images.find(ref)
     reference = normalize(name)
+    if familiar(repository_of(reference)) == "sha256":
+        raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
     with engine.store.transaction():
         engine.images.put(image, [reference])
         engine.events.append("image", "tag", image.id, {"name": familiar(reference)})

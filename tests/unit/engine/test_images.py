@@ -19,6 +19,7 @@ from shared.protocol import (
     FindCached,
     GraphCollect,
     Header,
+    InspectContainer,
     InspectImage,
     InvalidArgument,
     ListImages,
@@ -84,6 +85,19 @@ def test_a_reference_is_that_of_a_tag_or_of_a_digest(stack: Any) -> None:
     assert listed("*/one:t?o") == [(["host.example/one:two"], [])]
     assert listed(f"one@{digest}") == [([], [f"one@{digest}"])]
     assert listed("two") == []
+
+
+def test_a_tag_is_not_named_as_a_digest_is(stack: Any) -> None:
+    with pytest.raises(InvalidArgument, match="refusing to create an ambiguous tag using digest algorithm as name"):
+        stack.client.call(TagImage(image="busybox", repo="sha256", tag="aaa"))
+
+
+def test_the_variables_that_are_asked_for_come_before_the_images(stack: Any) -> None:
+    image(stack, "1", "one:latest", config=ContainerConfig(cmd=["sh"], env=["A=1", "B=2", "PATH=/bin"]))
+    config = ContainerConfig(image="one", env=["C=3", "A=4", "B"])
+    stack.client.call(CreateContainer(name="web", config=config))
+    shown = stack.client.call(InspectContainer(container="web"))
+    assert shown.config.env == ["C=3", "A=4", "B", "PATH=/bin"]
 
 
 def test_nothing_to_prune_is_null(stack: Any) -> None:
