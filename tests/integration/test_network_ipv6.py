@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.api import request
 from tests.integration.conftest import Stack, until
 from tests.integration.test_network import fails, inspect, networks_of, pings
 
@@ -60,7 +61,8 @@ def test_a_network_with_ipv6(net: Stack) -> None:
 
 
 def test_a_network_without_ipv4(net: Stack) -> None:
-    net.docker("network", "create", "--ipv4=false", "--ipv6", "six")
+    six = {"Name": "six", "EnableIPv4": False, "EnableIPv6": True}  # no flag of docker's before 28
+    assert request(net, "POST", "/networks/create", six)[0] == 201
     assert inspect(net, "six")["EnableIPv4"] is False
     net.docker("run", "-d", "--name", "one", "--network", "six", *SLEEP)
     net.docker("run", "-d", "--name", "two", "--network", "six", *SLEEP)
@@ -76,7 +78,8 @@ def test_a_network_without_ipv4(net: Stack) -> None:
         "two",
         check=False,
     )
-    assert "IPv4 or IPv6 must be enabled" in fails(net, "network", "create", "--ipv4=false", "none4")
+    status, answer = request(net, "POST", "/networks/create", {"Name": "none4", "EnableIPv4": False})
+    assert (status, "IPv4 or IPv6 must be enabled" in answer["message"]) == (400, True)
 
 
 def test_macvlan_or_why_not(net: Stack) -> None:

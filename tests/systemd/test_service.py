@@ -12,6 +12,7 @@ from tests.systemd.conftest import Machine, come_back
 
 pytestmark = pytest.mark.root
 
+WORKERS = 2  # of the API, in circus.ini
 COUNTER = "n=0; while :; do n=$((n + 1)); echo $n; sleep 0.05; done"
 
 
@@ -43,7 +44,7 @@ def test_it_is_active_only_when_the_api_has_answered(machine: Machine) -> None:
     """The API's workers are held up: the unit is activating, and says what it waits for."""
     machine.systemctl("start", "--no-block", "dockyard.service")
     workers = "pgrep -f 'services.apiserver$' || true"
-    until(lambda: machine.sh(workers))
+    until(lambda: len(machine.sh(workers).split()) == WORKERS)
     held = [int(pid) for pid in machine.sh(workers).split()]
     machine.kill("STOP", *held)
     deadline = time.monotonic() + 1.5
