@@ -63,7 +63,8 @@ bench: setup
 
 conformance: setup
 	@$(BIN)/python -m tests.conformance $(FILES)
-	EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest --timeout=0 tests/integration/test_schemathesis.py
+	EXPLORE=1 EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest --timeout=0 tests/integration/test_schemathesis.py
+	@[ -n "$(FILES)" ] || EXPLORE=1 $(BIN)/python -m pytest tests/unit
 	@[ -n "$(FILES)" ] || bash packaging/install.sh $(KERNEL_PACKAGES) || echo "no kernel to boot: no power is cut"
 	@[ -n "$(FILES)" ] || $(BIN)/python -m pytest -rs -m long tests/systemd
 

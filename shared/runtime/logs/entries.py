@@ -220,7 +220,8 @@ def _join(lines: list[bytes], kinds: list[bytes]) -> bool:
             if at + 1 == len(kinds) or kinds[at + 1][:8] != part[:8]:
                 return False
             head, data = lines[at + 1][:HEAD], lines[at][HEAD:]
-            if len(joined := head + data + lines[at + 1][HEAD:]) > HEAD + MAX_LINE:
+            goes_on = kinds[at + 1] == part  # then it is cut as soon as it has the greatest length
+            if len(joined := head + data + lines[at + 1][HEAD:]) > HEAD + MAX_LINE - goes_on:
                 return False
             lines[at + 1] = joined
             del lines[at], kinds[at]

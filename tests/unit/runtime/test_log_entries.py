@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.runtime.logs.entries import MAX_LINE, Renderer, head_of, moment
@@ -132,6 +132,7 @@ def merged(pieces: list[tuple[int, bytes]], stream: int) -> list[tuple[int, byte
     return found
 
 
+@example([(1, b"z" * MAX_LINE), (1, b"\n")], [])
 @given(WRITES, st.lists(st.integers(1, 400), max_size=8))
 def test_every_byte_comes_through_however_the_log_is_cut(writes: list[tuple[int, bytes]], cuts: list[int]) -> None:
     log = written(writes)
