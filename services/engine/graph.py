@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,11 @@ class Graph:
             return 0  # nobody knows which layers those have
         async with self._lock:
             containers = {*(container.id for container in self._engine.containers), *self._engine.quarantine}
-            keep = pages(_names(self._engine.images), containers | self._coming, self.names_at_once)
+            keep = pages(
+                {name for image in self._engine.images for name in image.names},
+                containers | self._coming,
+                self.names_at_once,
+            )
             return sum([await self._engine.call(job, timeout=600) for job in keep])
 
     @asynccontextmanager
@@ -69,18 +73,6 @@ class Graph:
                     self._engine.store.put_outcome(order, encode_body(image.id))
 
 
-def _names(images: Iterable[Image]) -> set[str]:
-    """Return the digests of all blobs, and all chain ids, that images have."""
-    found: set[str] = set()
-    for image in images:
-        found.add(image.id)
-        found.update(layer.digest for layer in image.layers)
-        found.update(image.chain_ids)
-        if image.manifest is not None:
-            found.add(image.manifest.digest)
-    return found
-
-
 def pages(names: set[str], containers: set[str], most: int) -> list[GraphCollect]:
     """Say what is to be kept in jobs of ``most`` names, which cover every name there can be."""
     by_key = sorted([(_key(name), name) for name in names | containers])
@@ -91,7 +83,7 @@ def pages(names: set[str], containers: set[str], most: int) -> list[GraphCollect
         page = {name for _, name in by_key[at:until]}
         at = until
         kept = {"keep_names": sorted(page & names), "keep_containers": sorted(page & containers)}
-        jobs.append(GraphCollect(keep_images=[], **kept, begin=begin, end=end))
+        jobs.append(GraphCollect(**kept, begin=begin, end=end))
     return jobs
 
 

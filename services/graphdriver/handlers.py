@@ -148,12 +148,9 @@ def collect(driver: GraphDriver, job: GraphCollect) -> int:
     def is_asked(name: str) -> bool:
         return job.begin <= name and (not job.end or name < job.end)
 
-    digests = {layer.digest for image in job.keep_images for layer in image.layers} | set(job.keep_names)
-    digests |= {image.id for image in job.keep_images}
-    digests |= {image.manifest.digest for image in job.keep_images if image.manifest is not None}
-    chains = {chain for image in job.keep_images for chain in image.chain_ids} | set(job.keep_names)
+    keep = set(job.keep_names)
     try:
-        freed = driver.blobs.collect(digests, is_asked)
-        return freed + driver.layers.collect(chains, set(job.keep_containers), is_asked)
+        freed = driver.blobs.collect(keep, is_asked)
+        return freed + driver.layers.collect(keep, set(job.keep_containers), is_asked)
     except OSError as error:
         raise DockyardError(f"graph not collected: {error}") from error

@@ -11,7 +11,6 @@ from shared.protocol.job import Data, Job, Record
 from shared.protocol.streams import Ticket
 
 __all__ = [
-    "COLLECTED_BY",
     "CollectGarbage",
     "DeleteImage",
     "DeletedImage",
@@ -19,7 +18,6 @@ __all__ = [
     "DrawImages",
     "ExportImages",
     "GetImage",
-    "GraphCollect",
     "HistoryEntry",
     "Image",
     "ImageHistory",
@@ -75,6 +73,12 @@ class Image(Data, frozen=True, kw_only=True):
     history: list[dict[str, Any]]
     parent: str = ""
     manifest: Descriptor | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """The digests of the blobs, and the chain ids, that the image needs."""
+        blobs = self.layers if self.manifest is None else [*self.layers, self.manifest]
+        return {self.id, *(blob.digest for blob in blobs), *self.chain_ids}
 
 
 class SetImage(Job[None], frozen=True, tag="image_set"):
@@ -133,28 +137,6 @@ class CollectGarbage(Job[int], frozen=True, tag="graph_gc"):
     """
 
     REPEATABLE: ClassVar[bool] = True
-
-
-class GraphCollect(Job[int], frozen=True, tag="graph_collect"):
-    """engine → graphdriver: remove every blob, layer and container layer that is not named here; returns bytes freed.
-
-    ``keep_names`` are the digests of blobs and the chain ids that all records of the engine have, ``keep_containers``
-    the ids of all containers; ``keep_images`` are records, whose blobs and layers are kept too. What a load that is
-    under way has written is kept.
-
-    Where there are too many for one message there are several jobs, each for the names (without ``sha256:``) from
-    ``begin`` on, up to but not including ``end`` (empty: to the last); they have `COLLECTED_BY` digits at most.
-    """
-
-    REPEATABLE: ClassVar[bool] = True
-    keep_images: list[Image]
-    keep_containers: list[str]
-    keep_names: list[str] = field(default_factory=list)
-    begin: str = ""
-    end: str = ""
-
-
-COLLECTED_BY = 12  # hex digits: as many as a layer's directory is named by
 
 
 class ImageSummary(Record):

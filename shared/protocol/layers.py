@@ -1,4 +1,4 @@
-"""Jobs between the engine and the graphdriver about a container's own (topmost, writable) layer."""
+"""Jobs between the engine and the graphdriver: of a container's own (topmost, writable) layer, and of what is to be kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from typing import ClassVar
 
 from shared.protocol.job import Data, Job
 
-__all__ = ["CreateLayer", "GraphStatus", "LayerUsage", "MountLayer", "RemoveLayer", "UnmountLayer", "MeasureLayer"]
+__all__ = [
+    "COLLECTED_BY",
+    "CreateLayer",
+    "GraphCollect",
+    "GraphStatus",
+    "LayerUsage",
+    "MountLayer",
+    "RemoveLayer",
+    "UnmountLayer",
+    "MeasureLayer",
+]
 
 
 class CreateLayer(Job[None], frozen=True, tag="layer_create"):
@@ -54,3 +64,23 @@ class GraphStatus(Job[dict[str, str]], frozen=True, tag="graph_status"):
     """Name the storage driver (``Driver``) and its facts, as `docker info` lists them."""
 
     REPEATABLE: ClassVar[bool] = True
+
+
+COLLECTED_BY = 12  # hex digits: as many as a layer's directory is named by
+
+
+class GraphCollect(Job[int], frozen=True, tag="graph_collect"):
+    """engine → graphdriver: remove every blob, layer and container layer that is not named here; returns bytes freed.
+
+    ``keep_names`` are the `Image.names` of all records of the engine, ``keep_containers`` the ids of all containers.
+    What a load that is under way has written is kept.
+
+    Where there are too many for one message there are several jobs, each for the names (without ``sha256:``) from
+    ``begin`` on, up to but not including ``end`` (empty: to the last); they have `COLLECTED_BY` digits at most.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
+    keep_names: list[str]
+    keep_containers: list[str]
+    begin: str = ""
+    end: str = ""

@@ -128,7 +128,7 @@ def _remove(graph: Graph, begin: Callable[[], None]) -> None:
     kept = records_of(path)[1:]
     path.write_bytes(msgspec.json.encode(kept))
     begin()
-    graph.do(GraphCollect(keep_images=kept, keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[name for image in kept for name in image.names], keep_containers=[]))
 
 
 def _container(graph: Graph, begin: Callable[[], None]) -> None:
@@ -158,7 +158,7 @@ def perform(order: dict[str, Any]) -> dict[str, Any]:
     graph.config, graph.bus, graph.progress = config, Engine(root, steps), []
     graph.driver = GraphDriver(config, graph.bus)
     images = records_of(root.with_name(f"{root.name}.records"))
-    graph.do(GraphCollect(keep_images=images, keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[name for image in images for name in image.names], keep_containers=[]))
     try:
         if order["operation"]:
             OPERATIONS[order["operation"]](graph, steps.begin)

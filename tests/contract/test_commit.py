@@ -196,7 +196,7 @@ def test_a_commit_that_fails_leaves_nothing(graph: Graph, monkeypatch: pytest.Mo
     graph.bus.answers["image_set"] = Unavailable("the engine was restarted")
     with pytest.raises(Unavailable):
         commit(graph, parent)
-    graph.do(GraphCollect(keep_images=[parent], keep_containers=[CONTAINER]))
+    graph.do(GraphCollect(keep_names=sorted(parent.names), keep_containers=[CONTAINER]))
     assert graph.files() == before
     monkeypatch.setattr("services.graphdriver.durable.sync_file_system", full_disk)
     with pytest.raises(DockyardError, match="No space left"):
@@ -210,6 +210,6 @@ def test_a_layer_of_a_removed_parent_is_not_built_upon(graph: Graph) -> None:
         graph.do(CommitLayer(container=CONTAINER, image=new_image(parent)))
     graph.mounted(parent)
     graph.do(RemoveLayer(container=CONTAINER))
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     with pytest.raises(NotFound):
         graph.do(CommitLayer(container=CONTAINER, image=new_image(parent)))

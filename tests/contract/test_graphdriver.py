@@ -153,7 +153,7 @@ def graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Graph]:
     run.mkdir()
     graph = Graph(Config(root=tmp_path / "root", run=run, storage_driver=request.param))
     yield graph
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert not graph.files()
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
@@ -198,7 +198,7 @@ def test_what_is_saved_loads_as_the_same_image(graph: Graph) -> None:
     saved = SavedImage(image=image, tags=["docker.io/library/busybox:1"])
     archive = receive(graph.do(ExportImages(images=[saved])))
     assert receive(graph.do(ExportImages(images=[saved]))) == archive
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert not graph.files()
     (again,) = graph.load(archive)
     assert again == image
@@ -268,9 +268,9 @@ def test_collect_removes_exactly_what_nobody_names(graph: Graph) -> None:
     (two,) = graph.load(docker_archive(config_of((shared, other)), [shared, other], ["two:1"]))
     graph.mounted(one)
     graph.mounted(two, "d" * 64)
-    freed = graph.do(GraphCollect(keep_images=[two], keep_containers=["d" * 64]))
+    freed = graph.do(GraphCollect(keep_names=sorted(two.names), keep_containers=["d" * 64]))
     assert freed > 0
-    assert graph.do(GraphCollect(keep_images=[two], keep_containers=["d" * 64])) == 0
+    assert graph.do(GraphCollect(keep_names=sorted(two.names), keep_containers=["d" * 64])) == 0
     assert (Path(graph.do(MountLayer(container="d" * 64))) / "other").read_text() == "o"
     with pytest.raises(NotFound):
         graph.do(CreateLayer(container=CONTAINER, chain_ids=one.chain_ids))
@@ -329,7 +329,7 @@ def test_a_broken_archive_is_refused_and_leaves_nothing(graph: Graph, archive: b
     with pytest.raises(InvalidArgument):
         graph.load(archive)
     assert not [call for call in graph.bus.calls if isinstance(call, SetImage)]
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert not graph.files()
 
 
@@ -450,9 +450,7 @@ def test_a_collection_in_pages_removes_what_it_is_asked_for(graph: Graph) -> Non
     for begin, end in itertools.pairwise(edges):
         before = stored(graph)
         asked = {name for name in before if begin <= name[:12] and (not end or name[:12] < end)}
-        graph.do(
-            GraphCollect(keep_images=[], keep_containers=["a" * 64], keep_names=image.chain_ids, begin=begin, end=end)
-        )
+        graph.do(GraphCollect(keep_containers=["a" * 64], keep_names=image.chain_ids, begin=begin, end=end))
         assert stored(graph) == before - asked | (asked & kept)
     assert stored(graph) == kept
 
@@ -508,4 +506,4 @@ def test_a_torn_file_is_an_error_and_a_stray_one_is_nothing(graph: Graph) -> Non
     with pytest.raises(DockyardError, match="unreadable"):
         graph.do(MountLayer(container=CONTAINER))
     (containers / ".stray").mkdir()
-    graph.do(GraphCollect(keep_images=[image], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=sorted(image.names), keep_containers=[]))

@@ -56,7 +56,7 @@ def test_a_broken_tar_becomes_none(graph: Graph, data: bytes) -> None:
     with pytest.raises(InvalidArgument):
         upload(graph, ImportLayer(src="-", image=new_image()), sender(data))
     assert not graph.bus.calls
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert not graph.files()
 
 

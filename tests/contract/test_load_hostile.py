@@ -26,7 +26,7 @@ def refused(graph: Graph, archive: bytes, message: str) -> None:
         graph.load(archive)
     assert not [call for call in graph.bus.calls if isinstance(call, SetImage)]
     assert not list((graph.config.root / "graph/tmp").iterdir())
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert not graph.files()
 
 

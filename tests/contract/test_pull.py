@@ -87,7 +87,7 @@ def test_a_layer_that_was_loaded_is_fetched_to_be_what_the_manifest_names(graph:
     registry.put("x", "1", image_files(config_of(), PACKED))
     image = pull(graph, registry)
     archive = receive(graph.do(ExportImages(images=[SavedImage(image=image, tags=[])])))
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     (again,) = graph.load(archive)
     assert again.diff_ids == image.diff_ids
 

@@ -97,7 +97,7 @@ def refused(graph: Graph, registry: Scripted, message: str) -> None:
         pull(graph, registry)
     assert not recorded(graph)
     until(lambda: not len(graph.driver.downloads))
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert not graph.files()
 
 

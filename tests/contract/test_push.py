@@ -91,7 +91,7 @@ def test_what_is_pushed_is_pulled(graph: Graph, real: str, pack: Any) -> None:
     digest, size = lines[-1]["aux"]["Digest"], lines[-1]["aux"]["Size"]
     assert said[-2] == f"1: digest: {digest} size: {size}"
     assert recorded(graph)[-1].tags == [f"{real}/x:1", f"{real}/x@{digest}"]
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     again = pull(graph, real)
     assert (again.id, again.diff_ids) == (image.id, image.diff_ids)
     assert recorded(graph)[-1].tags == [f"{real}/x:1", f"{real}/x@{digest}"]
@@ -103,7 +103,7 @@ def test_how_many_at_a_time(graph: Graph, real: str, count: int) -> None:
     image = loaded(graph, (LAYERS[0], LAYERS[1], BIG))
     waiting = [line for line in push(graph, image, real) if line.get("status") == "Waiting"]
     assert len(waiting) == (3 - count if count else 0)
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert pull(graph, real).id == image.id
     assert statuses(graph).count("Waiting") == (3 - count if count else 0)
 
@@ -128,7 +128,7 @@ def test_layers_are_mounted_from_where_they_are_known_to_be(graph: Graph, real: 
     mounts = {layer.digest: ["nowhere", "one"] for layer in image.layers}
     lines = push(graph, image, real, "two", mounts=mounts)
     assert [line["status"] for line in lines if "id" in line].count("Mounted from one") == 2
-    graph.do(GraphCollect(keep_images=[], keep_containers=[]))
+    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert pull(graph, real, "two").id == image.id
 
 
