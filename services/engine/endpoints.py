@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.networks import PREDEFINED, NetworkRecord
-from services.engine.networkspecs import LINK_NAME
 from services.engine.record import ContainerRecord, Endpoint
 from shared.protocol import (
+    LINK_NAME,
     AllocateInterface,
     Conflict,
     CreateContainer,

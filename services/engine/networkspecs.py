@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_netw
 
 from services.engine.networks import PREDEFINED
 from shared.protocol import (
+    LINK_NAME,
     BridgeNetwork,
     CreateNetwork,
     InvalidArgument,
@@ -17,7 +18,7 @@ from shared.protocol import (
     PermissionDenied,
 )
 
-__all__ = ["LINK_NAME", "ipam_configs", "network_asked", "warning"]
+__all__ = ["ipam_configs", "network_asked", "warning"]
 
 Network = IPv4Network | IPv6Network
 BRIDGE = "com.docker.network.bridge."
@@ -35,7 +36,6 @@ LINK_DRIVERS = {  # driver → its option and the modes, the default first
 }
 MISSING_DRIVERS = ("overlay",)
 TRUE, FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
-LINK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}")  # 15 bytes: IFNAMSIZ's limit
 PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,11}")  # room for a number
 MIN_MTU, MIN_MTU6, MAX_MTU = 68, 1280, 65535
 SMALLEST = {4: 30, 6: 126}  # prefix length of a subnet in which a bridge and a container find room

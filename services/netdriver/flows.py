@@ -20,6 +20,8 @@ import struct
 from collections.abc import Iterable
 from ipaddress import ip_address
 
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
+
 from services.netdriver.dumps import attributes
 from services.netdriver.netlink import HEADER, messages
 from shared.protocol import AllocatedPort
@@ -28,8 +30,6 @@ __all__ = ["forget"]
 
 NETLINK_NETFILTER = 12
 CT_GET, CT_DELETE = (1 << 8) | 1, (1 << 8) | 2
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
-NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLA_F_NESTED = 1 << 15
 CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE, CTA_FILTER = 1, 12, 18, 25
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from zlib import crc32
 
-from shared.protocol import InvalidArgument
+from shared.protocol import LINK_NAME, InvalidArgument
 
 __all__ = ["choose", "index_of"]
 
 ETH = "eth"
 ETH0_INDEX = 100  # known beforehand, and clear of the tunl0, gre0, sit0 … that some kernels put into every namespace
 OTHERS = range(1 << 16, 1 << 30)  # the indexes of links with other names
-IFNAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}")  # 15 bytes: IFNAMSIZ's limit
 
 
 def choose(wanted: str, prefix: str, taken: Collection[str]) -> str:
@@ -23,7 +21,7 @@ def choose(wanted: str, prefix: str, taken: Collection[str]) -> str:
     """
     if not wanted:
         return next(name for number in range(len(taken) + 1) if (name := f"{prefix or ETH}{number}") not in taken)
-    if not IFNAME.fullmatch(wanted) or wanted in ("lo", "all", "default"):
+    if not LINK_NAME.fullmatch(wanted) or wanted in ("lo", "all", "default"):
         raise InvalidArgument(f"invalid interface name: {wanted!r}")
     if wanted in taken or index_of(wanted) in map(index_of, taken):
         raise InvalidArgument(f"the container has an interface {wanted} already")

@@ -14,8 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from types import TracebackType
 from typing import Any, Self
 
-from services.netdriver.pyroute import (
-    IFF_UP,
+from pyroute2.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -24,6 +23,8 @@ from services.netdriver.pyroute import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+)
+from pyroute2.netlink.rtnl import (
     RTM_DELLINK,
     RTM_GETADDR,
     RTM_GETLINK,
@@ -31,10 +32,10 @@ from services.netdriver.pyroute import (
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWROUTE,
-    ifaddrmsg,
-    ifinfmsg,
-    rtmsg,
 )
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 __all__ = [
     "HEADER",

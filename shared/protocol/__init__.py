@@ -17,6 +17,7 @@ from shared.protocol.job import *
 from shared.protocol.layers import *
 from shared.protocol.metrics import *
 from shared.protocol.mounts import *
+from shared.protocol.netdriver import *
 from shared.protocol.networks import *
 from shared.protocol.reference import *
 from shared.protocol.registry import *

@@ -1,4 +1,4 @@
-"""Jobs between the engine and the graphdriver: of a container's own (topmost, writable) layer, and of what is to be kept."""
+"""Jobs between the engine and the graphdriver: a container's own (topmost, writable) layer; what is to be kept."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from shared.protocol.config import ContainerConfig, HostConfig
 from shared.protocol.health import Health
 from shared.protocol.job import Data, Job
 from shared.protocol.mounts import MountPoint
-from shared.protocol.networks import Interface
+from shared.protocol.netdriver import Interface
 from shared.protocol.streams import Ticket
 
 __all__ = [
