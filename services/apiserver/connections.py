@@ -28,10 +28,10 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from services.apiserver.policy import Policy, full, policy_of_connection
-from services.apiserver.threads import Threads
 from services.apiserver.tls import Peer
 from services.apiserver.versions import COMMON_HEADERS, SERVER, error_body
 from shared.bus.context import Origin, origin
+from shared.runtime.threads import Threads
 
 __all__ = ["DRAIN_TIME", "MAX_HEAD", "Connection", "Worker"]
 
@@ -41,6 +41,7 @@ MAX_HEAD = 1 << 20  # bytes
 HEAD_TIME = 30.0  # seconds
 IDLE_TIME = 3600.0  # seconds without a first byte
 DRAIN_TIME = 7 * 24 * 3600  # seconds that connections may last when their worker is replaced in an upgrade
+KEPT_THREADS = 8  # that stay, whatever there is to do
 SCARCITY = 0.5  # seconds
 SEND_TIME = 5.0  # seconds that a client may take for the answer that refuses it
 CHUNK = 1 << 16
@@ -94,7 +95,7 @@ class Worker(ThreadWorker):
         self.policies: dict[Any, Policy] = {}  # by listener
 
     def get_thread_pool(self) -> Threads:
-        return Threads(self.cfg.threads)
+        return Threads("request", self.cfg.threads, kept=KEPT_THREADS)
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
         """Take `DRAIN_TIME` at the end: the SIGTERM that is to come is an upgrade's, which cuts nobody off."""

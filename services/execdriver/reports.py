@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from concurrent.futures import Future
 
 from shared.bus.bus import Bus
 from shared.protocol import DockyardError, Job, Unavailable
+from shared.runtime.threads import Threads
 
 __all__ = ["Reports"]
 
@@ -19,27 +19,14 @@ log = logging.getLogger("dockyard.execdriver")
 
 
 class Reports:
-    """Its threads are daemons: one that waits for an engine which is gone does not keep the process from ending."""
+    """One that waits for an engine which is gone does not keep the process from ending: the threads are daemons."""
 
     def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._waiting: SimpleQueue[tuple[Job[None], Callable[[], None]]] = SimpleQueue()
-        self._threads = 0
+        self._bus, self._threads = bus, Threads("report", THREADS)
 
     def submit(self, report: Job[None], acknowledged: Callable[[], None] = lambda: None) -> None:
         """Send a report in the background; an engine that is new asks by itself as well (`RuntimeList`)."""
-        self._waiting.put((report, acknowledged))
-        if self._threads < THREADS:
-            self._threads += 1
-            threading.Thread(target=self._work, name="report", daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            report, acknowledged = self._waiting.get()
-            try:
-                self._send(report, acknowledged)
-            except Exception:
-                log.exception("report failed report=%s", report)
+        self._threads.submit(self._send, report, acknowledged).add_done_callback(_log_failure)
 
     def _send(self, report: Job[None], acknowledged: Callable[[], None]) -> None:
         delay = 0.05
@@ -55,3 +42,8 @@ class Reports:
             time.sleep(delay)
             delay = min(delay * 2, RETRY_LIMIT)
         acknowledged()
+
+
+def _log_failure(sent: Future[None]) -> None:
+    if (error := sent.exception()) is not None:
+        log.error("report failed", exc_info=error)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,7 +51,6 @@ from tests.unit.netdriver.rig import (
     ip,
     killed_at,
     make,
-    own_netns,
     pings,
     server,
     shell,
@@ -65,19 +63,6 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="ne
 MODES = ("bridge", "none")
 TABLE = "dockyard_dockyard0"
 GOLDEN = Path(__file__).parents[1] / "golden" / "netdriver" / "table.nft"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Path]:
-    with own_netns(tmp_path):
-        yield tmp_path
-
-
-@pytest.fixture
-def netdriver(run: Path) -> NetDriver:
-    driver = make(run)
-    driver.init({})
-    return driver
 
 
 LATE_CONTEXT = """

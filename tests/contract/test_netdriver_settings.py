@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from tests.unit.netdriver.rig import (
     fetch,
     ip,
     make,
-    own_netns,
     pings,
     server,
     shell,
@@ -28,12 +26,6 @@ from tests.unit.netdriver.rig import (
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 LOCALNET = Path("/proc/sys/net/ipv4/conf/dockyard0/route_localnet")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Path]:
-    with own_netns(tmp_path):
-        yield tmp_path
 
 
 def go_by_the_host(one: Interface, address: str) -> None:

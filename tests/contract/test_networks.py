@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -35,7 +34,6 @@ from tests.unit.netdriver.rig import (
     fetch,
     ip,
     make,
-    own_netns,
     pings,
     server,
     shell,
@@ -44,19 +42,6 @@ from tests.unit.netdriver.rig import (
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Path]:
-    with own_netns(tmp_path):
-        yield tmp_path
-
-
-@pytest.fixture
-def netdriver(run: Path) -> NetDriver:
-    driver = make(run)
-    driver.init({})
-    return driver
 
 
 def id_of(name: str) -> str:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from services.netdriver.dumps import attributes
 from services.netdriver.flows import NETLINK_NETFILTER, _dump, forget
 from services.netdriver.netdriver import NetDriver
 from shared.protocol import AllocatedPort, AllocateInterface, Interface, PortBinding
-from tests.unit.netdriver.rig import HOST_ADDRESS, container, make, own_netns, want
+from tests.unit.netdriver.rig import HOST_ADDRESS, container, want
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 OWN = "/proc/thread-self/ns/net"
@@ -52,19 +51,6 @@ with socket.socket(socket.AF_INET, kind, protocol) as client:
     except OSError as error:
         print("nothing:", error)
 """
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Path]:
-    with own_netns(tmp_path):
-        yield tmp_path
-
-
-@pytest.fixture
-def netdriver(run: Path) -> NetDriver:
-    driver = make(run)
-    driver.init({})
-    return driver
 
 
 def has(protocol: str) -> bool:

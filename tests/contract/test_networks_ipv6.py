@@ -37,13 +37,6 @@ def run(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-@pytest.fixture
-def netdriver(run: Path) -> NetDriver:
-    driver = make(run)
-    driver.init({})
-    return driver
-
-
 def id_of(name: str) -> str:
     return name.encode().hex().ljust(64, "0")
 

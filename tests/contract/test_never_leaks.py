@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from shared.protocol import (
     PortBinding,
     UnmakeNetwork,
 )
-from tests.unit.netdriver.rig import container, die, ip, killed_at, make, own_netns, shell, until, veths, want
+from tests.unit.netdriver.rig import container, die, ip, killed_at, make, shell, until, veths, want
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 ROUNDS = int(os.environ.get("LEAK_ROUNDS", "8"))
@@ -34,12 +33,6 @@ STRIDE = int(os.environ.get("LEAK_STRIDE", "97"))  # 1: killed before each call 
 SEED = int(os.environ.get("SEED") or random.randrange(1 << 32))
 TABLE = "dockyard_dockyard0"
 STEPS_A_KILL = 60  # calls to C, of which one is the last
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Path]:
-    with own_netns(tmp_path):
-        yield tmp_path
 
 
 def id_of(name: str) -> str:

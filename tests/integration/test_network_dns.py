@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,15 +14,10 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def net(stack: Stack) -> Iterator[Stack]:
+def net(net: Stack) -> Stack:
     """The shared stack with a network ``app``."""
-    stack.docker("network", "create", "app")
-    yield stack
-    ids = stack.out("ps", "-aq").split()
-    if ids:
-        stack.docker("rm", "-f", *ids)
-    for name in stack.out("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}").split():
-        stack.docker("network", "rm", name)
+    net.docker("network", "create", "app")
+    return net
 
 
 def run(stack: Stack, name: str, *options: str, network: str = "app") -> str:

@@ -1,7 +1,7 @@
-"""Threads: those in which requests are answered. They come when there is work for more, and go when there is not.
+"""Threads: a pool whose threads come when there is work for more, go when there is not, and hold up no exit.
 
-Who has begun to wait last gets the next work, so that those who are too many find none: after a crowd of streams has
-left, its threads leave too, each with its socket on the bus (100 KiB in all), and what is always needed stays warm.
+Who has begun to wait last gets the next work, so that those who are too many find none: after a crowd has left, its
+threads leave too, each with its socket on the bus (100 KiB in all), and what is always needed stays warm.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 __all__ = ["Threads"]
 
-KEPT = 8  # that do not end
 IDLE_TIME = 30.0  # seconds without work after which one of the others ends
 
 
@@ -42,10 +41,13 @@ Inbox = queue.SimpleQueue[_Task]
 
 
 class Threads(Executor):
-    """``limit``: how many at most; what comes beyond waits its turn. Daemons: an exit of the process waits for none."""
+    """``limit``: how many at most; what comes beyond waits its turn. ``kept``: that stay when there is no work.
 
-    def __init__(self, limit: int, *, kept: int = KEPT, idle_time: float = IDLE_TIME) -> None:
-        self._limit, self._kept, self._idle_time = limit, kept, idle_time
+    Daemons: an exit of the process waits for none.
+    """
+
+    def __init__(self, name: str, limit: int, *, kept: int = 0, idle_time: float = IDLE_TIME) -> None:
+        self._name, self._limit, self._kept, self._idle_time = name, limit, kept, idle_time
         self._lock = threading.Lock()
         self._count = 0
         self._idle: list[Inbox] = []  # of the threads that wait; the last is the next to get work
@@ -67,7 +69,7 @@ class Threads(Executor):
 
     def _begin(self, task: _Task) -> None:
         try:
-            threading.Thread(target=self._work, args=(task,), name="request", daemon=True).start()
+            threading.Thread(target=self._work, args=(task,), name=self._name, daemon=True).start()
         except RuntimeError:
             with self._lock:
                 self._count -= 1

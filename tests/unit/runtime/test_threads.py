@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.apiserver.threads import Threads
+from shared.runtime.threads import Threads
 
 LONG = 60.0  # seconds: for ever
 
@@ -19,11 +19,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def named() -> int:
-    return sum(thread.name == "request" for thread in threading.enumerate())
+    return sum(thread.name == "test" for thread in threading.enumerate())
 
 
 def test_it_does_what_it_is_given_and_tells_what_came_of_it() -> None:
-    threads = Threads(2)
+    threads = Threads("test", 2)
     assert threads.submit(pow, 2, 5).result(LONG) == 32
     with pytest.raises(ZeroDivisionError):
         threads.submit(divmod, 1, 0).result(LONG)
@@ -31,7 +31,7 @@ def test_it_does_what_it_is_given_and_tells_what_came_of_it() -> None:
 
 
 def test_what_is_beyond_the_limit_waits_its_turn() -> None:
-    threads, go, begun = Threads(3), threading.Event(), []
+    threads, go, begun = Threads("test", 3), threading.Event(), []
 
     def work(number: int) -> int:
         begun.append(number)
@@ -46,7 +46,7 @@ def test_what_is_beyond_the_limit_waits_its_turn() -> None:
 
 
 def test_what_is_cancelled_in_time_is_not_done() -> None:
-    threads, go, done = Threads(1), threading.Event(), []
+    threads, go, done = Threads("test", 1), threading.Event(), []
     first = threads.submit(go.wait, LONG)
     second = threads.submit(done.append, 1)
     assert second.cancel()
@@ -57,7 +57,7 @@ def test_what_is_cancelled_in_time_is_not_done() -> None:
 
 def test_threads_that_find_no_work_end_but_some() -> None:
     before = named()
-    threads, together = Threads(100, kept=2, idle_time=0.01), threading.Barrier(20)
+    threads, together = Threads("test", 100, kept=2, idle_time=0.01), threading.Barrier(20)
     for future in [threads.submit(together.wait, LONG) for _ in range(20)]:
         future.result(LONG)
     until(lambda: named() == before + 2)
@@ -67,7 +67,7 @@ def test_threads_that_find_no_work_end_but_some() -> None:
 
 def test_who_waits_the_shortest_time_gets_the_next_work() -> None:
     """So the others find none, however often something comes."""
-    threads, together = Threads(10, idle_time=LONG), threading.Barrier(5)
+    threads, together = Threads("test", 10, idle_time=LONG), threading.Barrier(5)
     for future in [threads.submit(together.wait, LONG) for _ in range(5)]:
         future.result(LONG)
     until(lambda: len(threads._idle) == 5)
@@ -81,7 +81,7 @@ def test_who_waits_the_shortest_time_gets_the_next_work() -> None:
 
 
 def test_work_that_comes_as_a_thread_ends_is_done() -> None:
-    threads = Threads(4, kept=0, idle_time=0.001)
+    threads = Threads("test", 4, kept=0, idle_time=0.001)
     for number in range(300):
         time.sleep(0.0008 + 0.0001 * (number % 5))
         assert threads.submit(abs, -number).result(LONG) == number
