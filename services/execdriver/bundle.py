@@ -30,6 +30,7 @@ from pathlib import Path
 
 import msgspec
 
+from services.execdriver.cgroups import Cgroup
 from shared.protocol import LogPolicy
 
 __all__ = ["LOST_EXIT_CODE", "Bundle", "ExecBundle", "Process", "Start"]
@@ -111,9 +112,13 @@ class Bundle:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
-    def ran_out_of_memory(self) -> bool:
-        """Say whether the kernel has told the monitor that memory ran out."""
-        return (self.directory / "oom").exists()
+    def ran_out_of_memory(self, cgroup: str) -> bool:
+        """Say whether the kernel killed something in the cgroup for memory; if that has gone, what it told the monitor.
+
+        systemd removes the cgroup with its scope as soon as the monitor has ended.
+        """
+        counted = Cgroup(cgroup).oom_killed()
+        return (self.directory / "oom").exists() if counted is None else counted
 
     def init_pid(self) -> int:
         return self._pid("pidfile")

@@ -247,7 +247,7 @@ class Containers:
             generation=start.generation,
             exit_code=code,
             exited_at=when,
-            oom_killed=_oom_killed(start, bundle),
+            oom_killed=bundle.ran_out_of_memory(start.cgroup),
             error=bundle.exit_error(),
         )
         self._reports.submit(report)
@@ -290,7 +290,7 @@ class Containers:
             monitor_pid=bundle.monitor_pid(),
             exit_code=code,
             exited_at=when,
-            oom_killed=exited is not None and _oom_killed(start, bundle),
+            oom_killed=exited is not None and bundle.ran_out_of_memory(start.cgroup),
             error=bundle.exit_error() if exited is not None else "",
             paused=exited is None and Cgroup(start.cgroup).frozen(),
             health=self.checks.health(bundle.container),
@@ -301,9 +301,3 @@ class Containers:
 
     def _bundles(self) -> list[Bundle]:
         return [self._bundle(entry.name) for entry in (self._config.run / "containers").iterdir()]
-
-
-def _oom_killed(start: Start, bundle: Bundle) -> bool:
-    """systemd may have removed the cgroup, which goes with its scope as soon as the monitor has ended."""
-    counted = Cgroup(start.cgroup).oom_killed()
-    return bundle.ran_out_of_memory() if counted is None else counted

@@ -29,7 +29,6 @@ __all__ = [
     "LoadImages",
     "NameImage",
     "PruneImages",
-    "ReadImageLayer",
     "SaveImages",
     "SavedImage",
     "SetImage",
@@ -253,13 +252,6 @@ class TarLayer(Job[Ticket], frozen=True, tag="image_tarlayer"):
     REPEATABLE: ClassVar[bool] = True
     image: str
     layer: int = -1
-
-
-class ReadImageLayer(Job[Ticket], frozen=True, tag="graph_layer"):
-    """engine → graphdriver: stream a layer's blob, unpacked."""
-
-    REPEATABLE: ClassVar[bool] = True
-    digest: str
 
 
 class DrawImages(Job[str], frozen=True, tag="viz"):

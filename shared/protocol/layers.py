@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from shared.protocol.job import Data, Job
+from shared.protocol.streams import Ticket
 
 __all__ = [
     "COLLECTED_BY",
@@ -13,6 +14,7 @@ __all__ = [
     "GraphStatus",
     "LayerUsage",
     "MountLayer",
+    "ReadImageLayer",
     "RemoveLayer",
     "UnmountLayer",
     "MeasureLayer",
@@ -84,3 +86,10 @@ class GraphCollect(Job[int], frozen=True, tag="graph_collect"):
     keep_containers: list[str]
     begin: str = ""
     end: str = ""
+
+
+class ReadImageLayer(Job[Ticket], frozen=True, tag="graph_layer"):
+    """engine → graphdriver: stream a layer's blob, unpacked."""
+
+    REPEATABLE: ClassVar[bool] = True
+    digest: str
