@@ -57,3 +57,18 @@ def test_the_first_that_ends_at_once_is_replaced_at_once_and_those_after_it_ever
         pauses.append(round(max(0.0, watcher._next_start - now), 3))
         now = max(now, watcher._next_start)
     assert pauses == [0.0, 0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 0.0, 0.0]
+
+
+def test_the_first_that_ends_at_once_is_replaced_at_once_and_the_others_later_and_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watcher, now = BoundedWatcher("part", "sh"), 1000.0
+    monkeypatch.setattr("services.ctl.watcher.time.monotonic", lambda: now)
+
+    def pause_after(life: float) -> float:
+        watcher._plan_start(now - life)
+        return max(0.0, round(watcher._next_start - now, 6))
+
+    assert [pause_after(0.1) for _ in range(7)] == [0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    now += 100
+    assert [pause_after(life) for life in (50.0, 0.1, 0.1)] == [0.0, 0.0, 0.2]
