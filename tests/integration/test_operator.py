@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,32 @@ def test_a_job_under_way_says_what_it_waits_for(stack: Any) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        (("jobs", "--running"), "waiting for runtime_kill at execdriver since"),
+        (("trace",), "… waiting for runtime_kill at execdriver"),
+        (("top", "--once"), "waiting for runtime_kill at execdriver"),
+    ],
+)
+def test_a_job_says_which_driver_it_waits_for(stack: Any, view: tuple[str, ...], text: str) -> None:
+    """A driver that is frozen is given up after 5 s: a machine that does not look by then looks once more."""
+    (execdriver,) = stack.pids("execdriver")
+    stack.docker("run", "-d", "--name", "web", "busybox", "sleep", "300")
+    for _ in range(5):
+        os.kill(execdriver, signal.SIGSTOP)
+        process = subprocess.Popen([DOCKYARD, "job", "kill", "web", "--env", "signal=TERM"], env=stack.environ)
+        try:
+            (job_id,) = until(partial(asked_by, stack, process.pid))
+            shown = stack.dockyard(*view, *([job_id] if view == ("trace",) else [])).stdout
+        finally:
+            os.kill(execdriver, signal.SIGCONT)
+            process.wait(60)
+        if text in shown:
+            break
+    assert text in shown
 
 
 def test_a_process_that_was_killed_is_counted(stack: Any) -> None:

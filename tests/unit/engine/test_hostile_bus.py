@@ -266,8 +266,7 @@ def test_a_driver_whose_answers_are_garbled(engine: Any, kind: Kind, body: bytes
         driver.send_multipart(Frame(kind, Header(id=header.id, name=header.name, status=status), body).parts())
         asking.join(8)
         assert isinstance(results[0], DockyardError)
-        assert "malformed" in results[0].message
-        assert time.monotonic() - before < 4  # not by the deadline
+        assert ("malformed" in results[0].message, time.monotonic() - before < 0.4) == (True, True), results
         alive(engine)
         assert not [job for job in engine.client.call(ListJobs(running=True)) if job.name == "ask"]
 
