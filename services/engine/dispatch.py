@@ -118,16 +118,21 @@ class Dispatcher:
             elif frame.kind is Kind.STATUS and context is not None:
                 context.send_status(decode_body(frame.body, Output))
 
-        return self.begin(header, body, answer, driver), future
+        return self._begin(header, body, answer, driver), future
 
-    def begin(
+    def admit(self, header: Header, body: bytes, answer: Callable[[Frame], object]) -> None:
+        """Begin a job from outside; once the gate is shut, only one that is part of a job under way."""
+        if self.closing and self.flights.get(header.parent) is None:
+            self.fail(self.flights.add(header, body, answer), Unavailable("engine is shutdown"))
+        else:
+            self._begin(header, body, answer)
+
+    def _begin(
         self, header: Header, body: bytes, answer: Callable[[Frame], object], driver: Driver | None = None
     ) -> Flight:
         flight = self.flights.add(header, body, answer)
         name = header.name
-        if self.closing:
-            self.fail(flight, Unavailable("engine is shutdown"))
-        elif name in self._handlers:
+        if name in self._handlers:
             flight.task = self._tasks.spawn(self._run(flight))
         elif driver := driver or self.drivers.choose(name):
             self._forward(flight, driver)

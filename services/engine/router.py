@@ -75,7 +75,7 @@ class Router:
         self.spawn(self._watch_silence())
 
     def shut(self) -> None:
-        """Take no job from now on."""
+        """Take no new job from now on; those under way go on, with all that they call."""
         self._dispatcher.closing = True
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ class Router:
         elif result is not None and header.again and result.header.status == 0:
             answer(result)
         else:
-            self._dispatcher.begin(self._identified(peer, header), frame.body, answer)
+            self._dispatcher.admit(self._identified(peer, header), frame.body, answer)
 
     def _identified(self, peer: bytes, header: Header) -> Header:
         """Put into a header who the kernel says has sent it."""

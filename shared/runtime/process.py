@@ -52,11 +52,10 @@ def run(name: str, serve: Serve) -> int:
     give_back()  # what loading the code has left: half a MB
     await_turn(config.run, name)
     stop = threading.Event()
-    callbacks: list[Callable[[], None]] = []
-    _trap(name, stop, callbacks, debug=config.debug)
+    on_stop = _trap(name, stop, debug=config.debug)
     watch_memory()
     try:
-        serve(config, stop, callbacks.append)
+        serve(config, stop, on_stop)
     except ConfigError as error:
         print(f"dockyard {name}: {error}", file=sys.stderr)
         return EX_CONFIG
@@ -80,8 +79,10 @@ def _end_in(seconds: float, status: int) -> None:
     timer.start()
 
 
-def _trap(name: str, stop: threading.Event, callbacks: list[Callable[[], None]], *, debug: bool) -> None:
+def _trap(name: str, stop: threading.Event, *, debug: bool) -> Callable[[Callable[[], None]], None]:
+    """Have SIGINT and SIGTERM set ``stop``; returns what takes a callback for it, were the signal there already."""
     received = 0
+    callbacks: list[Callable[[], None]] = []
 
     def handle(number: int, _frame: object) -> None:
         nonlocal received
@@ -99,3 +100,10 @@ def _trap(name: str, stop: threading.Event, callbacks: list[Callable[[], None]],
         signal.signal(number, handle)
     if not debug:
         signal.signal(signal.SIGQUIT, lambda number, _frame: os._exit(128 + number))
+
+    def on_stop(callback: Callable[[], None]) -> None:
+        callbacks.append(callback)
+        if stop.is_set():
+            callback()
+
+    return on_stop

@@ -64,7 +64,7 @@ async def start(engine: Engine, job: StartContainer) -> None:
     try:
         container = engine.containers.find(job.container)
     except NotFound:
-        if _went_meanwhile(engine, job.container):
+        if _went_meanwhile(engine, job.container) and _ran_lately(engine, job.container):
             return  # it ran, ended, and was removed as it had asked
         raise
     await starting.start(engine, container)
@@ -101,6 +101,10 @@ async def remove(engine: Engine, job: RemoveContainer) -> None:
 def _went_meanwhile(engine: Engine, ref: str) -> bool:
     """Say whether the container of a job that is asked again was removed lately."""
     return asked_again() and engine.events.last(ref, "destroy", within=LATELY) is not None
+
+
+def _ran_lately(engine: Engine, ref: str) -> bool:
+    return engine.events.last(ref, "start", within=LATELY) is not None
 
 
 @jobs.handles(RenameContainer)

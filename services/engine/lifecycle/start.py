@@ -85,6 +85,8 @@ async def start_now(
             if failed is not None:
                 failed(engine, container)
             await _undo(engine, container)
+            if isinstance(error, Unavailable) and engine.containers.by_id(record.id) is None:
+                raise DockyardError(error.message) from error  # it has removed itself: no use in asking again
             raise
         note_start(engine, container)
     if record.interface is not None and record.interface.ports:

@@ -12,6 +12,7 @@ import pytest
 from shared.protocol import (
     ContainerConfig,
     CreateContainer,
+    DockyardError,
     Header,
     InspectContainer,
     Job,
@@ -27,6 +28,7 @@ from shared.protocol import (
     RuntimeStarted,
     StartContainer,
     StopContainer,
+    Unavailable,
     WaitContainer,
     decode_body,
     job_name,
@@ -123,6 +125,23 @@ def test_a_start_that_came_to_nothing_is_made_again(stack: Any) -> None:
     interrupt_start(stack, container, stack.world.running.clear)
     assert state_of(stack, container).running
     assert starts(stack) == 2
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_start_that_failed_for_the_want_of_a_driver_is_not_taken_for_one_that_ran(stack: Any, answered: bool) -> None:
+    container = create(stack, auto_remove=True)
+
+    def fail(job: RuntimeStart) -> None:
+        raise Unavailable("execdriver died")
+
+    stack.world.script["runtime_start"] = fail
+    header = Header(id=new_id(), name="start")
+    first = ask(stack, header, StartContainer(container=container))
+    assert (type(first.error()), first.error().message) == (DockyardError, "execdriver died")
+    if not answered:
+        stack.restart_engine()
+    again = ask(stack, msgspec.structs.replace(header, again=True), StartContainer(container=container))
+    assert isinstance(again.error(), NotFound)
 
 
 def test_a_restart_does_not_stop_what_it_has_started(stack: Any) -> None:
