@@ -113,9 +113,9 @@ class Drivers:
 
     def choose(self, name: str) -> Driver | None:
         """Return the holder of a job name with the fewest jobs under way, if any is ready; else a catch-all."""
-        usable = [driver for driver in self._drivers.values() if driver.usable]
-        holders = [driver for driver in usable if name in driver.names]
-        holders = holders or [driver for driver in usable if driver.catchall]
+        drivers = self._drivers.values()
+        holders = [driver for driver in drivers if name in driver.names and driver.usable]
+        holders = holders or [driver for driver in drivers if driver.catchall and driver.usable]
         return min(holders, key=lambda driver: len(driver.jobs), default=None)
 
     def of(self, service: str) -> list[Driver]:

@@ -23,6 +23,8 @@ __all__ = ["UNRECORDED", "Journal", "caller_of"]
 log = logging.getLogger("dockyard.engine")
 
 INTERVAL = 1.0  # seconds between writes
+KEPT = 500_000  # jobs, at most
+FORGOTTEN_MORE = 1_000  # entries that go at once beside one for each that comes: the engine never pauses for long
 # asked all the time, tell nothing
 UNRECORDED = frozenset(
     {
@@ -33,6 +35,11 @@ UNRECORDED = frozenset(
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
 _row = attrgetter(*FIELDS)
+FORGET = (
+    "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE started < ? LIMIT ?)",
+    "DELETE FROM jobs WHERE rowid IN "
+    "(SELECT rowid FROM jobs WHERE rowid <= (SELECT max(rowid) FROM jobs) - ? ORDER BY rowid LIMIT ?)",
+)
 TREE = (
     "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
     "SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id AND jobs.parent != '') "
@@ -41,7 +48,7 @@ TREE = (
 
 
 class Journal:
-    """``retention``: seconds after which an entry is forgotten."""
+    """``retention``: seconds after which an entry is forgotten, if `KEPT` others have not come first."""
 
     def __init__(self, store: Store, retention: float) -> None:
         self._store = store
@@ -62,7 +69,8 @@ class Journal:
                 self._store.db.executemany(
                     f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
                 )
-                self._store.db.execute("DELETE FROM jobs WHERE started < ?", (time.time() - self._retention,))
+                for forget, limit in zip(FORGET, (time.time() - self._retention, KEPT), strict=True):
+                    self._store.db.execute(forget, (limit, len(rows) + FORGOTTEN_MORE))
             self._store.hold_reserve()
         except (DockyardError, sqlite3.Error) as error:
             log.error("%d entries of the job journal lost error=%s", len(rows), error)

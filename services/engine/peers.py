@@ -21,6 +21,7 @@ __all__ = ["Credentials", "Peers"]
 log = logging.getLogger("dockyard.engine")
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)  # as enums they cost more than what they ask for
+TAKEN_AT_ONCE = 64  # messages
 REMEMBERED = 4096  # peers whose credentials are kept
 
 
@@ -36,7 +37,7 @@ class Peers:
     def __init__(self, receive: Callable[[bytes, list[bytes]], None]) -> None:
         self._receive = receive
         self._socket: zmq.Socket[bytes] | None = None
-        self._drain_scheduled = False
+        self._drain_due = False  # under way, or scheduled
         self._credentials: OrderedDict[bytes, Credentials | None] = OrderedDict()
 
     def bind(self, context: zmq.Context[Any], endpoint: str) -> None:
@@ -76,21 +77,33 @@ class Peers:
 
     def _schedule_drain(self) -> None:
         """Sending may consume the edge that announced a message: look again soon."""
-        if not self._drain_scheduled:
-            self._drain_scheduled = True
+        if not self._drain_due:
+            self._drain_due = True
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _drain(self) -> None:
-        self._drain_scheduled = False
-        while self._socket is not None:
-            try:
-                identity, *message = sockets.receive(self._socket, NOBLOCK)
-            except zmq.Again:
-                return
-            peer = identity.bytes
-            if message and peer not in self._credentials:
-                self._note_credentials(peer, message[0])
-            self._receive(peer, [part.bytes for part in message])
+        """Take what has come, and let others have their turn after some of it: there may be no end to it."""
+        self._drain_due = True
+        try:
+            more = all(self._take() for _ in range(TAKEN_AT_ONCE))
+        finally:
+            self._drain_due = False
+        if more:
+            self._schedule_drain()
+
+    def _take(self) -> bool:
+        """Take one message; False if there is none."""
+        if self._socket is None:
+            return False
+        try:
+            identity, *message = sockets.receive(self._socket, NOBLOCK)
+        except zmq.Again:
+            return False
+        peer = identity.bytes
+        if message and peer not in self._credentials:
+            self._note_credentials(peer, message[0])
+        self._receive(peer, [part.bytes for part in message])
+        return True
 
     def _note_credentials(self, peer: bytes, part: zmq.Frame) -> None:
         """Any part tells which connection it came by."""

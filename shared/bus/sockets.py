@@ -70,9 +70,9 @@ def receive(socket: zmq.Socket[bytes], flags: int = 0) -> list[zmq.Frame]:
     return parts
 
 
-def receive_frame(socket: zmq.Socket[bytes]) -> Frame:
-    """Wait for a message, and parse it. Errors: InvalidArgument."""
-    return Frame.parse([part.bytes for part in receive(socket)])
+def receive_frame(socket: zmq.Socket[bytes], flags: int = 0) -> Frame:
+    """Receive a message, and parse it. Errors: InvalidArgument; zmq.Again (there is none, and none is waited for)."""
+    return Frame.parse([part.bytes for part in receive(socket, flags)])
 
 
 def bind(socket: zmq.Socket[Any], endpoint: str) -> None:

@@ -94,9 +94,11 @@ class Worker:
         socket.send_multipart(Frame(Kind.READY, header).parts())
 
     def _drain(self, socket: zmq.Socket[bytes]) -> None:
-        while socket.poll(0):
+        while True:
             try:
-                frame = receive_frame(socket)
+                frame = receive_frame(socket, zmq.NOBLOCK)
+            except zmq.Again:
+                return
             except DockyardError as error:
                 log.warning("frame dropped error=%s", error)
                 continue

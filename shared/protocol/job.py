@@ -77,22 +77,29 @@ _seen = 0  # how many types there were when `_known` was filled
 
 def job_type(name: str) -> type[Job[Any]]:
     """Return the type of the job NAME; raises JobNotFound."""
+    kind = _find(name)
+    if kind is None:
+        raise JobNotFound(f"{name}: command not found")
+    return kind
+
+
+def _find(name: str) -> type[Job[Any]] | None:
     global _seen  # noqa: PLW0603
     if name not in _known and _seen != (there := len(Job.__subclasses__())):
         _known.update(catalogue())
         _seen = there
-    try:
-        return _known[name]
-    except KeyError:
-        raise JobNotFound(f"{name}: command not found") from None
+    return _known.get(name)
 
 
 def call_arguments(name: str, body: bytes) -> str:
     """Return the arguments of a job's call string, as ``web, SIGTERM``; empty for what cannot be read."""
+    kind = _find(name)
+    if kind is None or not kind.ARGS:
+        return ""
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        words = [msgspec.json.decode(fields[word]) for word in job_type(name).ARGS if word in fields]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobNotFound):
+        words = [msgspec.json.decode(fields[word]) for word in kind.ARGS if word in fields]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return ", ".join(", ".join(map(str, word)) if isinstance(word, list) else str(word) for word in words)[:200]
 

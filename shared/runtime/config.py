@@ -66,7 +66,9 @@ class Config:
         "", "the slice or cgroup above all containers; empty: dockyard.slice with systemd, else /dockyard"
     )
     shutdown_timeout: float = setting(5.0, "seconds that jobs under way are given at a stop", check=values.is_amount)
-    job_retention: float = setting(7 * 24 * 3600.0, "seconds that the job journal remembers", check=values.is_amount)
+    job_retention: float = setting(
+        7 * 24 * 3600.0, "seconds that the job journal remembers, 500,000 jobs at most", check=values.is_amount
+    )
     event_retention: float = setting(
         7 * 24 * 3600.0,
         "seconds that the event journal remembers; the newest 100,000 in any case",

@@ -84,11 +84,13 @@ def serve(run: Path) -> None:
     me = Header(name="bench")
     socket.send_multipart(Frame(Kind.REGISTER, me, encode_body(Registration(names=[ECHO], pid=os.getpid()))).parts())
     socket.send_multipart(Frame(Kind.READY, me).parts())
+    socket.setsockopt(zmq.RCVTIMEO, 1000)
     while True:
-        if not socket.poll(1000):
+        try:
+            frame = receive_frame(socket)
+        except zmq.Again:
             socket.send_multipart(Frame(Kind.HEARTBEAT, me).parts())
             continue
-        frame = receive_frame(socket)
         if frame.kind is Kind.JOB:
             socket.send_multipart(Frame(Kind.RESULT, Header(id=frame.header.id, name=ECHO), frame.body).parts())
 

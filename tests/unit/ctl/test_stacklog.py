@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def test_where_a_stack_logs(tmp_path: Path) -> None:
     for environ, unit in (({"JOURNAL_STREAM": "8:1"}, "dockyard.service"), ({}, "")):
         with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **environ}) as process:
             pidfile.write_text(str(process.pid))
+            while not Path(f"/proc/{process.pid}/environ").read_bytes():
+                time.sleep(0.01)  # a program that has just been executed has none yet
             found = the_log(tmp_path, pidfile)
             process.kill()
         assert bool(found.unit) == bool(unit)

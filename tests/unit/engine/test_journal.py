@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.engine import journal as journals
 from services.engine.flights import Flight, Flights
 from services.engine.journal import Journal
 from services.engine.store import Store
@@ -35,4 +36,34 @@ def test_a_full_disk_costs_entries_and_not_the_engine(tmp_path: Path, caplog: py
     store.db.execute("PRAGMA max_page_count=1000000")
     journal.note(flight(7))
     assert recorded() == {f"{7:032x}"}
+    store.close()
+
+
+def test_old_entries_go_when_there_are_too_many_or_they_are_too_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "KEPT", 30)
+    store = Store(tmp_path)
+    journal = Journal(store, retention=3600)
+
+    def kept() -> int:
+        return len(found())
+
+    def found() -> list[str]:
+        return [job.id for job in journal.find(ListJobs(limit=1000), Flights(lambda flight: None))]
+
+    for number in range(100):
+        journal.note(flight(number))
+    assert kept() == 30
+    for number in range(100, 110):
+        journal.note(flight(number))
+    assert kept() == 30
+    old = flight(200)
+    old.started -= 3601
+    journal.note(old)
+    assert (kept(), old.header.id in found()) == (30, False)
+    monkeypatch.setattr(journals, "FORGOTTEN_MORE", 10)
+    monkeypatch.setattr(journals, "KEPT", 5)
+    journal.note(flight(300))
+    assert kept() == 20  # one came, eleven went
     store.close()
