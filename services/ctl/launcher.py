@@ -54,7 +54,8 @@ class Launcher:
     """Run the processes of a circus.ini until told to stop; `run` returns the exit status.
 
     ``root``: whose lock an upgrade keeps; without one there is none. ``legacy``: of what was this very process before.
-    ``grace``: seconds that a process which is let go may go on.
+    ``grace``: seconds that a process which is let go may go on. ``stop_limit``: service → seconds that it has to end its
+    jobs when the stack stops or replaces it; when it is ended otherwise, circus.ini says how many.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Launcher:
         root: Path | None = None,
         legacy: Legacy | None = None,
         grace: float = 0.0,
+        stop_limit: Callable[[str], float] = lambda service: BoundedWatcher.GRACE,
     ) -> None:
         self.notifier = SystemdNotifier()
         self.watchdog = float(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000  # seconds between two signs of life
@@ -85,7 +87,7 @@ class Launcher:
         self._predecessors: dict[str, list[int]] = dict(legacy.children) if legacy else {}
         self._draining: list[int] = list(legacy.draining) if legacy else []
         self._phase, self._trouble = "starting", ""
-        self._grace = grace
+        self._grace, self._stop_limit = grace, stop_limit
         self._stopping = asyncio.Event()
         self._signals = 0
         self._spawning: asyncio.Future[Any] | None = None
@@ -214,7 +216,7 @@ class Launcher:
 
     async def _end_predecessors(self, service: str) -> None:
         pids = self._predecessors.pop(service, [])
-        await in_thread(succession.end, pids, BoundedWatcher.GRACE)
+        await in_thread(succession.end, pids, self._stop_limit(service))
 
     def _drain(self, service: str) -> None:
         """Have the predecessors take no more connections: they end when the last they have does."""
@@ -306,6 +308,8 @@ class Launcher:
         await in_thread(succession.end, self._draining, BoundedWatcher.GRACE)
         for watcher in self.arbiter.iter_watchers(reverse=False):
             log.info("stopping service=%s", watcher.name)
+            if not watcher.use_sockets:  # the API's clients have no grace when the stack ends
+                watcher.graceful_timeout = self._stop_limit(watcher.name)
             await self._settled(watcher._stop)
             await self._end_predecessors(watcher.name)
         with contextlib.suppress(OSError):

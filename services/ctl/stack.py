@@ -19,7 +19,7 @@ __all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe"]
 
 ARBITER = "arbiter"
 RESTART_TIMEOUT = 30.0  # seconds
-STOP_TIMEOUT = 40.0
+STOP_TIMEOUT = 90.0  # of parts that hang, each has its time
 POOLS = ("apiserver",)  # services of which one process more or less is no matter
 UPGRADE_TIMEOUT = 300.0
 POLL_INTERVAL = 0.1

@@ -24,6 +24,7 @@ from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
 from shared.runtime.config import PREFIX, Config, ConfigError, load_config, to_environ
 from shared.runtime.log import set_up_logging
+from shared.runtime.process import STOP_MARGIN, stop_limit
 
 __all__ = [
     "EX_CONFIG",
@@ -123,8 +124,9 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
             take_environment(config)
             variables = {"TMPDIR": str(config.temporary)}
             launcher = Launcher(
-                ini, config.run, variables, listeners, root=config.root, legacy=legacy, grace=config.stream_grace
-            )
+                ini, config.run, variables, listeners, root=config.root, legacy=legacy, grace=config.stream_grace,
+                stop_limit=lambda service: stop_limit(service, config.shutdown_timeout) + STOP_MARGIN,
+            )  # fmt: skip
         except (OSError, ValueError, configparser.Error) as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
         bounding = asyncio.ensure_future(keep_bounded(log_file(config.run)))

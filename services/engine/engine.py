@@ -37,11 +37,11 @@ from shared.bus.context import current
 from shared.bus.sockets import engine_endpoint, events_endpoint, zmq_context
 from shared.protocol import Bridge, Job, encode_body, job_name
 from shared.runtime.config import Config, label_warnings
+from shared.runtime.process import SHUTDOWN_HANDLERS_TIMEOUT
 
 __all__ = ["Engine", "serve"]
 
 R = TypeVar("R")
-SHUTDOWN_HANDLERS_TIMEOUT = 10.0  # seconds that all of them together may take, as in 2014
 log = logging.getLogger("dockyard.engine")
 
 

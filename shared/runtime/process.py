@@ -16,12 +16,13 @@ from shared.runtime.log import set_up_logging
 from shared.runtime.memory import give_back, watch_memory
 from shared.runtime.turns import await_turn
 
-__all__ = ["ARBITER", "Serve", "run", "take_descriptors"]
+__all__ = ["ARBITER", "SHUTDOWN_HANDLERS_TIMEOUT", "STOP_MARGIN", "Serve", "run", "stop_limit", "take_descriptors"]
 
 EX_CONFIG = 78  # sysexits(3): a restart is no use
 PR_SET_PDEATHSIG = 1
 ARBITER = "ARBITER_PID"  # the variable that tells a process of a stack who has started it
-STOP_LIMIT = 16.0  # seconds after a signal; the engine gives jobs 5 and its shutdown handlers 10
+SHUTDOWN_HANDLERS_TIMEOUT = 10.0  # seconds that all of the engine's together may take, as in 2014
+STOP_MARGIN = 1.0  # seconds
 FORCED_AFTER = 3  # further signals that are absorbed before one forces the exit
 
 # serve(config, stop, on_stop): returns when ``stop`` is set; ``on_stop(f)`` has f called by the signal
@@ -52,7 +53,7 @@ def run(name: str, serve: Serve) -> int:
     give_back()  # what loading the code has left: half a MB
     await_turn(config.run, name)
     stop = threading.Event()
-    on_stop = _trap(name, stop, debug=config.debug)
+    on_stop = _trap(name, stop, stop_limit(name, config.shutdown_timeout), debug=config.debug)
     watch_memory()
     try:
         serve(config, stop, on_stop)
@@ -60,6 +61,11 @@ def run(name: str, serve: Serve) -> int:
         print(f"dockyard {name}: {error}", file=sys.stderr)
         return EX_CONFIG
     return 0
+
+
+def stop_limit(name: str, shutdown_timeout: float) -> float:
+    """Return the seconds after which a service that was told to stop has ended, whatever keeps it."""
+    return shutdown_timeout + (SHUTDOWN_HANDLERS_TIMEOUT if name == "engine" else 0.0) + STOP_MARGIN
 
 
 def take_descriptors() -> int:
@@ -79,7 +85,7 @@ def _end_in(seconds: float, status: int) -> None:
     timer.start()
 
 
-def _trap(name: str, stop: threading.Event, *, debug: bool) -> Callable[[Callable[[], None]], None]:
+def _trap(name: str, stop: threading.Event, limit: float, *, debug: bool) -> Callable[[Callable[[], None]], None]:
     """Have SIGINT and SIGTERM set ``stop``; returns what takes a callback for it, were the signal there already."""
     received = 0
     callbacks: list[Callable[[], None]] = []
@@ -91,7 +97,7 @@ def _trap(name: str, stop: threading.Event, *, debug: bool) -> Callable[[Callabl
             os._exit(128 + number)
         logging.getLogger(f"dockyard.{name}").info("signal received, stopping signal=%s", signal.Signals(number).name)
         if received == 1:
-            _end_in(STOP_LIMIT, 128 + number)
+            _end_in(limit, 128 + number)
         stop.set()
         for callback in callbacks:
             callback()

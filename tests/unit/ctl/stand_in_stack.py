@@ -17,6 +17,7 @@ from services.ctl import succession
 from services.ctl.launcher import Launcher
 from services.ctl.rehearsal import CHECKED
 from services.ctl.startup import take_lock
+from services.ctl.watcher import BoundedWatcher
 from shared.runtime.log import set_up_logging
 
 BOOT_TIMEOUT = 20.0  # seconds
@@ -61,7 +62,10 @@ async def main(directory: Path) -> int:
     if legacy is None:
         take_lock(directory)
     variables = {"STAND_IN": str(directory)}
-    launcher = Launcher(directory / "circus.ini", directory, variables, [], root=directory, legacy=legacy)
+    launcher = Launcher(
+        directory / "circus.ini", directory, variables, [], root=directory, legacy=legacy,
+        stop_limit=lambda service: 10.0 if (directory / f"{service}.slow").exists() else BoundedWatcher.GRACE,
+    )  # fmt: skip
     launcher.readiness = cast(Any, Gates(directory))
     return await launcher.run()
 

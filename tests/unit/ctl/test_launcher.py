@@ -43,6 +43,8 @@ if os.path.exists(f"{directory}/{name}.fails"):
         sys.exit(int(fails.read() or 1))
 while signal.sigwait({signal.SIGTERM}) and os.path.exists(f"{directory}/{name}.stubborn"):
     continue
+if os.path.exists(f"{directory}/{name}.slow"):
+    time.sleep(4)
 tell("stop")
 """
 
@@ -385,6 +387,15 @@ def test_an_upgrade_replaces_all_one_by_one_under_the_same_arbiter(stack: StandI
     stack.signal()
     assert stack.ended() == 0
     assert [what for what, _ in stack.journal()[16:]] == ["stop"] * 4
+
+
+def test_a_part_has_the_time_for_its_jobs_that_it_is_configured_to_have(stack: StandInStack) -> None:
+    (stack.directory / "second.slow").touch()
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications())
+    stack.signal()
+    assert stack.ended(20) == 0
+    assert [name for what, name in stack.journal() if what == "stop"] == ["third", "second", "first"]
 
 
 def test_sighup_is_an_upgrade_and_a_stubborn_predecessor_is_killed(stack: StandInStack) -> None:
