@@ -54,7 +54,7 @@ class Launcher:
     """Run the processes of a circus.ini until told to stop; `run` returns the exit status.
 
     ``root``: whose lock an upgrade keeps; without one there is none. ``legacy``: of what was this very process before.
-    ``grace``: seconds that a process which is let go may go on. ``stop_limit``: service → seconds that it has to end its
+    ``grace``: seconds that a process which is let go may go on. ``stop_limit``: service → seconds that it has for its
     jobs when the stack stops or replaces it; when it is ended otherwise, circus.ini says how many.
     """
 
