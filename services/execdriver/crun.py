@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from services.execdriver.sealed import SealedProgram
 from shared.protocol import CommandNotExecutable, CommandNotFound, DockyardError, InvalidArgument, NotFound
 
 __all__ = ["EXEC_INIT_PHRASE", "EXEC_PHRASE", "Crun"]
@@ -31,10 +32,17 @@ class Crun:
         path = shutil.which(program)
         if path is None:
             raise NotFound(f"the OCI runtime {program} is not installed")
-        self.path = path
+        self._sealed = SealedProgram(path)
         self.root = root
         self.arguments = [f"--root={root}", "--cgroup-manager=cgroupfs"]
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def path(self) -> str:
+        try:
+            return self._sealed.path
+        except OSError as error:
+            raise NotFound(f"the OCI runtime is not installed any more: {error}") from error
 
     def exec_command(self, *, sized: bool) -> list[str]:
         """crun gives a terminal its size while the process runs already. Ahead of all others, it comes first."""

@@ -11,8 +11,10 @@ __all__ = ["Runtime"]
 class Runtime(Protocol):
     """A runtime program. ``create`` and ``exec`` are called by the monitor with `path` and `arguments`."""
 
-    path: str
     arguments: list[str]  # global arguments, before the verb
+
+    @property
+    def path(self) -> str: ...
 
     def exec_command(self, *, sized: bool) -> list[str]:
         """Return the program that execs, and what precedes the verb. ``sized``: its terminal has a size."""

@@ -11,6 +11,7 @@ import pytest
 
 from services.execdriver.bundle import Bundle
 from services.execdriver.crun import Crun
+from services.execdriver.sealed import SealedProgram
 from shared.bus.context import Context, current
 from shared.protocol import (
     DockyardError,
@@ -118,7 +119,7 @@ def test_a_runtime_that_is_killed_in_the_middle_of_a_start_leaves_nothing(
         f'"{real}" "$@" & sleep {delay}; kill -9 $!; exit 137; }}; done\nexec "{real}" "$@"\n'
     )
     script.chmod(0o755)
-    bench.driver.containers._runtime_of("").path = str(script)
+    bench.driver.containers._runtime_of("")._sealed = SealedProgram(str(script))
     job = bench.job("sleep", "60")
     with pytest.raises(DockyardError):
         bench.do(job)
