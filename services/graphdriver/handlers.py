@@ -54,6 +54,7 @@ class GraphDriver:
             syscalls.unmount(left)  # a trial mount that was killed in the middle
         shutil.rmtree(self.temporary, ignore_errors=True)  # what an earlier process left half-done
         self.temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+        syscalls.spread_out(self.temporary)  # layers are made in there
         root.chmod(0o710)
         self.blobs = Blobs(root)
         self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary, config.storage_opt), self.blobs)

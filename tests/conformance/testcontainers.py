@@ -45,7 +45,7 @@ def main() -> int:
         make_reaper(stack)
         return run_inside(
             stack,
-            [str(python), "-m", "pytest", "-c", os.devnull, "-p", "no:cacheprovider", "-v", str(SUITE)],
+            [str(python), "-m", "pytest", "-c", os.devnull, "-p", "no:cacheprovider", "--noconftest", "-v", str(SUITE)],
             stack.directory,
             stack.directory / "home",
             RYUK_CONTAINER_IMAGE=REAPER,
