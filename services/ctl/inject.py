@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from msgspec.inspect import Field
 
-from services.ctl.shapes import fields_of, normal, settings_of, takes_list, takes_text
+from services.ctl import usage
+from services.ctl.shapes import fields_of, is_list, normal, settings_of, takes_list, takes_text
 from services.ctl.streams import Streams, has_stream
 from shared.bus.bus import Bus, OnStatus
 from shared.bus.client import Client
@@ -27,9 +28,12 @@ from shared.protocol import (
     Job,
     LogStream,
     Output,
+    PathArchive,
     Ping,
     Ticket,
+    Unavailable,
     encode_body,
+    job_name,
     job_type,
     result_type,
 )
@@ -39,6 +43,7 @@ from shared.runtime.logs.stream import stream_log
 __all__ = ["build_body", "build_job", "inject", "inject_foreign", "report"]
 
 FLUSH_TIMEOUT = 1.0  # seconds
+OVERTIME = 0.1  # seconds over a job's deadline that its own answer is waited for
 
 
 def build_job(name: str, arguments: list[str], environment: list[str]) -> Job[Any]:
@@ -52,15 +57,21 @@ def build_job(name: str, arguments: list[str], environment: list[str]) -> Job[An
     if takes_list(kind):
         body[kind.ARGS[-1]] = arguments[len(kind.ARGS) - 1 :]
     elif len(arguments) > len(kind.ARGS):
-        raise InvalidArgument(f"usage: {name} {' '.join(word.upper() for word in kind.ARGS)}".rstrip())
+        raise _misused(kind)
     for key, value in map(_split, environment):
         if not _place(kind, body, key, value):
             raise InvalidArgument(f"{name} has no setting {key!r}")
+    if any(field.required and field.name in kind.ARGS and not body.get(field.name) for field in fields_of(kind)):
+        raise _misused(kind)
     try:
         made: Job[Any] = msgspec.convert(body, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"{name}: {error}") from None
     return made
+
+
+def _misused(kind: type[Job[Any]]) -> InvalidArgument:
+    return InvalidArgument(" ".join(["usage:", job_name(kind), *usage.arguments(kind)]))
 
 
 def _place(kind: type[Any], body: dict[str, Any], key: str, value: str) -> bool:
@@ -84,8 +95,11 @@ def _split(pair: str) -> tuple[str, str]:
 
 
 def _value(field: Field, text: str) -> Any:
-    """A text stays one where a text is wanted; elsewhere it is JSON if it parses."""
-    return text if takes_text(field.type, text) else _json(text)
+    """A text stays one where a text is wanted; elsewhere it is JSON if it parses. A list of one may be that one."""
+    if takes_text(field.type, text):
+        return text
+    value = _json(text)
+    return [text] if is_list(field.type) and not isinstance(value, list) and value is not None else value
 
 
 def _json(text: str) -> Any:
@@ -112,16 +126,41 @@ def inject(
 ) -> int:
     """Send a job as a program runs: its output to ours, our input to it; returns the exit status.
 
-    ``timeout``: seconds until the job's deadline. SIGINT (KeyboardInterrupt) and SIGTERM (SystemExit) cancel the job.
+    ``timeout``: seconds until the job's deadline, which is its output's too. SIGINT (KeyboardInterrupt) and SIGTERM
+    (SystemExit) cancel the job.
     """
     streams, kind = streams or Streams(), result_type(type(job))
 
     def call(on_status: OnStatus) -> Any:
-        if kind is Ticket and not as_json:
+        if kind in (Ticket, PathArchive) and not as_json:
             streams.refuse_terminal()
         return client.call(job, timeout=timeout, on_status=on_status)
 
-    return _run(client, call, kind, as_json=as_json, streams=streams, read_log=partial(_read_log, client, job))
+    with _deadline(job_name(job), timeout):
+        return _run(client, call, kind, as_json=as_json, streams=streams, read_log=partial(_read_log, client, job))
+
+
+class _Expired(Unavailable):
+    """The job's time is over; whoever is at its streams is not waited for."""
+
+
+@contextlib.contextmanager
+def _deadline(name: str, timeout: float | None) -> Iterator[None]:
+    """Raise _Expired inside when a job's time is over: its answer may have come, and its output have no end."""
+    if timeout is None:
+        yield
+        return
+
+    def expire(_number: int, _frame: object) -> None:
+        raise _Expired(f"{name}: not done before the deadline")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, timeout + OVERTIME)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _read_log(client: Bus, job: Job[Any], stream: LogStream) -> Iterator[bytes]:
@@ -157,6 +196,8 @@ def _run(
             streams.receive(result, read_log)
         else:
             _show_result(streams, result, kind, as_json=as_json)
+    except _Expired as error:
+        return report(error, as_json=as_json, streams=streams)
     except DockyardError as error:
         streams.end_sessions()
         return report(error, as_json=as_json, streams=streams)

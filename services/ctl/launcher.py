@@ -30,6 +30,7 @@ from services.ctl.arbiter import GatedArbiter, make_arbiter
 from services.ctl.listeners import Listener
 from services.ctl.readiness import TRY_TIMEOUT, Readiness
 from services.ctl.rehearsal import rehearse
+from services.ctl.startup import ROOT_LOCK, RUN_LOCK
 from services.ctl.succession import Legacy
 from services.ctl.waiting import in_thread
 from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
@@ -47,7 +48,8 @@ GRACE_MARGIN = 5.0  # seconds that a process may take over its grace
 PATIENCE = 60.0  # seconds that each part is given to become ready
 RETRY_SIGN = 1.0  # seconds until engine and API are asked again, if they did not answer
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-ASKERS = ("engine", "reader")  # in an upgrade they come after those whom they ask
+ENGINE = "engine"
+ASKERS = (ENGINE, "reader")  # in an upgrade they come after those whom they ask
 
 
 class Launcher:
@@ -264,7 +266,7 @@ class Launcher:
     def _legacy(self, root: Path) -> Legacy:
         watchers = self.arbiter.watchers
         return Legacy(
-            lock=succession.lock_descriptor(root),
+            locks=[succession.lock_descriptor(path) for path in (root / ROOT_LOCK, self._run / RUN_LOCK)],
             generation=self._generation,
             children={watcher.name: sorted(watcher.processes) for watcher in watchers},
             draining=self.condition()["draining"],
@@ -295,7 +297,7 @@ class Launcher:
             log.warning("%s", down) if down else log.info("nothing is down any more")
         return down
 
-    # -- stop: the API first, the engine last
+    # -- stop: the API first, then the engine: it ends its jobs while those whom it asks are there
 
     async def _stop(self) -> None:
         self._phase = "stopping"
@@ -306,7 +308,8 @@ class Launcher:
         self.readiness.give_up()
         await self._quiet()
         await in_thread(succession.end, self._draining, BoundedWatcher.GRACE)
-        for watcher in self.arbiter.iter_watchers(reverse=False):
+        watchers = self.arbiter.iter_watchers(reverse=False)
+        for watcher in sorted(watchers, key=lambda watcher: (not watcher.use_sockets, watcher.name != ENGINE)):
             log.info("stopping service=%s", watcher.name)
             if not watcher.use_sockets:  # the API's clients have no grace when the stack ends
                 watcher.graceful_timeout = self._stop_limit(watcher.name)

@@ -32,6 +32,7 @@ __all__ = [
     "comments",
     "default_text",
     "fields_of",
+    "is_list",
     "normal",
     "settings_of",
     "struct_in",
@@ -66,6 +67,12 @@ def takes_list(kind: type[Job[Any]]) -> bool:
     """Say whether a job's last argument takes all words that are left."""
     types = {field.name: field.type for field in fields_of(kind)}
     return bool(kind.ARGS) and isinstance(types[kind.ARGS[-1]], ListType)
+
+
+def is_list(shape: Type) -> bool:
+    """Say whether a value of this type is a list, or may be besides null."""
+    choices = shape.types if isinstance(shape, UnionType) else (shape,)
+    return any(isinstance(choice, ListType) for choice in choices)
 
 
 def takes_text(shape: Type, text: str) -> bool:

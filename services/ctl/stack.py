@@ -13,7 +13,7 @@ from circus.client import CircusClient
 from circus.exc import CallError
 
 from services.ctl.arbiter import control_endpoint
-from services.ctl.up import take_lock
+from services.ctl.startup import ROOT_LOCK, take_lock
 
 __all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe"]
 
@@ -175,7 +175,7 @@ class Stack:
         """Stop the stack, and wait until its lock is free."""
         self._call("quit")
         deadline = time.monotonic() + STOP_TIMEOUT
-        while (descriptor := take_lock(root)) is None:
+        while (descriptor := take_lock(root / ROOT_LOCK)) is None:
             if time.monotonic() > deadline:
                 raise StackError(f"the stack has not stopped within {STOP_TIMEOUT:.0f} s")
             time.sleep(0.05)

@@ -23,7 +23,9 @@ from services.ctl.doctor import first_problem
 from shared.runtime.config import RUNTIMES, Config, ConfigError, label_warnings
 from shared.runtime.slices import BOOTED, choose
 
-__all__ = ["CHECKS", "REPEATED_CHECKS", "StartError", "check", "take_lock"]
+__all__ = ["CHECKS", "REPEATED_CHECKS", "ROOT_LOCK", "RUN_LOCK", "StartError", "check", "take_lock"]
+
+ROOT_LOCK, RUN_LOCK = "dockyard.lock", "stack.lock"  # files in the two directories
 
 MIN_KERNEL = (5, 6)  # openat2(2)
 MACHINES = ("x86_64", "aarch64")  # those that the seccomp profile knows
@@ -35,10 +37,9 @@ class StartError(Exception):
     """This host, as it is, cannot run the stack; the message is one line."""
 
 
-def take_lock(root: Path) -> int | None:
-    """Take the root's lock, held as long as the process lives; None if another stack has it."""
-    root.mkdir(mode=0o710, parents=True, exist_ok=True)
-    descriptor = os.open(root / "dockyard.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def take_lock(path: Path) -> int | None:
+    """Take a lock, held as long as the process lives; None if another stack has it. Errors: OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -49,16 +50,26 @@ def take_lock(root: Path) -> int | None:
 
 def _claim_root(config: Config) -> None:
     """The root is a directory that no other stack runs on: its lock decides, for a pid may be another program's."""
+    _claim("root", config.root, 0o710, ROOT_LOCK, "runs on")
+
+
+def _claim_run(config: Config) -> None:
+    """The run directory is one in which no other stack has its sockets."""
+    _claim("run", config.run, 0o711, RUN_LOCK, "has its sockets in")
+
+
+def _claim(setting: str, directory: Path, mode: int, lock: str, what: str) -> None:
     try:
-        descriptor = take_lock(config.root)
+        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        descriptor = take_lock(directory / lock)
     except PermissionError as error:
         raise StartError(MUST_BE_ROOT if os.geteuid() else f"{error.filename}: {error.strerror}") from None
     except (FileExistsError, NotADirectoryError):
-        raise ConfigError(f"root: {config.root} is not a directory") from None
+        raise ConfigError(f"{setting}: {directory} is not a directory") from None
     except OSError as error:
-        raise ConfigError(f"root: {error.filename}: {error.strerror}") from None
+        raise ConfigError(f"{setting}: {error.filename}: {error.strerror}") from None
     if descriptor is None:
-        raise StartError(f"another dockyard stack runs on {config.root}")
+        raise StartError(f"another dockyard stack {what} {directory}")
 
 
 def _system(config: Config) -> None:
@@ -144,6 +155,7 @@ def _exec_driver(config: Config) -> None:
 
 CHECKS: tuple[Callable[[Config], None], ...] = (
     _claim_root,
+    _claim_run,
     _system,
     _user,
     _architecture,
@@ -156,8 +168,8 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
     _cgroups,
 )
 
-# beside a stack that runs: its root is its own, and its temporary files are in use
-REPEATED_CHECKS = tuple(one for one in CHECKS if one not in (_claim_root, _temporary))
+# beside a stack that runs: its directories are its own, and its temporary files are in use
+REPEATED_CHECKS = tuple(one for one in CHECKS if one not in (_claim_root, _claim_run, _temporary))
 
 
 def check(config: Config, checks: Iterable[Callable[[Config], None]] = CHECKS) -> Config:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from shared.bus.tickets import deliver, receive_descriptor, redeem, redeem_descriptor
-from shared.protocol import Attachment, InvalidArgument, LogStream, Ticket, Unavailable
+from shared.protocol import Attachment, InvalidArgument, LogStream, PathArchive, Ticket, Unavailable
 
 __all__ = ["Streams", "has_stream"]
 
@@ -25,7 +25,7 @@ STDERR_FRAME, STDERR_PACKET = 2, 3
 
 def has_stream(result: Any) -> bool:
     """Say whether a result is the way to a stream, and not what was asked for itself."""
-    return isinstance(result, Ticket | LogStream | Attachment)
+    return isinstance(result, Ticket | PathArchive | LogStream | Attachment)
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Streams:
 
     def receive(self, result: Any, read_log: Callable[[LogStream], Iterator[bytes]]) -> None:
         """Write what a result leads to, to its end; ``read_log`` reads a log in Docker's frames."""
-        if isinstance(result, Ticket):
-            self._copy(result)
+        if isinstance(result, Ticket | PathArchive):
+            self._copy(result if isinstance(result, Ticket) else result.ticket)
         elif isinstance(result, LogStream):
             self._show_log(read_log(result), tty=result.tty)
         elif isinstance(result, Attachment):
@@ -98,7 +98,9 @@ class Streams:
     def begin_session(self, ticket: Ticket) -> None:
         """Be an exec's terminal, from a thread; `end_sessions` waits for it. Errors: Unavailable."""
         monitor = redeem_descriptor(ticket)
-        thread = threading.Thread(target=self._converse, args=(monitor,), kwargs={"stdin": True}, name="session")
+        thread = threading.Thread(
+            target=self._converse, args=(monitor,), kwargs={"stdin": True}, name="session", daemon=True
+        )
         thread.start()
         self.sessions.append(thread)
 

@@ -1,7 +1,7 @@
 """Succession: an arbiter that executes its program anew, with its pid, its children and its sockets.
 
 What the next must know goes along in the variable ``ARBITER_LEGACY``, as JSON; descriptors and children are the
-kernel's to keep over execve(2). The lock of the root is one of those descriptors: nobody can take it in between.
+kernel's to keep over execve(2). The locks are among those descriptors: nobody can take them in between.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ begun_with: dict[str, str] = {}  # the environment that the first of us was star
 class Legacy(msgspec.Struct, frozen=True):
     """``children``: service → pids that are to be replaced; ``draining``: those that only end what they have begun.
 
-    ``listeners``: address → descriptor of sockets that we made; ``scaled``: service → how many the operator wants.
+    ``locks``: descriptors of those that are held. ``listeners``: address → descriptor of sockets that we made;
+    ``scaled``: service → how many the operator wants.
     """
 
-    lock: int
+    locks: list[int]
     generation: int = 0
     children: dict[str, list[int]] = {}
     draining: list[int] = []
@@ -47,14 +48,14 @@ def take(environ: MutableMapping[str, str]) -> Legacy | None:
     if text is None:
         return None
     legacy = msgspec.json.decode(text, type=Legacy)
-    for descriptor in (legacy.lock, *legacy.listeners.values()):
+    for descriptor in (*legacy.locks, *legacy.listeners.values()):
         os.set_inheritable(descriptor, False)
     return legacy
 
 
 def hand_over(legacy: Legacy, environ: Mapping[str, str] = begun_with) -> NoReturn:
     """Execute our program anew, from what is on disk now. Returns only by OSError."""
-    for descriptor in (legacy.lock, *legacy.listeners.values()):
+    for descriptor in (*legacy.locks, *legacy.listeners.values()):
         os.set_inheritable(descriptor, True)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -67,16 +68,16 @@ def hand_over(legacy: Legacy, environ: Mapping[str, str] = begun_with) -> NoRetu
         raise
 
 
-def lock_descriptor(root: Path) -> int:
-    """Return our descriptor of the root's lock. Errors: LookupError."""
-    wanted = os.path.realpath(root / "dockyard.lock")
+def lock_descriptor(path: Path) -> int:
+    """Return our descriptor of a lock. Errors: LookupError."""
+    wanted = os.path.realpath(path)
     for entry in Path("/proc/self/fd").iterdir():
         try:
             if str(entry.readlink()) == wanted:
                 return int(entry.name)
         except OSError:  # of the listing itself
             continue
-    raise LookupError(f"no lock of {root} is held")
+    raise LookupError(f"the lock {path} is not held")
 
 
 def send(pids: Iterable[int], number: int) -> None:

@@ -19,7 +19,7 @@ from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, make_listeners
 from services.ctl.rehearsal import CHECKED
 from services.ctl.stacklog import keep_bounded, log_file
-from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check, take_lock
+from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check
 from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
 from shared.runtime.config import PREFIX, Config, ConfigError, load_config, to_environ
@@ -31,7 +31,6 @@ __all__ = [
     "fail",
     "find_ini",
     "run_stack",
-    "take_lock",
     "up",
     "up_checked",
     "up_detached",
@@ -70,7 +69,6 @@ def up(config: Config, ini: Path) -> int:
     legacy = succession.take(os.environ)
     try:
         config = check(config, CHECKS if legacy is None else REPEATED_CHECKS)
-        config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
         config.run.chmod(0o711)
         shutil.rmtree(config.run / "metrics", ignore_errors=True)  # what an earlier stack's API workers have counted
         with pidfile(config.pid_path):

@@ -12,10 +12,11 @@ from services.ctl import table
 from services.ctl.shapes import comments, default_text, fields_of, normal, settings_of, struct_in, takes_list, type_text
 from shared.protocol import Job, ServiceStatus, catalogue, job_name, job_type, result_type
 
-__all__ = ["holder", "job_list", "job_usage"]
+__all__ = ["NOBODY", "arguments", "holder", "job_list", "job_usage"]
 
 INDENT = "  "
 ENGINE = "engine"
+NOBODY = "no process at present"
 Path = tuple[str, ...]  # the names of a field and of those it is inside of
 
 
@@ -34,11 +35,13 @@ def holder(name: str, commands: Iterable[str], services: Iterable[ServiceStatus]
     holders = [f"{service.service}[{service.pid}]" for service in services if name in service.names]
     if not holders and name in commands:
         holders = [f"{service.service}[{service.pid}]" for service in services if service.service == ENGINE]
-    return ", ".join(holders) or "no process at present"
+    return ", ".join(holders) or NOBODY
 
 
 def job_usage(name: str, held_by: str) -> str:
     """Return all that can be said of a job. Errors: JobNotFound."""
+    if name not in catalogue() and held_by != NOBODY:
+        return FOREIGN.format(name, held_by)
     kind = job_type(name)
     named = [field for word in kind.ARGS for field in fields_of(kind) if field.name == word]
     parts = [
@@ -56,10 +59,25 @@ def _text(kind: type[Any]) -> str:
     return inspect.cleandoc(kind.__doc__ or "").replace("``", "")
 
 
-def _usage(kind: type[Job[Any]], named: list[Field]) -> str:
-    words = [field.name.upper() if field.required else f"[{field.name.upper()}]" for field in named]
+FOREIGN = """\
+Usage: dockyard job {} [--env KEY=VALUE]… [--timeout SECONDS] [--json]
+
+  (a job of a driver that is not ours: what it takes, its makers say)
+
+Held by: {}"""
+
+
+def arguments(kind: type[Job[Any]]) -> list[str]:
+    """Return the words that a job takes, as ``CONTAINER [SIGNAL]``."""
+    required = {field.name: field.required for field in fields_of(kind)}
+    words = [word.upper() if required[word] else f"[{word.upper()}]" for word in kind.ARGS]
     if takes_list(kind):
         words[-1] += "…"
+    return words
+
+
+def _usage(kind: type[Job[Any]], named: list[Field]) -> str:
+    words = arguments(kind)
     more = ["[--env KEY=VALUE]…"] if len(fields_of(kind)) > len(named) else []
     return " ".join(["Usage: dockyard job", job_name(kind), *words, *more, "[--timeout SECONDS]", "[--json]"])
 

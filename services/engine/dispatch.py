@@ -22,7 +22,9 @@ from shared.bus.handlers import Handlers
 from shared.protocol import (
     Caller,
     Cancelled,
+    ContainerExited,
     DockyardError,
+    ExecExited,
     Frame,
     Header,
     Job,
@@ -47,6 +49,7 @@ log = logging.getLogger("dockyard.engine")
 MAX_LOSSES = 3  # drivers that a job may be lost with before it is given up
 HOLDER_TIMEOUT = 10.0  # seconds a job waits for a process to come (back) that holds its name
 GRACE = 2.5  # seconds after its start for which an engine takes an unknown name for one whose driver will be back
+ENDS = frozenset({job_name(ContainerExited), job_name(ExecExited)})  # somebody may wait for one
 WAITING = frozenset({"wait", "events", "await_service"})
 
 
@@ -121,8 +124,8 @@ class Dispatcher:
         return self._begin(header, body, answer, driver), future
 
     def admit(self, header: Header, body: bytes, answer: Callable[[Frame], object]) -> None:
-        """Begin a job from outside; once the gate is shut, only one that is part of a job under way."""
-        if self.closing and self.flights.get(header.parent) is None:
+        """Begin a job from outside; once the gate is shut, only what jobs under way call, or wait to be told."""
+        if self.closing and header.name not in ENDS and self.flights.get(header.parent) is None:
             self.fail(self.flights.add(header, body, answer), Unavailable("engine is shutdown"))
         else:
             self._begin(header, body, answer)
@@ -132,7 +135,9 @@ class Dispatcher:
     ) -> Flight:
         flight = self.flights.add(header, body, answer)
         name = header.name
-        if name in self._handlers:
+        if header.deadline is not None and header.deadline <= time.monotonic():
+            self.fail(flight, Unavailable(f"{name}: not begun before the deadline"))
+        elif name in self._handlers:
             flight.task = self._tasks.spawn(self._run(flight))
         elif driver := driver or self.drivers.choose(name):
             self._forward(flight, driver)

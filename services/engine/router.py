@@ -39,6 +39,7 @@ from shared.protocol import (
     Kind,
     Registration,
     decode_body,
+    is_id,
 )
 
 __all__ = ["SILENCE_LIMIT", "Router"]
@@ -141,8 +142,8 @@ class Router:
 
     def _on_job(self, peer: bytes, frame: Frame) -> None:
         header = frame.header
-        if not header.id or not header.name:
-            raise InvalidArgument("a JOB needs an id and a name")
+        if not header.name or not is_id(header.id) or not (header.parent == "" or is_id(header.parent)):
+            raise InvalidArgument("a JOB needs a name and an id of 32 hexadecimal digits, as its parent's is")
         flight, result = self.flights.get(header.id), self.flights.result(header.id)
         answer = partial(self._peers.send, peer)
         if flight is not None and header.again:

@@ -150,6 +150,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     allocated``), PermissionDenied (address taken), Unavailable (no address left).
     """
 
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int
@@ -171,6 +172,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
 class ReleaseInterface(Job[None], frozen=True, tag="release_interface"):
     """Give back all that `AllocateInterface` gave. Releasing what is not held is no error."""
 
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
     container: str
     generation: int | None = None  # None: whichever it has
@@ -187,6 +189,7 @@ class ListInterfaces(Job[dict[str, list[Interface]]], frozen=True, tag="interfac
 class AllocatePort(Job[AllocatedPort], frozen=True, tag="allocate_port"):
     """Publish one more port of a container that has an interface. Errors as `AllocateInterface`; NotFound."""
 
+    ARGS: ClassVar[tuple[str, ...]] = ("container",)
     REPEATABLE: ClassVar[bool] = True
 
     container: str

@@ -34,6 +34,7 @@ __all__ = [
     "Registration",
     "decode_body",
     "encode_body",
+    "is_id",
     "new_id",
 ]
 
@@ -56,6 +57,7 @@ class Kind(enum.StrEnum):
 Id = Annotated[int, Meta(ge=0, lt=1 << 32)]  # a pid or a uid, as the kernel has them
 ExitStatus = Annotated[int, Meta(ge=0, lt=256)]
 
+ID_LENGTH, HEX_DIGITS = 32, frozenset("0123456789abcdef")
 KINDS = {kind.encode(): kind for kind in Kind}
 
 
@@ -154,6 +156,11 @@ def decode_body(body: bytes, kind: Any) -> Any:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgument(f"malformed body: {error}") from None
+
+
+def is_id(text: str) -> bool:
+    """Say whether this can be a job's id."""
+    return len(text) == ID_LENGTH and HEX_DIGITS.issuperset(text)
 
 
 def new_id() -> str:

@@ -41,7 +41,8 @@ def test_ready_is_said_by_the_arbiter_after_an_answered_ping_and_stopping_at_the
     until(lambda: stack.said("STOPPING=1"))
     assert stack.process.returncode == 0
     stopped = re.findall(r"stopping service=(\w+)", stack.log())
-    assert stopped == list(reversed(SERVICES))
+    api_then_engine = ["apiserver", "engine"]
+    assert stopped == api_then_engine + [name for name in reversed(SERVICES) if name not in api_then_engine]
 
 
 def test_ready_is_not_said_while_the_api_does_not_answer(new_stack: Callable[..., Any]) -> None:
@@ -65,6 +66,28 @@ def test_a_second_stack_on_the_same_root_is_refused(stack: Any) -> None:
     second = stack.dockyard("up", check=False)
     assert second.returncode == 1
     assert second.stderr == f"dockyard: another dockyard stack runs on {stack.root}\n"
+
+
+def test_a_second_stack_in_the_same_run_directory_is_refused_and_takes_nothing(stack: Any, tmp_path: Path) -> None:
+    second = stack.dockyard("--root", str(tmp_path), "up", check=False)
+    assert (second.returncode, second.stdout) == (1, "")
+    assert f"another dockyard stack has its sockets in {stack.run}" in second.stderr
+    assert stack.docker("version").returncode == 0
+
+
+def test_jobs_under_way_are_done_before_those_go_whom_they_ask(new_stack: Callable[..., Any]) -> None:
+    stack = new_stack()
+    stack.start()
+    stack.dockyard("busybox")
+    stack.docker("run", "-d", "--name", "web", "busybox", "sh", "-c", "trap '' TERM; sleep 1000 & wait; wait")
+    command = [DOCKYARD, "job", "stop", "web", "--env", "timeout=2"]
+    with subprocess.Popen(command, env=stack.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as stopping:
+        until(lambda: "stop(web)" in stack.dockyard("jobs", "--running").stdout)
+        stack.restart()
+        _, said = stopping.communicate(timeout=30)
+    assert (stopping.returncode, said) == (0, b"")
+    assert "-job stop(web) = OK (0)" in stack.log().partition("stopping service=builder")[0]
+    assert stack.out("inspect", "-f", "{{.State.ExitCode}}", "web") == "137"
 
 
 def test_a_bad_setting_is_exit_78_and_names_its_key(new_stack: Callable[..., Any], tmp_path: Path) -> None:

@@ -124,6 +124,21 @@ def test_a_deadline_is_kept(stack: Any, waiting: Any) -> None:
     until(lambda: [job["caller"] for job in jobs(stack, "--running", "--name", "wait")] == [f"ctl[{first.pid}]"])
 
 
+@pytest.mark.parametrize("words", [("attach", "web"), ("logs", "web", "--env", "follow=1")], ids=" ".join)
+def test_a_deadline_is_the_output_s_too(stack: Any, waiting: Any, words: tuple[str, ...]) -> None:
+    waiting()
+    late = stack.dockyard("job", *words, "--timeout", "0.5", check=False)
+    assert (late.returncode, late.stderr) == (1, f"{words[0]}: not done before the deadline\n")
+
+
+def test_a_path_of_a_container_comes_out_as_an_archive(stack: Any, waiting: Any) -> None:
+    waiting()
+    command = [DOCKYARD, "job", "container_copy", "web", "/etc/hostname"]
+    made = subprocess.run(command, env=stack.environ, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
+        assert archive.getnames() == ["hostname"]
+
+
 def test_an_archive_goes_in_by_stdin_and_out_by_stdout(stack: Any, tmp_path: Path) -> None:
     archive = tmp_path / "busybox.tar"
     stack.docker("tag", "busybox", "again:1")

@@ -16,7 +16,7 @@ from typing import Any, cast
 from services.ctl import succession
 from services.ctl.launcher import Launcher
 from services.ctl.rehearsal import CHECKED
-from services.ctl.startup import take_lock
+from services.ctl.startup import ROOT_LOCK, RUN_LOCK, take_lock
 from services.ctl.watcher import BoundedWatcher
 from shared.runtime.log import set_up_logging
 
@@ -60,7 +60,8 @@ class Gates:
 async def main(directory: Path) -> int:
     legacy = succession.take(os.environ)
     if legacy is None:
-        take_lock(directory)
+        take_lock(directory / ROOT_LOCK)
+        take_lock(directory / RUN_LOCK)
     variables = {"STAND_IN": str(directory)}
     launcher = Launcher(
         directory / "circus.ini", directory, variables, [], root=directory, legacy=legacy,

@@ -393,6 +393,7 @@ def test_a_part_has_the_time_for_its_jobs_that_it_is_configured_to_have(stack: S
     (stack.directory / "second.slow").touch()
     stack.launch(*PARTS, "api")
     stack.until(lambda: "READY=1" in stack.notifications())
+    stack.until(lambda: len(stack.journal()) == len(PARTS))
     stack.signal()
     assert stack.ended(20) == 0
     assert [name for what, name in stack.journal() if what == "stop"] == ["third", "second", "first"]

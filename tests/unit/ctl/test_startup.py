@@ -36,8 +36,8 @@ def refusal(config: Config, *names: str) -> str:
 
 def test_the_order_is_that_of_the_2014_daemon() -> None:
     assert [one.__name__.removeprefix("_") for one in CHECKS] == [
-        "claim_root", "system", "user", "architecture", "kernel", "host", "temporary", "selinux", "storage",
-        "exec_driver", "cgroups",
+        "claim_root", "claim_run", "system", "user", "architecture", "kernel", "host", "temporary", "selinux",
+        "storage", "exec_driver", "cgroups",
     ]  # fmt: skip
 
 
@@ -63,13 +63,26 @@ def test_the_real_path_of_the_root_is_used(config: Config, tmp_path: Path) -> No
     assert check(config, []).root == tmp_path / "real"
 
 
-def test_a_root_has_one_stack(config: Config) -> None:
-    lock = startup.take_lock(config.root)
-    assert lock is not None
-    assert config.root.stat().st_mode & 0o777 == 0o710
-    assert refusal(config, "_claim_root") == f"another dockyard stack runs on {config.root}"
-    os.close(lock)
-    startup._claim_root(config)
+@pytest.mark.parametrize(
+    ("setting", "mode", "lock", "what"),
+    [("root", 0o710, startup.ROOT_LOCK, "runs on"), ("run", 0o711, startup.RUN_LOCK, "has its sockets in")],
+)
+def test_a_directory_has_one_stack(config: Config, setting: str, mode: int, lock: str, what: str) -> None:
+    directory: Path = getattr(config, setting)
+    directory.mkdir(mode)
+    held = startup.take_lock(directory / lock)
+    assert held is not None
+    assert refusal(config, f"_claim_{setting}") == f"another dockyard stack {what} {directory}"
+    os.close(held)
+    directory.joinpath(lock).unlink()
+    directory.rmdir()
+    getattr(startup, f"_claim_{setting}")(config)
+    assert directory.stat().st_mode & 0o777 == mode
+
+
+def test_a_run_directory_that_cannot_be_made_is_named(config: Config) -> None:
+    config = dataclasses.replace(config, run=Path("/proc/none"))
+    assert refusal(config, "_claim_run") == "run: /proc/none: No such file or directory"
 
 
 def test_a_root_that_is_no_directory_is_named(config: Config) -> None:

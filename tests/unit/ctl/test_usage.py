@@ -6,7 +6,7 @@ import pytest
 
 from services.ctl.inject import build_job
 from services.ctl.shapes import comments, fields_of, normal, settings_of
-from services.ctl.usage import holder, job_list, job_usage
+from services.ctl.usage import NOBODY, holder, job_list, job_usage
 from shared.protocol import JobNotFound, ServiceStatus, StopContainer, catalogue
 from tests.unit.ctl.golden import assert_golden
 
@@ -65,4 +65,10 @@ def test_who_holds_a_job() -> None:
 
 def test_an_unknown_job_has_none() -> None:
     with pytest.raises(JobNotFound, match="nonesuch: command not found"):
-        job_usage("nonesuch", "")
+        job_usage("nonesuch", NOBODY)
+
+
+def test_a_job_of_somebody_elses_driver_has_one() -> None:
+    shown = job_usage("nonesuch", "greeter[7]")
+    assert shown.startswith("Usage: dockyard job nonesuch [--env KEY=VALUE]…")
+    assert shown.endswith("Held by: greeter[7]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -26,12 +27,14 @@ from shared.protocol import (
     LogEvent,
     NotFound,
     PauseContainer,
+    ReadEvents,
     RemoveContainer,
     RenameContainer,
     RuntimeKill,
     SetImage,
     StartContainer,
     TagImage,
+    Unavailable,
     UnpauseContainer,
     UpdateContainer,
     decode_body,
@@ -75,6 +78,15 @@ ONCE: list[Job[Any]] = [
     DeleteImage(image="second"),
     LogEvent(action="mine", id="x"),
 ]
+
+
+@pytest.mark.parametrize("job", ONCE, ids=lambda job: f"{job_name(job)}-{ONCE.index(job)}")
+def test_what_comes_after_its_deadline_is_not_done(stack: Any, job: Job[Any]) -> None:
+    prepare(stack)
+    before = stack.client.call(ReadEvents(after=0))
+    late = ask(stack, Header(id=new_id(), name=job_name(job), deadline=time.monotonic() - 1), job).error()
+    assert (type(late), late.message) == (Unavailable, f"{job_name(job)}: not begun before the deadline")
+    assert stack.client.call(ReadEvents(after=0)) == before
 
 
 @pytest.mark.parametrize("job", ONCE, ids=lambda job: f"{job_name(job)}-{ONCE.index(job)}")

@@ -327,6 +327,10 @@ def test_a_deadline_ends_the_waiting(stack: Any) -> None:
         stack.client.call(WaitContainer(container=container), timeout=0.3)
 
 
+def job_header(name: str, **others: str) -> bytes:
+    return encode_body(Header(**{"id": "1" * 32, "name": name, **others}))
+
+
 @pytest.mark.parametrize(
     ("parts", "error"),
     [
@@ -334,9 +338,12 @@ def test_a_deadline_ends_the_waiting(stack: Any) -> None:
         ([MAGIC, b"SHOUT", b"{}", b"null"], InvalidArgument),
         ([MAGIC], InvalidArgument),
         ([MAGIC, b"JOB", b"{}", b"null"], InvalidArgument),
-        ([MAGIC, b"JOB", b'{"id":"1","name":"kill"}', b"{"], InvalidArgument),
-        ([MAGIC, b"JOB", b'{"id":"1","name":"kill"}', b'{"job":"kill","container":[]}'], InvalidArgument),
-        ([MAGIC, b"JOB", b'{"id":"1","name":"nonesuch"}', b"{}"], JobNotFound),
+        ([MAGIC, b"JOB", job_header("kill"), b"{"], InvalidArgument),
+        ([MAGIC, b"JOB", job_header("kill"), b'{"job":"kill","container":[]}'], InvalidArgument),
+        ([MAGIC, b"JOB", job_header("nonesuch"), b"{}"], JobNotFound),
+        ([MAGIC, b"JOB", job_header("ping", id="1"), b"{}"], InvalidArgument),
+        ([MAGIC, b"JOB", job_header("ping", id="A" * 32), b"{}"], InvalidArgument),
+        ([MAGIC, b"JOB", job_header("ping", parent="x\n2026 another line"), b"{}"], InvalidArgument),
         ([MAGIC, b"EVENT", b"{}", b"null"], InvalidArgument),
         ([MAGIC, b"REGISTER", b'{"name":"x"}', b'{"names":["ping"],"pid":1}'], Conflict),
         ([MAGIC, b"REGISTER", b'{"name":"x"}', b'{"names":["layer_mount"],"pid":1}'], Conflict),

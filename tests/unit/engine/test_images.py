@@ -28,6 +28,7 @@ from shared.protocol import (
     ReadEvents,
     SetImage,
     TagImage,
+    new_id,
 )
 from tests.unit.engine.conftest import IMAGE
 from tests.unit.engine.doing import create
@@ -140,13 +141,14 @@ def test_with_an_image_goes_what_it_was_made_of(stack: Any) -> None:
 def test_what_a_build_has_come_to_is_not_pruned(stack: Any) -> None:
     config = ContainerConfig(cmd=["x"])
     made = image(stack, "1", parent=BUSYBOX, history=[*IMAGE.history, {"created_by": "RUN x"}], config=config)
-    token = current.set(Context(Header(id="build"), lambda output: None))  # the builder's job
+    build = new_id()
+    token = current.set(Context(Header(id=build), lambda output: None))  # the builder's job
     try:
         assert stack.client.call(FindCached(parent=BUSYBOX, created_by="RUN x", config=config)) == made
     finally:
         current.reset(token)
     assert prune(stack) is None
-    stack.client.call(EndBuild(build="build"))
+    stack.client.call(EndBuild(build=build))
     assert prune(stack) is not None
     assert left(stack) == {BUSYBOX}
 

@@ -15,6 +15,7 @@ from shared.protocol import (
     Ping,
     RuntimeStart,
     StartContainer,
+    StopContainer,
     Unavailable,
     job_name,
     new_id,
@@ -61,6 +62,21 @@ def test_a_start_that_is_under_way_is_done_to_its_end(stack: Any, auto_remove: b
     assert state_of(stack, container).running
     assert sum(isinstance(job, RuntimeStart) for job in stack.world.calls) == 1
     assert actions(stack)[-1] == "start"
+
+
+def test_the_end_that_a_job_waits_for_passes_the_gate(stack: Any) -> None:
+    container = create(stack)
+    stack.client.call(StartContainer(container=container))
+    killed = threading.Event()
+    stack.world.script["runtime_kill"] = lambda job: killed.set()
+    asking = Asking(stack, StopContainer(container=container, timeout=5))
+    assert killed.wait(5)
+    stopping = begin_to_stop(stack)
+    stack.world.exit(container, 137)
+    asking.answer()
+    stopping.join(10)
+    stack.start_engine()
+    assert state_of(stack, container).exit_code == 137
 
 
 def test_only_what_is_part_of_a_job_under_way_passes_the_gate(stack: Any) -> None:
