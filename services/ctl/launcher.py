@@ -251,7 +251,8 @@ class Launcher:
         log.info("upgrade asked for")
         self._say("upgrade: trying what is on disk", "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            self._trouble = await in_thread(rehearse, self._ini, root, self._run, succession.begun_with)
+            listening = [one.address for one in self._listeners]
+            self._trouble = await in_thread(rehearse, self._ini, root, self._run, listening, succession.begun_with)
             if not self._trouble and not self._stopping.is_set():
                 await self._quiet()
                 log.info("executing anew")

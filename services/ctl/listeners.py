@@ -19,7 +19,7 @@ from shared.runtime.config import Config, ConfigError
 from shared.runtime.hosts import METRICS, Host, parse_host
 from shared.runtime.tls import server_context
 
-__all__ = ["Listener", "make_listeners"]
+__all__ = ["Listener", "check_hosts", "make_listeners"]
 
 BACKLOG = 4096
 FIRST_FD = 3  # of those that are handed over: sd_listen_fds(3)
@@ -48,6 +48,8 @@ class Listener(CircusSocket):
         """Circus calls this again at its start."""
         if self.listening:
             return
+        if self.path is not None:
+            Path(self.path).parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         mask = os.umask(0o777 & ~self.mode)
         try:
             super().bind_and_listen()
@@ -56,6 +58,11 @@ class Listener(CircusSocket):
         if self.path is not None:
             os.chown(self.path, -1, self.group)
         self.listening = True
+
+    def discard(self) -> None:
+        """Close one that has not been bound; what is at its path is another's."""
+        self.is_unix = False
+        self.close()
 
 
 class InheritedListener(Listener):
@@ -74,9 +81,8 @@ class InheritedListener(Listener):
     @classmethod
     def in_place_of(cls, listener: Listener, descriptor: int) -> InheritedListener:
         """Make one of what another, which is not bound, was to become; that one is closed."""
-        path, listener.is_unix = listener.path, False
-        listener.close()
-        return cls(listener.name, descriptor, path=path, is_encrypted=listener.is_encrypted)
+        listener.discard()
+        return cls(listener.name, descriptor, path=listener.path, is_encrypted=listener.is_encrypted)
 
 
 def make_listeners(
@@ -111,6 +117,26 @@ def make_listeners(
         log.info("no longer listening host=%s", address)
         os.close(descriptor)
     return made
+
+
+def check_hosts(config: Config, kept: Iterable[str] | None = None) -> None:
+    """Refuse what `make_listeners` would refuse of the configuration, and listen nowhere. Errors as there.
+
+    ``kept``: addresses where a stack listens that is to be replaced: none of the others may be taken by somebody.
+    """
+    found = [(host.address, host) for host in map(parse_host, config.api_hosts) if not host.address.startswith("fd://")]
+    made = [(address, one) for address, host in found for one in _make(host, config, {}, 0)]
+    if config.metrics_addr:
+        made += [(config.metrics_addr, one) for one in _metrics(config)]
+    try:
+        if any(listener.is_encrypted for _, listener in made):
+            server_context(config)
+        for address, listener in made:
+            if kept is not None and address not in kept and listener.path is None:
+                _listen([], address, [listener], {})
+    finally:
+        for _, listener in made:
+            listener.discard()
 
 
 def _metrics(config: Config) -> Iterator[Listener]:
@@ -153,7 +179,6 @@ def _make(parsed: Host, config: Config, handed_over: dict[int, str], number: int
     host = parsed.address
     scheme, separator, address = host.rpartition("://")
     if scheme == "unix" and address.startswith("/"):
-        Path(address).parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         if Path(address).exists() and not Path(address).is_socket():
             raise ConfigError(f"hosts: {address} is there, and is not a socket")
         group = config.group if parsed.group is None else parsed.group

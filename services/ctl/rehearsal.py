@@ -12,20 +12,24 @@ from pathlib import Path
 
 from circus.config import get_config
 
-__all__ = ["CHECKED", "rehearse"]
+__all__ = ["CHECKED", "LISTENING", "rehearse"]
 
 TIMEOUT = 60.0  # seconds of one program
 SAY_STATUS = '"$@" 2>&1; echo "status=$?"'
+LISTENING = "ARBITER_LISTENS_ON"  # the variable that tells `up --check` which addresses will be there already
 CHECKED = "checked root={} run={}"  # what `up --check` prints
 
 
-def rehearse(ini: Path, root: Path, run: Path, environ: Mapping[str, str]) -> str:
+def rehearse(ini: Path, root: Path, run: Path, listening: Iterable[str], environ: Mapping[str, str]) -> str:
     """Return why the stack cannot be executed anew from what is on disk now, in one line; empty if it can.
+
+    ``listening``: the addresses on which it listens.
 
     The configuration is checked by `dockyard up --check`, with the arguments that we were given; each program of
     circus.ini must be able to print its usage, for which it loads all it is made of.
     """
-    return _check_configuration(root, run, environ) or _check_programs(ini, environ)
+    variables = {**environ, LISTENING: " ".join(listening)}
+    return _check_configuration(root, run, variables) or _check_programs(ini, environ)
 
 
 def _check_configuration(root: Path, run: Path, environ: Mapping[str, str]) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from services.ctl import succession
 from services.ctl.launcher import Launcher
-from services.ctl.listeners import Listener, make_listeners
-from services.ctl.rehearsal import CHECKED
+from services.ctl.listeners import Listener, check_hosts, make_listeners
+from services.ctl.rehearsal import CHECKED, LISTENING
 from services.ctl.stacklog import keep_bounded, log_file
 from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check
 from services.ctl.succession import Legacy
@@ -83,8 +83,10 @@ def up(config: Config, ini: Path) -> int:
 def up_checked(config: Config, ini: Path) -> int:
     """Check the configuration and this host, beside a stack that runs, and start nothing."""
     set_up_logging(debug=config.debug)
+    listening = os.environ.get(LISTENING)
     try:
         config = check(config, REPEATED_CHECKS)
+        check_hosts(config, None if listening is None else listening.split())
     except (ConfigError, StartError) as error:
         return fail(str(error), EX_CONFIG if isinstance(error, ConfigError) else 1)
     print(CHECKED.format(config.root, config.run))

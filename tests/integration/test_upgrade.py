@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,11 @@ while :; do
   if printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 {} 80 | grep -q HTTP; then echo answered; else echo lost; fi
   sleep 0.05
 done"""
+LISTENER = """\
+import socket, sys
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()"""
 SERVICES = ("engine", "reader", "graphdriver", "dns", "netdriver", "execdriver", "apiserver")
 
 
@@ -161,6 +167,17 @@ def test_what_cannot_run_is_not_begun(new_stack: Callable[..., Any], tmp_path: P
     refused = stack.dockyard("--config", "/dev/null", "upgrade", check=False)
     assert refused.returncode == 1
     assert "unknown key: colour" in refused.stderr
+    inside = ["nsenter", f"--net=/proc/{stack.process.pid}/ns/net", sys.executable, "-c", LISTENER]
+    with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as listener:
+        port = int(listener.stdout.readline())
+        for setting, why in (
+            ('group = "none-such"', "group: no such group: none-such"),
+            (f'metrics-addr = "127.0.0.1:{port}"', f"cannot listen on 127.0.0.1:{port}: Address already in use"),
+        ):
+            file.write_text(f"{setting}\n")
+            refused = stack.dockyard("--config", "/dev/null", "upgrade", check=False)
+            assert (refused.returncode, why in refused.stderr) == (1, True), (setting, refused.stderr)
+        listener.communicate()
     file.write_text("")
     ini.write_text(shipped.replace("python -m services.graphdriver", "python -m services.graphdriver_of_tomorrow"))
     refused = stack.dockyard("upgrade", check=False)
@@ -175,7 +192,7 @@ def test_what_cannot_run_is_not_begun(new_stack: Callable[..., Any], tmp_path: P
     file.write_text("debug = true\n")
     stack.process.send_signal(signal.SIGHUP)
     until(lambda: stack.pids("engine") and stack.pids("engine") != before, 60)
-    until(lambda: sum(line == "READY=1" for _, line in stack.notifications) == 4, 60)
+    until(lambda: sum(line == "READY=1" for _, line in stack.notifications) == 6, 60)
     assert stack.out("info", "--format", "{{.Debug}}") == "true"
     assert json.loads(stack.dockyard("ps", "--json").stdout)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.ctl.listeners import Listener, make_listeners
+from services.ctl.listeners import Listener, check_hosts, make_listeners
 from services.ctl.startup import StartError
 from shared.runtime.config import Config, ConfigError
 from tests.certificates import make_certificates
@@ -90,6 +90,27 @@ def test_a_port_that_is_taken_is_a_line(make: Any) -> None:
         with pytest.raises(StartError, match=f"the API cannot listen on {host}: Address already in use"):
             make(f"unix://{tempfile.gettempdir()}/dy-listener-test.sock", host)
     assert not Path(tempfile.gettempdir(), "dy-listener-test.sock").exists()  # what was made before it is gone
+
+
+def test_what_would_be_refused_can_be_asked_beside_a_stack_that_listens(make: Any, directory: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address, path = f"127.0.0.1:{taken.getsockname()[1]}", directory / "docker.sock"
+        (listening,) = make(f"unix://{path}")
+        config = Config(run=directory, hosts=(f"unix://{path}", f"unix://{directory}/new/docker.sock", address))
+        check_hosts(config)
+        check_hosts(config, [address])
+        with pytest.raises(StartError, match=f"cannot listen on {address}: Address already in use"):
+            check_hosts(config, [f"unix://{path}"])
+        check_hosts(Config(run=directory, hosts=("fd://", f"127.0.0.1:{free_port()}")), [])
+    assert (path.is_socket(), (directory / "new").exists(), listening.fileno() > 0) == (True, False, True)
+
+
+@pytest.mark.parametrize("host", ["foo://x", "127.0.0.1:0", "0.0.0.0:2375", "unix:///etc/passwd"])
+def test_and_is_refused_as_if_it_were_to_begin(directory: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match="hosts: "):
+        check_hosts(Config(run=directory, hosts=(host,)))
 
 
 def test_a_file_in_the_place_of_a_socket_stays(make: Any, directory: Path) -> None:
