@@ -31,6 +31,8 @@ while True:
     magic, kind, header, body = socket.recv_multipart()
     if kind == b"REGISTER":  # the engine was restarted
         register()
+    elif kind == b"RESULT":  # the name is another's
+        raise SystemExit(json.loads(body)["message"])
     elif kind == b"JOB":
         job, header = json.loads(body), json.loads(header)
         answer = {"id": header["id"], "name": header["name"]}

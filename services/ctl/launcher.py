@@ -34,7 +34,7 @@ from services.ctl.startup import ROOT_LOCK, RUN_LOCK
 from services.ctl.succession import Legacy
 from services.ctl.waiting import in_thread
 from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
-from shared.runtime.process import ARBITER
+from shared.runtime.process import ARBITER, FORCED_AFTER
 from shared.runtime.turns import Turns
 
 __all__ = ["Launcher"]
@@ -127,9 +127,11 @@ class Launcher:
 
     def _signalled(self, number: int, _frame: object) -> None:
         self._signals += 1
-        if self._signals > 3:
+        shown = signal.Signals(number).name
+        if self._signals > FORCED_AFTER:
+            log.error("forced to end, whatever is under way signal=%s", shown)
             os._exit(128 + number)
-        log.info("signal received signal=%s", signal.Signals(number).name)
+        log.info("signal received signal=%s", shown)
         self.loop.add_callback_from_signal(self.stop)
 
     def _say(self, status: str, *lines: str) -> None:

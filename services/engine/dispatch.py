@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -243,5 +244,5 @@ def _child_header(name: str, timeout: float | None) -> Header:
     limits = [] if timeout is None else [time.monotonic() + timeout]
     if parent.deadline is not None and not outlives_caller.get():
         limits.append(parent.deadline)
-    caller = Caller(service="engine", pid=0)
+    caller = Caller(service="engine", pid=os.getpid())
     return Header(id=new_id(), name=name, parent=parent.id, deadline=min(limits, default=None), caller=caller)

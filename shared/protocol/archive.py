@@ -79,7 +79,7 @@ class ContainerChanges(Job[list[FilesystemChange]], frozen=True, tag="container_
 
 
 class StatContainerPath(Job[PathStat], frozen=True, tag="container_archive_stat"):
-    """Errors: NotFound (the container, or the file)."""
+    """Describe a file of a container. Errors: NotFound (the container, or the file)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("container", "path")
     REPEATABLE: ClassVar[bool] = True
@@ -188,17 +188,23 @@ class ContainerTree(Data, frozen=True):
 
 
 class LayerChanges(Job[list[FilesystemChange]], frozen=True, tag="layer_changes"):
+    """Say in which files a container's layer differs from those below it. Errors: NotFound."""
+
     REPEATABLE: ClassVar[bool] = True
     container: str
 
 
 class StatPath(Job[PathStat], frozen=True, tag="layer_stat"):
+    """Describe a file of a container. Errors: NotFound (the container, or the file)."""
+
     REPEATABLE: ClassVar[bool] = True
     tree: ContainerTree
     path: str
 
 
 class ReadPath(Job[PathArchive], frozen=True, tag="layer_read"):
+    """Give a ticket for a path of a container as a tar. Errors: NotFound (the container, or the file)."""
+
     REPEATABLE: ClassVar[bool] = True
     tree: ContainerTree
     path: str
@@ -217,6 +223,8 @@ class WritePath(Job[None], frozen=True, tag="layer_write"):
 
 
 class ExportLayer(Job[Ticket], frozen=True, tag="layer_export"):
+    """Give a ticket for the whole tree of a container as a tar. Errors: NotFound."""
+
     REPEATABLE: ClassVar[bool] = True
     container: str
 

@@ -139,6 +139,8 @@ class ExecInspect(Record):
 
 
 class InspectExec(Job[ExecInspect], frozen=True, tag="exec_inspect"):
+    """Describe an exec. Errors: NotFound."""
+
     ARGS: ClassVar[tuple[str, ...]] = ("exec",)
     REPEATABLE: ClassVar[bool] = True
     exec: str
@@ -187,6 +189,8 @@ class RuntimeExec(Job[RuntimeExecStarted], frozen=True, tag="runtime_exec"):
 
 
 class RuntimeExecResize(Job[None], frozen=True, tag="runtime_exec_resize"):
+    """Give the terminal of an exec that runs a size, in characters. Errors: Conflict (it does not run)."""
+
     REPEATABLE: ClassVar[bool] = True
     exec: str
     height: int

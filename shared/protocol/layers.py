@@ -58,6 +58,8 @@ class LayerUsage(Data, frozen=True):
 
 
 class MeasureLayer(Job[LayerUsage], frozen=True, tag="layer_usage"):
+    """Measure what a container has written, and its whole tree, in bytes. Errors: NotFound."""
+
     REPEATABLE: ClassVar[bool] = True
     container: str
 

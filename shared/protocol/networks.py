@@ -54,7 +54,7 @@ class ListNetworks(Job[list[NetworkInspect]], frozen=True, tag="networks"):
 
 
 class InspectNetwork(Job[NetworkInspect], frozen=True, tag="network_inspect"):
-    """Errors: NotFound, InvalidArgument (ambiguous)."""
+    """Describe a network. Errors: NotFound, InvalidArgument (ambiguous)."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("network",)
     REPEATABLE: ClassVar[bool] = True

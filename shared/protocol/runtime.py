@@ -93,6 +93,8 @@ class RuntimeDelete(Job[None], frozen=True, tag="runtime_delete"):
 
 
 class RuntimeResize(Job[None], frozen=True, tag="runtime_resize"):
+    """Give the terminal of a container that runs a size, in characters. Errors: Conflict (it does not run)."""
+
     REPEATABLE: ClassVar[bool] = True
     container: str
     height: int

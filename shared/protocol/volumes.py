@@ -74,7 +74,7 @@ class CreateVolume(Job[Volume], frozen=True, tag="volume_create"):
 
 
 class InspectVolume(Job[Volume], frozen=True, tag="volume_inspect"):
-    """Errors: NotFound."""
+    """Describe a volume. Errors: NotFound."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("volume",)
     REPEATABLE: ClassVar[bool] = True

@@ -16,7 +16,16 @@ from shared.runtime.log import set_up_logging
 from shared.runtime.memory import give_back, watch_memory
 from shared.runtime.turns import await_turn
 
-__all__ = ["ARBITER", "SHUTDOWN_HANDLERS_TIMEOUT", "STOP_MARGIN", "Serve", "run", "stop_limit", "take_descriptors"]
+__all__ = [
+    "ARBITER",
+    "FORCED_AFTER",
+    "SHUTDOWN_HANDLERS_TIMEOUT",
+    "STOP_MARGIN",
+    "Serve",
+    "run",
+    "stop_limit",
+    "take_descriptors",
+]
 
 EX_CONFIG = 78  # sysexits(3): a restart is no use
 PR_SET_PDEATHSIG = 1
@@ -93,9 +102,11 @@ def _trap(name: str, stop: threading.Event, limit: float, *, debug: bool) -> Cal
     def handle(number: int, _frame: object) -> None:
         nonlocal received
         received += 1
+        log, shown = logging.getLogger(f"dockyard.{name}"), signal.Signals(number).name
         if received > FORCED_AFTER:
+            log.error("forced to end, whatever is under way signal=%s", shown)
             os._exit(128 + number)
-        logging.getLogger(f"dockyard.{name}").info("signal received, stopping signal=%s", signal.Signals(number).name)
+        log.info("signal received, stopping signal=%s", shown)
         if received == 1:
             _end_in(limit, 128 + number)
         stop.set()
