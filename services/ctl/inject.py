@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ from shared.protocol import (
     Output,
     PathArchive,
     Ping,
+    ReadEvents,
     Ticket,
     Unavailable,
     encode_body,
@@ -40,9 +42,10 @@ from shared.protocol import (
 from shared.runtime.logs.selection import Selection, selection_of
 from shared.runtime.logs.stream import stream_log
 
-__all__ = ["build_body", "build_job", "inject", "inject_foreign", "report"]
+__all__ = ["build_body", "build_job", "follow_events", "inject", "inject_foreign", "report"]
 
 FLUSH_TIMEOUT = 1.0  # seconds
+EVENTS_WAIT = 20.0  # seconds that one job waits for events
 OVERTIME = 0.1  # seconds over a job's deadline that its own answer is waited for
 
 
@@ -140,8 +143,10 @@ def inject(
         return _run(client, call, kind, as_json=as_json, streams=streams, read_log=partial(_read_log, client, job))
 
 
-class _Expired(Unavailable):
-    """The job's time is over; whoever is at its streams is not waited for."""
+class _Expired(DockyardError):
+    """The job's time is over: nothing is asked again, and whoever is at its streams is not waited for."""
+
+    code = Unavailable.code
 
 
 @contextlib.contextmanager
@@ -161,6 +166,30 @@ def _deadline(name: str, timeout: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def follow_events(client: Bus, asked: ReadEvents, *, timeout: float | None = None) -> int:
+    """Write events as they come, a line of JSON each, as 2014's `events` did; returns the exit status.
+
+    From now on, unless ``since`` or ``after`` says otherwise; to ``until``, or without end.
+    """
+    streams = Streams()
+
+    def follow(_: OnStatus) -> None:
+        job = asked
+        if not (job.since or job.after) and (newest := client.call(ReadEvents(after=-1))):
+            job = msgspec.structs.replace(job, after=newest[0].seq)
+        while True:
+            left = (job.until - time.time_ns()) / 1e9 if job.until else EVENTS_WAIT
+            found = client.call(msgspec.structs.replace(job, wait=max(0.0, min(EVENTS_WAIT, left))))
+            if not found and left <= 0:
+                return
+            for event in found:
+                streams.out(encode_body(event) + b"\n")
+                job = msgspec.structs.replace(job, after=event.seq)
+
+    with _deadline(job_name(asked), timeout):
+        return _run(client, follow, type(None), as_json=False, streams=streams)
 
 
 def _read_log(client: Bus, job: Job[Any], stream: LogStream) -> Iterator[bytes]:

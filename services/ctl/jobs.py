@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from services.ctl import completion, joblist, stacklog, timeline, usage
-from services.ctl.inject import build_body, build_job, inject, inject_foreign, report
+from services.ctl.inject import build_body, build_job, follow_events, inject, inject_foreign, report
 from services.ctl.options import Json, the_client, the_config
 from services.ctl.reading import Reading
 from services.ctl.units import parse_since
@@ -21,6 +21,7 @@ from shared.protocol import (
     ListCommands,
     ListJobs,
     ListServices,
+    ReadEvents,
     Unavailable,
     catalogue,
 )
@@ -91,6 +92,8 @@ def job(
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         if name in catalogue():
             made = build_job(name, words, env or [])
+            if isinstance(made, ReadEvents) and not as_json:
+                raise typer.Exit(follow_events(the_client(), made, timeout=timeout))
             raise typer.Exit(inject(the_client(), made, as_json=as_json, timeout=timeout))
         body = build_body(words, env or [])
         raise typer.Exit(inject_foreign(the_client(), name, body, as_json=as_json, timeout=timeout))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_a_deadline_is_the_output_s_too(stack: Any, waiting: Any, words: tuple[s
     waiting()
     late = stack.dockyard("job", *words, "--timeout", "0.5", check=False)
     assert (late.returncode, late.stderr) == (1, f"{words[0]}: not done before the deadline\n")
+
+
+def test_events_are_followed_as_in_2014(stack: Any) -> None:
+    command = [DOCKYARD, "job", "events"]
+    with subprocess.Popen(command, env=stack.environ, stdout=subprocess.PIPE, text=True) as following:
+        until(lambda: json.loads(stack.dockyard("job", "subscribers_count", "--json").stdout)["count"])
+        stack.docker("create", "--name", "web", "busybox")
+        event = json.loads(following.stdout.readline())
+        following.send_signal(signal.SIGINT)
+    assert (event["Action"], event["Actor"]["Attributes"]["name"], following.returncode) == ("create", "web", 130)
+    stack.docker("rm", "web")
+    past = ["--env", f"since={event['timeNano']}", "--env", f"until={time.time_ns()}"]
+    lines = stack.dockyard("job", "events", *past).stdout.splitlines()
+    assert [json.loads(line)["Action"] for line in lines] == ["create", "destroy"]
+    late = stack.dockyard("job", "events", "--timeout", "0.5", check=False)
+    assert (late.returncode, late.stdout, late.stderr) == (1, "", "events: not done before the deadline\n")
 
 
 def test_a_path_of_a_container_comes_out_as_an_archive(stack: Any, waiting: Any) -> None:
