@@ -21,7 +21,7 @@ import pytest
 
 from services.graphdriver.blobs import digest_of
 from tests.certificates import make_certificates
-from tests.integration.api import request
+from tests.integration.api import Connection, request
 from tests.integration.builds import build_in, write
 from tests.integration.conftest import Stack, until
 from tests.registries import PASSWORD, USER, Answer, Request, Scripted, docker_registry, image_files, scripted
@@ -142,7 +142,15 @@ def test_what_is_not_there(clean: Stack, registry: str) -> None:
     unknown = clean.docker("pull", "no-such-host.invalid/x", check=False)
     assert "lookup no-such-host.invalid: no such host" in unknown.stderr
     push = clean.docker("push", f"{registry}/nothing:1", check=False)
-    assert f"An image does not exist locally with the tag: {registry}/nothing" in push.stderr
+    nowhere = f"An image does not exist locally with the tag: {registry}/nothing"
+    assert nowhere in push.stderr
+    connection = Connection(clean)
+    connection.request("POST", f"/images/{registry}/nothing/push?tag=1", headers={"X-Registry-Auth": "e30="})
+    answer = connection.getresponse()
+    first, last = map(json.loads, answer.read().splitlines())
+    connection.close()
+    assert (answer.status, first) == (200, {"status": f"The push refers to repository [{registry}/nothing]"})
+    assert last["error"] == nowhere
 
 
 def test_login_and_logout(clean: Stack, beside: list[str]) -> None:

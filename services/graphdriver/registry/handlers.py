@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from services.graphdriver.archive import MAX_LAYERS
+from services.graphdriver.progress import tell
 from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.inspect import inspect_distribution
 from services.graphdriver.registry.login import login
@@ -75,6 +76,7 @@ def push(driver: GraphDriver, job: PushImage) -> None:
     reference = Reference.parse(job.image, job.tag)
     if reference.digest:
         raise InvalidArgument("cannot push a digest reference")
+    tell(f"The push refers to repository [{reference.name}]")  # from here on errors are told in the stream
     images = driver.bus.call(ListPushable(domain=reference.domain, path=reference.path, tag=reference.tag))
     if job.platform:
         for pushed in images:

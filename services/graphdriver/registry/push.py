@@ -65,7 +65,6 @@ class Pusher:
 
     def push(self, session: Session, reference: Reference, images: list[PushableImage]) -> None:
         """Errors: NotFound, Unauthorized, PermissionDenied, Unavailable."""
-        tell(f"The push refers to repository [{reference.name}]")
         _, repository = session.first(reference.path, Repository.ping, push=True)
         for pushed in images:
             try:
