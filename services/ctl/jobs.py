@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -134,7 +135,7 @@ def cancel(job_id: JobId) -> None:
     print(found.id)
 
 
-def commands() -> None:
+def commands(as_json: Json = False) -> None:
     """List every job name that is registered."""
     names: list[str] = the_client().call(ListCommands())
-    print("\n".join(names))
+    print(json.dumps(names) if as_json else "\n".join(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 V1_3 = """
@@ -21,5 +22,6 @@ trust_key_check trust_update_base
 
 def test_every_name_of_2014_has_a_holder(stack: Any) -> None:
     assert len(V1_3) == len(set(V1_3)) == 55
-    missing = set(V1_3) - set(stack.dockyard("commands").stdout.split())
-    assert not missing
+    names = stack.dockyard("commands").stdout.split()
+    assert not set(V1_3) - set(names)
+    assert json.loads(stack.dockyard("commands", "--json").stdout) == names

@@ -42,7 +42,9 @@ from shared.protocol import (
     WaitContainer,
     catalogue,
     encode_body,
+    new_id,
 )
+from tests.unit.engine.conftest import ask
 from tests.unit.engine.doing import actions, create, state_of, until
 
 
@@ -210,8 +212,8 @@ def test_a_start_that_failed_for_its_caller_is_undone_whatever_it_left(stack: An
 
     stack.world.script["runtime_start"] = fail
     stack.world.script["runtime_delete"] = fail  # nothing can be given back at first
-    with pytest.raises(Unavailable):
-        stack.client.call(StartContainer(container=container))
+    once = ask(stack, Header(id=new_id(), name="start"), StartContainer(container=container))
+    assert isinstance(once.error(), Unavailable)
     stack.world.running[container] = Running(container=container, generation=1, pid=7, monitor_pid=6)
     stack.world.script.clear()
     stack.restart_engine()
