@@ -125,8 +125,9 @@ async def _run(engine: Engine, container: Container) -> None:
     mounting = asyncio.ensure_future(engine.call(MountLayer(container=record.id)))
     filling = asyncio.ensure_future(mount_volumes(engine, container))
     connecting = asyncio.ensure_future(allocate_interfaces(engine, record))
-    await asyncio.wait([mounting, filling, connecting])  # all end before a failed start is undone
-    rootfs, mounts, interface = await asyncio.gather(mounting, filling, connecting)
+    # all end before a failed start is undone
+    await asyncio.gather(mounting, filling, connecting, return_exceptions=True)
+    rootfs, mounts, interface = mounting.result(), filling.result(), connecting.result()
     record.interface = interface
     await allow(engine, record)
     job = runtime_start(engine, record, host_config, rootfs, interface)

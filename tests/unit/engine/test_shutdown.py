@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
 import pytest
 
 from shared.protocol import (
+    AllocateInterface,
+    Conflict,
     Header,
     Job,
     ListJobs,
@@ -77,6 +80,23 @@ def test_the_end_that_a_job_waits_for_passes_the_gate(stack: Any) -> None:
     stopping.join(10)
     stack.start_engine()
     assert state_of(stack, container).exit_code == 137
+
+
+def test_a_start_that_is_cut_off_leaves_no_complaint(stack: Any, caplog: pytest.LogCaptureFixture) -> None:
+    container = create(stack)
+
+    def fail(job: AllocateInterface) -> None:
+        raise Conflict("the port is taken")
+
+    stack.world.script["allocate_interface"] = fail
+    starting, go_on = under_way(stack, StartContainer(container=container), MountLayer)
+    stack.stop_engine()  # which gives it a second
+    gc.collect()
+    assert not [record.message for record in caplog.records if record.name == "asyncio"]
+    go_on.set()
+    stack.world.script.clear()
+    stack.start_engine()
+    starting.answer()
 
 
 def test_only_what_is_part_of_a_job_under_way_passes_the_gate(stack: Any) -> None:
