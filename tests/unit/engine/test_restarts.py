@@ -123,7 +123,12 @@ def test_a_stop_does_not_come_between_a_restart_and_its_start(stack: Any) -> Non
     go_on.set()
     stopping.join(10)
     until(stack, container, "exited")
+    for _ in range(500):
+        if not stack.world.running:  # it is deleted after its end is on record
+            break
+        threading.Event().wait(0.01)
     assert not stack.world.running
+    assert state_of(stack, container).status == "exited"
 
 
 @pytest.mark.parametrize("policy", [ALWAYS, RestartPolicy(name="on-failure")])
