@@ -82,6 +82,7 @@ class Volumes:
         self._records = {record.name: record for record in store.volumes()}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._expected: Counter[str] = Counter()  # by containers that have no record yet
+        self.given_back: dict[str, set[str]] = {}  # container → volumes, while it has more to give back
 
     def __iter__(self) -> Iterator[VolumeRecord]:
         """Iterate over all, whatever their status."""
@@ -138,8 +139,12 @@ class Volumes:
         return Counter(name for c in self._containers for name in {p.name for p in c.record.mounts if p.name})
 
     def in_use(self, name: str, *, besides: str = "") -> bool:
-        """Say whether a container that runs, or has not given all back, has the volume."""
-        holders = (c for c in self.containers_of(name) if c.record.running or c.record.unsettled)
+        """Say whether a container that runs, or has not given it back, has the volume."""
+        holders = (
+            c
+            for c in self.containers_of(name)
+            if c.record.running or (c.record.unsettled and name not in self.given_back.get(c.id, ()))
+        )
         return any(c.id != besides for c in holders) or any(
             id_ != besides for id_ in self._quarantine.users_of_volume(name)
         )

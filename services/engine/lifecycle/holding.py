@@ -39,6 +39,7 @@ async def give_back(engine: Engine, container: Container) -> None:
             record.unsettled = False
             tell_disconnected(engine, record)
             tell_unmounted(engine, record)
+            engine.volumes.given_back.pop(record.id, None)
         engine.store.put_container(record)
 
 

@@ -92,6 +92,7 @@ def confirm_volumes(engine: Engine, record: ContainerRecord) -> None:
 
 async def mount_volumes(engine: Engine, container: Container) -> list[MountPoint]:
     """Mount a container's volumes and return its mounts as they are on the host. The caller holds its lock."""
+    engine.volumes.given_back.pop(container.id, None)
     record = container.record
     names = {point.name for point in record.mounts if point.name}
     paths = {name: await _mount(engine, record, name) for name in names}
@@ -137,6 +138,7 @@ async def unmount_volumes(engine: Engine, record: ContainerRecord) -> None:
     for name, driver in {(point.name, point.driver) for point in record.mounts if point.name}:
         async with engine.volumes.lock(name):
             await unmount_volume(engine, name, driver, record.id)
+            engine.volumes.given_back.setdefault(record.id, set()).add(name)
 
 
 def tell_unmounted(engine: Engine, record: ContainerRecord) -> None:

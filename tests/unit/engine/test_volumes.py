@@ -40,6 +40,7 @@ from shared.protocol import (
     PopulateVolume,
     PruneVolumes,
     ReadEvents,
+    ReleaseInterface,
     RemoveContainer,
     RuntimeStart,
     StartContainer,
@@ -291,6 +292,22 @@ def test_nocopy_subpath_and_the_filter_of_ps(stack: Any) -> None:
     shown = json.loads(msgspec.json.encode(stack.client.call(InspectContainer(container="web")).host_config.mounts))
     assert shown == [{"Type": "volume", "Source": "data", "Target": "/x",
                       "VolumeOptions": {"NoCopy": True, "Subpath": "d/e"}}]  # fmt: skip
+
+
+def test_two_that_end_together_do_not_each_take_the_other_for_one_that_stays(stack: Any) -> None:
+    containers = [create(stack, name, binds=["data:/x"]) for name in ("one", "two")]
+    before = len(calls(stack, UnmountVolume))
+
+    def release(job: ReleaseInterface) -> None:
+        wait_for(lambda: len(calls(stack, UnmountVolume)) == before + 2)  # so long neither has given all back
+
+    stack.world.script["release_interface"] = release
+    for container in containers:
+        stack.client.call(StartContainer(container=container))
+    for container in containers:
+        stack.world.exit(container, 0)
+    wait_for(lambda: not stack.world.mounted_volumes)
+    assert [job.last for job in calls(stack, UnmountVolume)][-2:] == [False, True]
 
 
 def test_a_volume_is_unmounted_after_its_last_user(stack: Any) -> None:
