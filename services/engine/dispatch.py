@@ -73,7 +73,7 @@ class Dispatcher:
         self._outcome = outcome
         self._names = set(catalogue())
         self._began = time.monotonic()
-        self.closing = False
+        self.closing = self.closed = False
         self.drivers = Drivers(self._driver_lost)
         self.flights = Flights(on_finish)
 
@@ -136,7 +136,9 @@ class Dispatcher:
     ) -> Flight:
         flight = self.flights.add(header, body, answer)
         name = header.name
-        if header.deadline is not None and header.deadline <= time.monotonic():
+        if self.closed:
+            self.fail(flight, Unavailable("engine is shutdown"))
+        elif header.deadline is not None and header.deadline <= time.monotonic():
             self.fail(flight, Unavailable(f"{name}: not begun before the deadline"))
         elif name in self._handlers:
             flight.task = self._tasks.spawn(self._run(flight))

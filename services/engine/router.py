@@ -80,6 +80,7 @@ class Router:
         self._dispatcher.closing = True
 
     def close(self) -> None:
+        self._dispatcher.closed = True
         self._tasks.cancel()
         self.drivers.close()
         self._peers.close()
