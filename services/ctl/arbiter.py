@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from tornado.ioloop import IOLoop
 
 from services.ctl.listeners import Listener
 from services.ctl.watcher import BoundedWatcher
+from shared.runtime.process import ARBITER
 
-__all__ = ["GatedArbiter", "control_endpoint", "make_arbiter"]
+__all__ = ["GatedArbiter", "control_endpoint", "leave_to_children", "make_arbiter"]
 
+STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 log = logging.getLogger("dockyard.arbiter")
 
 
@@ -53,6 +57,17 @@ def answering(handle: Callable[[list[bytes]], Any], send_error: Callable[..., An
             send_error(None, frames[0], b"", f"no command: {error}")
 
     return safely
+
+
+def leave_to_children(environ: Mapping[str, str]) -> None:
+    """Have in our environment what processes of the stack find in theirs, ``environ`` among it; what is ours goes."""
+    for name in STRIPPED:
+        os.environ.pop(name, None)
+    os.environ.update(environ)
+    os.environ[ARBITER] = str(os.getpid())
+    os.environ["PYTHONSAFEPATH"] = "1"  # no code from the directory that we happen to be started in
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # not eight for each core: one lock holds all our threads anyway
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
 
 
 def make_arbiter(ini: Path, run: Path, listeners: list[Listener], scaled: Mapping[str, int]) -> GatedArbiter:

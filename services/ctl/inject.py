@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -39,13 +38,13 @@ from shared.protocol import (
     job_type,
     result_type,
 )
+from shared.runtime.following import follow
 from shared.runtime.logs.selection import Selection, selection_of
 from shared.runtime.logs.stream import stream_log
 
 __all__ = ["build_body", "build_job", "follow_events", "inject", "inject_foreign", "report"]
 
 FLUSH_TIMEOUT = 1.0  # seconds
-EVENTS_WAIT = 20.0  # seconds that one job waits for events
 OVERTIME = 0.1  # seconds over a job's deadline that its own answer is waited for
 
 
@@ -175,21 +174,14 @@ def follow_events(client: Bus, asked: ReadEvents, *, timeout: float | None = Non
     """
     streams = Streams()
 
-    def follow(_: OnStatus) -> None:
-        job = asked
-        if not (job.since or job.after) and (newest := client.call(ReadEvents(after=-1))):
-            job = msgspec.structs.replace(job, after=newest[0].seq)
-        while True:
-            left = (job.until - time.time_ns()) / 1e9 if job.until else EVENTS_WAIT
-            found = client.call(msgspec.structs.replace(job, wait=max(0.0, min(EVENTS_WAIT, left))))
-            if not found and left <= 0:
-                return
-            for event in found:
-                streams.out(encode_body(event) + b"\n")
-                job = msgspec.structs.replace(job, after=event.seq)
+    def show(_: OnStatus) -> None:
+        newest = [] if asked.since or asked.after else client.call(ReadEvents(after=-1))
+        begin = newest[0].seq if newest else asked.after
+        for event in follow(client.call, msgspec.structs.replace(asked, after=begin)):
+            streams.out(encode_body(event) + b"\n")
 
     with _deadline(job_name(asked), timeout):
-        return _run(client, follow, type(None), as_json=False, streams=streams)
+        return _run(client, show, type(None), as_json=False, streams=streams)
 
 
 def _read_log(client: Bus, job: Job[Any], stream: LogStream) -> Iterator[bytes]:

@@ -16,7 +16,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -26,28 +25,25 @@ from sdnotify import SystemdNotifier
 from tornado.ioloop import IOLoop
 
 from services.ctl import succession
-from services.ctl.arbiter import GatedArbiter, make_arbiter
+from services.ctl.arbiter import GatedArbiter, leave_to_children, make_arbiter
 from services.ctl.listeners import Listener
 from services.ctl.readiness import TRY_TIMEOUT, Readiness
 from services.ctl.rehearsal import rehearse
-from services.ctl.startup import ROOT_LOCK, RUN_LOCK
-from services.ctl.succession import Legacy
+from services.ctl.succession import Legacy, Predecessors
+from services.ctl.supervision import supervise
 from services.ctl.waiting import in_thread
-from services.ctl.watcher import EX_CONFIG, RESTART_WINDOW, BoundedWatcher
-from shared.runtime.process import ARBITER, FORCED_AFTER
+from services.ctl.watcher import EX_CONFIG, BoundedWatcher
+from shared.runtime.process import FORCED_AFTER
 from shared.runtime.turns import Turns
 
 __all__ = ["Launcher"]
 
 log = logging.getLogger("dockyard.arbiter")
 
-RESTART_LIMIT = 10  # more restarts of one watcher within RESTART_WINDOW escalate
 QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
-WATCH_INTERVAL = 1.0  # seconds
 GRACE_MARGIN = 5.0  # seconds that a process may take over its grace
 PATIENCE = 60.0  # seconds that each part is given to become ready
 RETRY_SIGN = 1.0  # seconds until engine and API are asked again, if they did not answer
-STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 ENGINE = "engine"
 ASKERS = (ENGINE, "reader")  # in an upgrade they come after those whom they ask
 
@@ -74,21 +70,15 @@ class Launcher:
     ) -> None:
         self.notifier = SystemdNotifier()
         self.watchdog = float(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000  # seconds between two signs of life
-        for name in STRIPPED:
-            os.environ.pop(name, None)
-        os.environ.update(environ)
-        os.environ[ARBITER] = str(os.getpid())
-        os.environ["PYTHONSAFEPATH"] = "1"  # no code from the directory that we happen to be started in
-        os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # not eight for each core: one lock holds all our threads anyway
-        os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+        leave_to_children(environ)
         self.loop = IOLoop.current()
         self.readiness = Readiness(run, listeners, PATIENCE)
         self.status = 0
         self._ini, self._root, self._run, self._listeners = ini, root, run, listeners
         self._generation = legacy.generation + 1 if legacy else 0
-        self._predecessors: dict[str, list[int]] = dict(legacy.children) if legacy else {}
-        self._draining: list[int] = list(legacy.draining) if legacy else []
+        self._predecessors = Predecessors(legacy)
         self._phase, self._trouble = "starting", ""
+        self._shown = ""  # of what is down
         self._grace, self._stop_limit = grace, stop_limit
         self._stopping = asyncio.Event()
         self._signals = 0
@@ -115,7 +105,8 @@ class Launcher:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
         signal.signal(signal.SIGHUP, lambda *_: self.loop.add_callback_from_signal(self.upgrade))
-        tasks = [asyncio.ensure_future(work) for work in (self._start(), self._supervise())]
+        watching = supervise(self.arbiter.watchers, self._fail, self._show_trouble)
+        tasks = [asyncio.ensure_future(work) for work in (self._start(), watching)]
         await self._stopping.wait()
         for task in tasks:
             task.cancel()
@@ -153,7 +144,7 @@ class Launcher:
             "phase": self._phase,
             "trouble": self._trouble,
             "generation": self._generation,
-            "draining": [pid for pid in self._draining if Path(f"/proc/{pid}").exists()],
+            "draining": self._predecessors.draining,
         }
 
     # -- start: all load their code at once, and begin one after the other, each when the one before is ready
@@ -171,8 +162,8 @@ class Launcher:
             log.exception("boot failed")
             self._fail(f"the boot failed: {error}")
             return
-        for service in list(self._predecessors):
-            await self._end_predecessors(service)
+        for service in self._predecessors.services:
+            await self._predecessors.end(service, self._stop_limit(service))
         self._phase = "ready"
         self._say("ready", "READY=1")
         log.info("ready")
@@ -211,23 +202,12 @@ class Launcher:
         known = await in_thread(self.readiness.registered, watcher.name)
         if not watcher.use_sockets:
             await in_thread(self.readiness.await_quiet, watcher.name)
-            await self._end_predecessors(watcher.name)
+            await self._predecessors.end(watcher.name, self._stop_limit(watcher.name))
         await self._spawn(watcher)
         await in_thread(self.readiness.wait_for, watcher.name)
         await in_thread(self.readiness.wait_for_successor, watcher.name, known)
         if watcher.use_sockets:
-            self._drain(watcher.name)
-
-    async def _end_predecessors(self, service: str) -> None:
-        pids = self._predecessors.pop(service, [])
-        await in_thread(succession.end, pids, self._stop_limit(service))
-
-    def _drain(self, service: str) -> None:
-        """Have the predecessors take no more connections: they end when the last they have does."""
-        pids = self._predecessors.pop(service, [])
-        self._draining += pids
-        for number in (signal.SIGUSR1, signal.SIGTERM):  # see `services.apiserver.server`
-            succession.send(pids, number)
+            self._predecessors.drain(watcher.name)
 
     async def _feed_watchdog(self) -> None:
         while True:
@@ -258,7 +238,11 @@ class Launcher:
             if not self._trouble and not self._stopping.is_set():
                 await self._quiet()
                 log.info("executing anew")
-                succession.hand_over(self._legacy(root))
+                succession.hand_over(
+                    Legacy.of(
+                        self.arbiter.watchers, self._listeners, self._predecessors, self._generation, root, self._run
+                    )
+                )
         except Exception as error:
             log.exception("upgrade failed")
             self._trouble = str(error)
@@ -266,39 +250,14 @@ class Launcher:
         log.error("no upgrade, the stack runs on as it is: %s", self._trouble)
         self._say(f"ready; no upgrade: {self._trouble}", "READY=1")
 
-    def _legacy(self, root: Path) -> Legacy:
-        watchers = self.arbiter.watchers
-        return Legacy(
-            locks=[succession.lock_descriptor(path) for path in (root / ROOT_LOCK, self._run / RUN_LOCK)],
-            generation=self._generation,
-            children={watcher.name: sorted(watcher.processes) for watcher in watchers},
-            draining=self.condition()["draining"],
-            listeners={one.address: one.fileno() for one in self._listeners if one.address},
-            scaled={one.name: one.numprocesses for one in watchers if one.numprocesses != one.configured},
-        )
+    # -- supervision
 
-    # -- supervision: a part that fails too often, or that circus has given up, ends the whole stack, visibly
-
-    async def _supervise(self) -> None:
-        shown = ""
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL)
-            for watcher in self.arbiter.watchers:
-                if watcher.restarts() > RESTART_LIMIT:
-                    self._fail(f"{watcher.name} was restarted {watcher.restarts()} times in {RESTART_WINDOW:.0f} s")
-                elif watcher.was_started and watcher.is_stopped():
-                    self._fail(f"{watcher.name} could not be started")
-            if self._phase == "ready":
-                shown = self._show_trouble(shown)
-
-    def _show_trouble(self, shown: str) -> str:
-        """Tell what is down, or that nothing is any more; returns what was told."""
-        down = "; ".join(filter(None, (watcher.what_is_down() for watcher in self.arbiter.watchers)))
-        if down != shown:
-            self._trouble = down
+    def _show_trouble(self, down: str) -> None:
+        """Tell what is down, or that nothing is any more."""
+        if self._phase == "ready" and down != self._shown:
+            self._shown = self._trouble = down
             self._say(f"degraded: {down}" if down else "ready")
             log.warning("%s", down) if down else log.info("nothing is down any more")
-        return down
 
     # -- stop: the API first, then the engine: it ends its jobs while those whom it asks are there
 
@@ -310,14 +269,14 @@ class Launcher:
             self.arbiter.ctrl.caller.stop()
         self.readiness.give_up()
         await self._quiet()
-        await in_thread(succession.end, self._draining, BoundedWatcher.GRACE)
+        await self._predecessors.end_draining(BoundedWatcher.GRACE)
         watchers = self.arbiter.iter_watchers(reverse=False)
         for watcher in sorted(watchers, key=lambda watcher: (not watcher.use_sockets, watcher.name != ENGINE)):
             log.info("stopping service=%s", watcher.name)
             if not watcher.use_sockets:  # the API's clients have no grace when the stack ends
                 watcher.graceful_timeout = self._stop_limit(watcher.name)
             await self._settled(watcher._stop)
-            await self._end_predecessors(watcher.name)
+            await self._predecessors.end(watcher.name, self._stop_limit(watcher.name))
         with contextlib.suppress(OSError):
             self.arbiter.stop_controller_and_close_sockets()
         log.info("stopped")

@@ -55,14 +55,15 @@ class Listener(CircusSocket):
             super().bind_and_listen()
         finally:
             os.umask(mask)
+        self.listening = True
         if self.path is not None:
             os.chown(self.path, -1, self.group)
-        self.listening = True
 
-    def discard(self) -> None:
-        """Close one that has not been bound; what is at its path is another's."""
-        self.is_unix = False
-        self.close()
+    def close(self) -> None:
+        """Circus removes the path: of one that has not been bound, it is another's."""
+        if not self.listening:
+            self.is_unix = False
+        super().close()
 
 
 class InheritedListener(Listener):
@@ -81,8 +82,10 @@ class InheritedListener(Listener):
     @classmethod
     def in_place_of(cls, listener: Listener, descriptor: int) -> InheritedListener:
         """Make one of what another, which is not bound, was to become; that one is closed."""
-        listener.discard()
-        return cls(listener.name, descriptor, path=listener.path, is_encrypted=listener.is_encrypted)
+        listener.close()
+        made = cls(listener.name, descriptor, path=listener.path, is_encrypted=listener.is_encrypted)
+        made.address, made.host_index = listener.address, listener.host_index
+        return made
 
 
 def make_listeners(
@@ -96,22 +99,12 @@ def make_listeners(
     certificate on every socket, there is one more, for root: the arbiter asks on it whether the API answers.
     """
     handed_over, kept = _handed_over(environ), dict(inherited or {})
+    planned = _plan(config, _hosts(config, handed_over), handed_over)
     made: list[Listener] = []
     try:
-        for index, text in enumerate(_hosts(config, handed_over)):
-            host = parse_host(text)
-            listeners = _make(host, config, handed_over, len(made))
-            _listen(made, host.address, listeners, kept, index)
-        if all(listener.is_encrypted for listener in made):
-            path = str(config.run / "ready.sock")
-            _listen(made, path, [Listener("ready", mode=0o600, path=path)], kept)
-        if config.metrics_addr:
-            _listen(made, config.metrics_addr, _metrics(config), kept, METRICS)
-        if any(listener.is_encrypted for listener in made):
-            server_context(config)
-    except (ConfigError, StartError):
-        for listener in made:
-            listener.close()
+        made.extend(_listening(listener, kept) for listener in planned)
+    except StartError:
+        _close(planned + made)
         raise
     for address, descriptor in kept.items():
         log.info("no longer listening host=%s", address)
@@ -124,19 +117,56 @@ def check_hosts(config: Config, kept: Iterable[str] | None = None) -> None:
 
     ``kept``: addresses where a stack listens that is to be replaced: none of the others may be taken by somebody.
     """
-    found = [(host.address, host) for host in map(parse_host, config.api_hosts) if not host.address.startswith("fd://")]
-    made = [(address, one) for address, host in found for one in _make(host, config, {}, 0)]
-    if config.metrics_addr:
-        made += [(config.metrics_addr, one) for one in _metrics(config)]
+    planned = _plan(config, [host for host in config.api_hosts if not host.startswith("fd://")], {})
     try:
-        if any(listener.is_encrypted for _, listener in made):
-            server_context(config)
-        for address, listener in made:
-            if kept is not None and address not in kept and listener.path is None:
-                _listen([], address, [listener], {})
+        for listener in planned:
+            if kept is not None and listener.address not in kept and listener.path is None:
+                _listening(listener, {})
     finally:
-        for _, listener in made:
-            listener.discard()
+        _close(planned)
+
+
+def _plan(config: Config, hosts: Iterable[str], handed_over: dict[int, str]) -> list[Listener]:
+    """Make the listeners of all ``hosts``, and those that we add; none is bound. Errors: ConfigError."""
+    planned: list[Listener] = []
+    try:
+        for index, host in enumerate(map(parse_host, hosts)):
+            _add(planned, host.address, _make(host, config, handed_over, len(planned)), index)
+        if all(listener.is_encrypted for listener in planned):
+            path = str(config.run / "ready.sock")
+            _add(planned, path, [Listener("ready", mode=0o600, path=path)])
+        if config.metrics_addr:
+            _add(planned, config.metrics_addr, _metrics(config), METRICS)
+        if any(listener.is_encrypted for listener in planned):
+            server_context(config)
+    except ConfigError:
+        _close(planned)
+        raise
+    return planned
+
+
+def _add(planned: list[Listener], address: str, listeners: Iterable[Listener], index: int = -1) -> None:
+    for listener in listeners:
+        planned.append(listener)
+        listener.host_index = index
+        if not listener.listening:
+            listener.address = address
+
+
+def _listening(listener: Listener, kept: dict[str, int]) -> Listener:
+    """Bind a listener; if its address is ``kept``, return what listens there, in its place. Errors: StartError."""
+    try:
+        if listener.address in kept:
+            return InheritedListener.in_place_of(listener, kept.pop(listener.address))
+        listener.bind_and_listen()
+    except OSError as error:
+        raise StartError(f"the API cannot listen on {listener.address}: {error.strerror or error}") from None
+    return listener
+
+
+def _close(listeners: Iterable[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 def _metrics(config: Config) -> Iterator[Listener]:
@@ -153,26 +183,6 @@ def _hosts(config: Config, handed_over: Mapping[int, str]) -> tuple[str, ...]:
     if config.hosts and not any(host.startswith("fd://") for host in config.hosts):
         log.warning("sockets of systemd not served, since hosts names none of them by fd:// hosts=%s", config.hosts)
     return config.hosts or ("fd://",)
-
-
-def _listen(
-    made: list[Listener], host: str, listeners: Iterable[Listener], kept: dict[str, int], index: int = -1
-) -> None:
-    """Bind what is made of one address, and add it to ``made``; one that is ``kept`` takes its place."""
-    try:
-        for listener in listeners:
-            if isinstance(listener, InheritedListener):
-                made.append(listener)
-            elif host in kept:
-                made.append(InheritedListener.in_place_of(listener, kept.pop(host)))
-                made[-1].address = host
-            else:
-                made.append(listener)
-                listener.bind_and_listen()
-                listener.address = host
-            made[-1].host_index = index
-    except OSError as error:
-        raise StartError(f"the API cannot listen on {host}: {error.strerror or error}") from None
 
 
 def _make(parsed: Host, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:

@@ -57,10 +57,13 @@ def fields_of(kind: type[Any]) -> tuple[Field, ...]:
     return shape.fields if isinstance(shape, StructType) else ()
 
 
+def _choices(shape: Type) -> tuple[Type, ...]:
+    return shape.types if isinstance(shape, UnionType) else (shape,)
+
+
 def struct_in(shape: Type) -> StructType | None:
     """Return the Struct that a value of this type is, or may be besides null."""
-    choices = shape.types if isinstance(shape, UnionType) else (shape,)
-    return next((choice for choice in choices if isinstance(choice, StructType)), None)
+    return next((choice for choice in _choices(shape) if isinstance(choice, StructType)), None)
 
 
 def takes_list(kind: type[Job[Any]]) -> bool:
@@ -71,8 +74,7 @@ def takes_list(kind: type[Job[Any]]) -> bool:
 
 def is_list(shape: Type) -> bool:
     """Say whether a value of this type is a list, or may be besides null."""
-    choices = shape.types if isinstance(shape, UnionType) else (shape,)
-    return any(isinstance(choice, ListType) for choice in choices)
+    return any(isinstance(choice, ListType) for choice in _choices(shape))
 
 
 def takes_text(shape: Type, text: str) -> bool:

@@ -19,7 +19,7 @@ from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, check_hosts, make_listeners
 from services.ctl.rehearsal import CHECKED, LISTENING
 from services.ctl.stacklog import keep_bounded, log_file
-from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check
+from services.ctl.startup import CHECKS, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
 from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
 from shared.runtime.config import PREFIX, Config, ConfigError, load_config, to_environ
@@ -69,6 +69,8 @@ def up(config: Config, ini: Path) -> int:
     legacy = succession.take(os.environ)
     try:
         config = check(config, CHECKS if legacy is None else REPEATED_CHECKS)
+        if legacy is not None and legacy.run_lock < 0:
+            take_lock(config.run / RUN_LOCK)
         config.run.chmod(0o711)
         shutil.rmtree(config.run / "metrics", ignore_errors=True)  # what an earlier stack's API workers have counted
         with pidfile(config.pid_path):

@@ -37,6 +37,7 @@ class Container:
         self._exits: set[asyncio.Future[int]] = set()
         self._removals: set[asyncio.Future[int]] = set()
         self.restart: asyncio.Task[None] | None = None
+        self.volumes_given_back: set[str] = set()  # while it has more to give back (`ContainerRecord.unsettled`)
         self.host_goes_down = False  # what ends now is not started again by this engine
 
     @property

@@ -35,10 +35,10 @@ UNRECORDED = frozenset(
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
 _row = attrgetter(*FIELDS)
-FORGET = (
-    "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE started < ? LIMIT ?)",
+FORGET_OLD = "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE started < ? LIMIT ?)"
+FORGET_MANY = (
     "DELETE FROM jobs WHERE rowid IN "
-    "(SELECT rowid FROM jobs WHERE rowid <= (SELECT max(rowid) FROM jobs) - ? ORDER BY rowid LIMIT ?)",
+    "(SELECT rowid FROM jobs WHERE rowid <= (SELECT max(rowid) FROM jobs) - ? ORDER BY rowid LIMIT ?)"
 )
 TREE = (
     "WITH RECURSIVE tree(id) AS (SELECT id FROM jobs WHERE id BETWEEN ? AND ?||'g' UNION "
@@ -69,8 +69,9 @@ class Journal:
                 self._store.db.executemany(
                     f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
                 )
-                for forget, limit in zip(FORGET, (time.time() - self._retention, KEPT), strict=True):
-                    self._store.db.execute(forget, (limit, len(rows) + FORGOTTEN_MORE))
+                at_once = len(rows) + FORGOTTEN_MORE
+                self._store.db.execute(FORGET_OLD, (time.time() - self._retention, at_once))
+                self._store.db.execute(FORGET_MANY, (KEPT, at_once))
             self._store.hold_reserve()
         except (DockyardError, sqlite3.Error) as error:
             log.error("%d entries of the job journal lost error=%s", len(rows), error)

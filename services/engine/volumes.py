@@ -82,7 +82,6 @@ class Volumes:
         self._records = {record.name: record for record in store.volumes()}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._expected: Counter[str] = Counter()  # by containers that have no record yet
-        self.given_back: dict[str, set[str]] = {}  # container → volumes, while it has more to give back
 
     def __iter__(self) -> Iterator[VolumeRecord]:
         """Iterate over all, whatever their status."""
@@ -143,7 +142,7 @@ class Volumes:
         holders = (
             c
             for c in self.containers_of(name)
-            if c.record.running or (c.record.unsettled and name not in self.given_back.get(c.id, ()))
+            if c.record.running or (c.record.unsettled and name not in c.volumes_given_back)
         )
         return any(c.id != besides for c in holders) or any(
             id_ != besides for id_ in self._quarantine.users_of_volume(name)

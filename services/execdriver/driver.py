@@ -14,7 +14,9 @@ class Runtime(Protocol):
     arguments: list[str]  # global arguments, before the verb
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Return what to execute; it may be another after the program was replaced. Errors: NotFound."""
+        ...
 
     def exec_command(self, *, sized: bool) -> list[str]:
         """Return the program that execs, and what precedes the verb. ``sized``: its terminal has a size."""

@@ -72,13 +72,19 @@ class SealedProgram:
 
     def _sealed(self) -> str:
         """Copy the program. A script, which may ask for its own name, and what cannot be run so, stay as they are."""
+        with self._program.open("rb") as file:
+            if file.read(len(ELF)) != ELF:
+                return str(self._program)
         try:
-            with self._program.open("rb") as file:
-                if file.read(len(ELF)) != ELF:
-                    return str(self._program)
-            path = f"/proc/{os.getpid()}/fd/{_copy(self._program)}"
+            copy = _copy(self._program)
+        except OSError as error:
+            log.info("no sealed copy program=%s error=%s", self._program, error)
+            return str(self._program)
+        path = f"/proc/{os.getpid()}/fd/{copy}"
+        try:
             subprocess.run([path, "--version"], capture_output=True, timeout=TRIAL_TIMEOUT, check=True)
         except (OSError, subprocess.SubprocessError) as error:
-            log.info("%s is not run from a sealed copy error=%s", self._program, error)
+            log.info("not run from a sealed copy program=%s error=%s", self._program, error)
+            os.close(copy)
             return str(self._program)
         return path

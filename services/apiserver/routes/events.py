@@ -1,9 +1,9 @@
-"""Events: the journal, followed by its sequence numbers: none is lost, none comes twice."""
+"""Events: the journal, followed, in the form and with the filters of the API."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,10 +15,10 @@ from services.apiserver.jobs import read
 from services.apiserver.stream import flushed
 from services.apiserver.versions import api_version
 from shared.protocol import Cancelled, Event, EventActor, InvalidArgument, ReadEvents
+from shared.runtime.following import WAIT, follow
 
 routes = Blueprint("events", __name__)
 
-WAIT = 5.0  # seconds that one question to the journal waits
 KEYS = {
     "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
     "service", "type", "volume",
@@ -34,25 +34,19 @@ def events() -> Response:
     if until and since > until:
         raise InvalidArgument("`since` time cannot be after `until` time")
     newest = [] if "since" in request.args else read(ReadEvents(after=-1))
-    return flushed(_follow(newest[0].seq if newest else 0, since, until, filters))
+    return flushed(_follow(ReadEvents(after=newest[0].seq if newest else 0, since=since, until=until), filters))
 
 
-def _follow(after: int, since: int, until: int, filters: dict[str, list[str]]) -> Iterator[bytes]:
-    legacy = api_version() < (1, 52)
+def _follow(asked: ReadEvents, filters: dict[str, list[str]]) -> Iterator[bytes]:
+    legacy, after = api_version() < (1, 52), asked.after
     try:
         with while_connected():
-            while True:
-                left = (until - time.time_ns()) / 1e9 if until else WAIT
-                wait = max(0.0, min(WAIT, left))
-                found = read(ReadEvents(after=after, since=since, until=until, wait=wait), timeout=WAIT * 4)
-                if after and found and found[0].seq > after + 1 and not since:
-                    yield render(_gap(after, found[0]), legacy=legacy)
-                for event in found:
-                    after = event.seq
-                    if older.can_see(event) and matches(event, filters):
-                        yield render(event, legacy=legacy)
-                if not found and until and time.time_ns() >= until:
-                    return
+            for event in follow(partial(read, timeout=WAIT * 4), asked):
+                if after and event.seq > after + 1 and not asked.since:
+                    yield render(_gap(after, event), legacy=legacy)
+                after = event.seq
+                if older.can_see(event) and matches(event, filters):
+                    yield render(event, legacy=legacy)
     except Cancelled:
         return
 

@@ -11,7 +11,7 @@ from services.engine.container import Container
 from services.engine.lifecycle.connecting import tell_disconnected
 from services.engine.lifecycle.mounting import condemn_volumes, tell_unmounted, unmount_volumes
 from services.engine.lifecycle.volumes import settle_volumes
-from services.engine.record import Change, ContainerRecord
+from services.engine.record import Change
 from shared.protocol import ReleaseInterface, RemoveLayer, RuntimeDelete, UnmountLayer, encode_body
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def give_back(engine: Engine, container: Container) -> None:
     """Release process, network and mounts of the last start. All idempotent; what fails is tried again at boot."""
     record = container.record
     results = await asyncio.gather(
-        _delete_then_unmount(engine, record),
+        _delete_then_unmount(engine, container),
         engine.call(ReleaseInterface(container=record.id)),
         return_exceptions=True,
     )
@@ -39,14 +39,14 @@ async def give_back(engine: Engine, container: Container) -> None:
             record.unsettled = False
             tell_disconnected(engine, record)
             tell_unmounted(engine, record)
-            engine.volumes.given_back.pop(record.id, None)
+            container.volumes_given_back.clear()
         engine.store.put_container(record)
 
 
-async def _delete_then_unmount(engine: Engine, record: ContainerRecord) -> None:
-    await engine.call(RuntimeDelete(container=record.id))
-    await engine.call(UnmountLayer(container=record.id))
-    await unmount_volumes(engine, record)
+async def _delete_then_unmount(engine: Engine, container: Container) -> None:
+    await engine.call(RuntimeDelete(container=container.id))
+    await engine.call(UnmountLayer(container=container.id))
+    await unmount_volumes(engine, container)
 
 
 async def erase(engine: Engine, container: Container, *, volumes: bool = False) -> None:

@@ -92,7 +92,7 @@ def confirm_volumes(engine: Engine, record: ContainerRecord) -> None:
 
 async def mount_volumes(engine: Engine, container: Container) -> list[MountPoint]:
     """Mount a container's volumes and return its mounts as they are on the host. The caller holds its lock."""
-    engine.volumes.given_back.pop(container.id, None)
+    container.volumes_given_back.clear()
     record = container.record
     names = {point.name for point in record.mounts if point.name}
     paths = {name: await _mount(engine, record, name) for name in names}
@@ -133,12 +133,12 @@ def _tell_mounted(engine: Engine, record: ContainerRecord) -> None:
                 engine.events.append("volume", "mount", point.name, attributes)
 
 
-async def unmount_volumes(engine: Engine, record: ContainerRecord) -> None:
+async def unmount_volumes(engine: Engine, container: Container) -> None:
     """Give back what a container's start made of its volumes; unmount those that no other uses. Idempotent."""
-    for name, driver in {(point.name, point.driver) for point in record.mounts if point.name}:
+    for name, driver in {(point.name, point.driver) for point in container.record.mounts if point.name}:
         async with engine.volumes.lock(name):
-            await unmount_volume(engine, name, driver, record.id)
-            engine.volumes.given_back.setdefault(record.id, set()).add(name)
+            await unmount_volume(engine, name, driver, container.id)
+            container.volumes_given_back.add(name)
 
 
 def tell_unmounted(engine: Engine, record: ContainerRecord) -> None:
