@@ -84,9 +84,9 @@ def tail() -> int:
 
 
 def filters(name: str = "filters") -> dict[str, list[str]]:
-    """Both forms: ``{"label": {"a=b": true}}`` and ``{"label": ["a=b"]}``."""
+    """Both forms: ``{"label": {"a=b": true}}`` and ``{"label": ["a=b"]}``; null is Go's empty map."""
     value = request.args.get(name, "")
-    if not value:
+    if value in ("", "null"):
         return {}
     try:
         given = json.loads(value)

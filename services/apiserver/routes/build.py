@@ -30,7 +30,8 @@ def build() -> Response:
     _refuse_buildkit()
     fields: dict[str, Any] = {name: params.text(name) for name in TEXTS}
     fields |= {name: params.integer(name) for name in NUMBERS}
-    fields |= {name: _json(name, kind) for name, kind in JSON_FIELDS.items() if params.text(name)}
+    found = {name: _json(name, kind) for name, kind in JSON_FIELDS.items()}
+    fields |= {name: value for name, value in found.items() if value is not None}
     job = BuildImage(
         dockerfile=params.text("dockerfile") or "Dockerfile",
         tags=[tag for tag in request.args.getlist("t") if tag],
@@ -58,8 +59,9 @@ def _refuse_buildkit() -> None:
 
 
 def _json(name: str, kind: Any) -> Any:
+    """Return what a parameter holds; None if it is not there, or null, which is Go's empty list."""
     try:
-        return msgspec.convert(params.drop_nulls(msgspec.json.decode(params.text(name))), kind)
+        return msgspec.convert(params.drop_nulls(msgspec.json.decode(params.text(name) or "null")), kind | None)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InvalidArgument(f"invalid value for {name}: {error}") from None
 
