@@ -167,8 +167,9 @@ def test_filters_come_in_two_forms_and_booleans_as_docker_reads_them() -> None:
 
 def test_null_in_a_query_is_what_go_has_for_nothing() -> None:
     http, bus = api(build=NotFound("as far as it comes"), containers=[])
+    # as the command of 20.10 asks
     nothing = "&".join(f"{name}=null" for name in ("buildargs", "labels", "cachefrom", "ulimits", "securityopt"))
-    assert message(http.post(f"/v1.41/build?{nothing}", data=b"")) == "as far as it comes"  # as the command of 20.10 asks
+    assert message(http.post(f"/v1.41/build?{nothing}", data=b"")) == "as far as it comes"
     assert http.get("/containers/json?filters=null").status_code == 200
     building, listing = bus.calls
     assert (building.ulimits, building.buildargs, listing.filters) == ([], {}, {})
