@@ -6,6 +6,7 @@ At the end nothing of it may be left: processes, mounts, links, namespaces, cgro
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -141,6 +142,15 @@ class Stack:
 
     def out(self, *args: str) -> str:
         return str(self.docker(*args).stdout).strip()
+
+    @functools.cached_property
+    def client(self) -> int:
+        """The docker command's major version."""
+        return int(self.out("version", "-f", "{{.Client.Version}}").partition(".")[0])
+
+    def missing(self, kind: str, name: str, said: str) -> str:
+        """Return how the docker command tells a 404: in the daemon's words, or before 23 in its own."""
+        return f"Error: No such {kind}: {name}" if self.client < 23 else f"Error response from daemon: {said}"
 
     def dockyard(self, *args: str, check: bool = True, **options: Any) -> Any:
         result = subprocess.run(

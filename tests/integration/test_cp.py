@@ -160,14 +160,17 @@ def test_refusals_in_dockers_words(stack: Stack, container: str, tmp_path: Path)
     (tmp_path / "dir").mkdir()
     (tmp_path / "file").write_text("x")
     file, directory = str(tmp_path / "file"), str(tmp_path / "dir")
-    daemon = "Error response from daemon: "
-    missing = f"{daemon}Could not find the file %s in container {container}"
+
+    def missing(path: str) -> str:
+        said = f"Could not find the file {path} in container {container}"
+        return stack.missing("container:path", f"{container}:{path}", said)
+
     for args, said in (
-        ([f"{container}:/nope", directory], missing % "/nope"),
-        ([f"{container}:/w/dangling/x", directory], missing % "/w/dangling/x"),
-        ([file, f"{container}:/no/such"], missing % "/no"),
-        (["nobody:/d", directory], f"{daemon}No such container: nobody"),
-        ([file, "nobody:/d"], f"{daemon}No such container: nobody"),
+        ([f"{container}:/nope", directory], missing("/nope")),
+        ([f"{container}:/w/dangling/x", directory], missing("/w/dangling/x")),
+        ([file, f"{container}:/no/such"], missing("/no")),
+        (["nobody:/d", directory], stack.missing("container:path", "nobody:/d", "No such container: nobody")),
+        ([file, "nobody:/d"], stack.missing("container:path", "nobody:/", "No such container: nobody")),
         ([directory, f"{container}:/d/one"], "cannot copy directory"),
         ([f"{container}:/d", file], "cannot copy directory"),
         ([file, f"{container}:/no-directory/"], "no such directory"),
@@ -244,7 +247,9 @@ def test_symlinks_lead_nowhere_out(stack: Stack, container: str, tmp_path: Path)
         archive.addfile(info, io.BytesIO(b"x"))
     raw(stack, "cp", "-", f"{container}:/w", data=data.getvalue(), check=False)
     for link in ("up", "abs"):
-        assert "Could not find the file" in refused(stack, f"{container}:/w/{link}/secret", "-")
+        source = f"{container}:/w/{link}/secret"
+        said = f"Could not find the file /w/{link}/secret in container {container}"
+        assert stack.missing("container:path", source, said) in refused(stack, source, "-")
         refused(stack, str(new), f"{container}:/w/{link}/planted")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "secret"]
 

@@ -90,7 +90,6 @@ EXEC: dict[str, tuple[list[str], int, str]] = {
         ["-w", "/etc/passwd", "there", "true"], 126, CHDIR.format("/etc/passwd", "not a directory"),
     ),
     "no such user": (["-u", "nope", "there", "true"], 126, "unable to find user nope: no matching entries in passwd"),
-    "no such container": (["nope", "true"], 1, "Error response from daemon: No such container: nope"),
     "in the background": (["-d", "there", "nope"], 1, "executable file not found in $PATH"),
 }  # fmt: skip
 
@@ -101,6 +100,12 @@ def test_exec(shared_stack: Stack, name: str) -> None:
     result = shared_stack.docker("exec", *command, check=False)
     assert result.returncode == code, result
     assert text in result.stderr + result.stdout, result
+
+
+def test_an_exec_in_no_container(shared_stack: Stack) -> None:
+    result = shared_stack.docker("exec", "nope", "true", check=False)
+    assert result.returncode == 1
+    assert shared_stack.missing("container", "nope", "No such container: nope") in result.stderr
 
 
 FATAL = [number for number in range(1, 32) if number not in (

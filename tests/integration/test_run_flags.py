@@ -183,11 +183,6 @@ def options(flag: str, row: Any, directory: Path) -> list[str]:
     return [*row.more, f"--{flag}", *value]
 
 
-def client_version(stack: Any) -> int:
-    """Return the docker command's major version."""
-    return int(stack.out("version", "-f", "{{.Client.Version}}").partition(".")[0])
-
-
 def test_no_flag_is_left_out(stack: Any) -> None:
     there = set(re.findall(r"^ +(?:-\w, )? *--([a-z0-9-]+)", stack.out("run", "--help"), re.MULTILINE))
     assert there - set(FLAGS) == set()
@@ -197,8 +192,8 @@ def test_no_flag_is_left_out(stack: Any) -> None:
 def test_it_reaches_a_field_that_acts(stack: Any, flag: str, tmp_path: Path) -> None:
     row = FLAGS[flag]
     assert isinstance(row, Field)
-    if (version := client_version(stack)) < row.since:
-        pytest.skip(f"docker {version} sends something else; test_hostconfig has the field")
+    if stack.client < row.since:
+        pytest.skip(f"docker {stack.client} sends something else; test_hostconfig has the field")
     section, _, field = row.path.partition(".")
     assert field in {"HostConfig": test_hostconfig.TABLE, "Config": test_config.TABLE}[section]
     made = stack.docker("create", "--name", "web", *options(flag, row, tmp_path), "busybox", "true", check=False)
