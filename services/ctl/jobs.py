@@ -13,7 +13,7 @@ import typer
 
 from services.ctl import completion, joblist, stacklog, timeline, usage
 from services.ctl.inject import build_body, build_job, follow_events, inject, inject_foreign, report
-from services.ctl.options import Json, the_client, the_config
+from services.ctl.options import Json, the_client, the_config, the_run
 from services.ctl.reading import Reading
 from services.ctl.units import parse_since
 from shared.protocol import (
@@ -51,7 +51,7 @@ def jobs(
         raise typer.BadParameter(str(error), param_hint="--since") from None
     asked = ListJobs(running=running, failed=failed, name=name, since=begin, limit=limit)
     if not follow:
-        found = Reading(the_config().run).call(asked)
+        found = Reading(the_run()).call(asked)
         joblist.show([job for job in found if not joblist.is_ours(job)], as_json=as_json)
         return
     try:
@@ -63,7 +63,7 @@ def jobs(
 def trace(job_id: JobId, as_json: Json = False) -> None:
     """Show a job and all it caused, over all processes, as a time line; with its lines of the stack's log."""
     config = the_config()
-    found = timeline.find(Reading(config.run), job_id)
+    found = timeline.find(Reading(the_run(config)), job_id)
     if as_json:
         print(msgspec.json.encode(found).decode())
         return
@@ -114,8 +114,8 @@ def _help(ctx: typer.Context, name: str | None, words: list[str]) -> int:
 
 
 def _holder(name: str) -> str:
-    client = the_client()
     try:
+        client = the_client()
         commands = client.call(ListCommands(), timeout=completion.PATIENCE)
         services = client.call(ListServices(), timeout=completion.PATIENCE)
         return usage.holder(name, commands, services)

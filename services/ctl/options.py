@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from services.ctl.presence import require_stack
 from services.ctl.up import EX_CONFIG, fail
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.runtime.config import Config, ConfigError, load_config
 
-__all__ = ["File", "Json", "Root", "Run", "common", "settings", "the_client", "the_config"]
+__all__ = ["File", "Json", "Root", "Run", "common", "settings", "the_client", "the_config", "the_run"]
 
 Root = Annotated[Path | None, typer.Option(help="Directory of what must survive a reboot.")]
 Run = Annotated[Path | None, typer.Option(help="Directory of sockets and of what runs.")]
@@ -38,5 +39,13 @@ def the_config(**flags: Any) -> Config:
         raise typer.Exit(fail(str(error), EX_CONFIG)) from None
 
 
+def the_run(config: Config | None = None) -> Path:
+    """Return the run directory of a stack that is up. Raises Unavailable."""
+    run = (config or the_config()).run
+    require_stack(run)
+    return run
+
+
 def the_client(config: Config | None = None) -> Client:
-    return Client(engine_endpoint((config or the_config()).run), "ctl")
+    """Return a client of the stack that is up. Raises Unavailable."""
+    return Client(engine_endpoint(the_run(config)), "ctl")

@@ -15,7 +15,7 @@ import typer
 
 from services.ctl import completion, overview, stacklog, system, table, units
 from services.ctl.cgroups import Cgroups
-from services.ctl.options import Json, the_client, the_config
+from services.ctl.options import Json, the_client, the_config, the_run
 from services.ctl.stack import POOLS, Stack, StackError
 from services.ctl.top import Screen
 from shared.protocol import DockyardError, ListContainers, ListServices, NotModified, StopContainer
@@ -38,7 +38,7 @@ def down(containers: Annotated[bool, typer.Option(help="Stop the containers too.
         for container in client.call(ListContainers()):
             with contextlib.suppress(NotModified):
                 client.call(StopContainer(container=container.id))
-    Stack(config.run).down(config.root)
+    Stack(the_run(config)).down(config.root)
 
 
 def stop_containers() -> None:
@@ -67,7 +67,7 @@ def _stop_for_shutdown(config: Config, container: str) -> str:
 def ps(as_json: Json = False) -> None:
     """List the stack's processes: health, restarts, jobs in flight."""
     config = the_config()
-    seen = overview.look(Stack(config.run, timeout=overview.PATIENCE), the_client(config))
+    seen = overview.look(Stack(the_run(config), timeout=overview.PATIENCE), the_client(config))
     if not seen.processes:
         raise StackError(seen.arbiter_trouble or "no process is there")
     for trouble in filter(None, (seen.arbiter_trouble, seen.engine_trouble)):
@@ -93,7 +93,7 @@ def top(
 
 def scale(service: Service, count: Annotated[int, typer.Argument(min=1)]) -> None:
     """Change how many processes of a service run."""
-    before = Stack(the_config().run).scale(service, count)
+    before = Stack(the_run()).scale(service, count)
     print(f"{service}: {before} -> {count}")
 
 
@@ -101,10 +101,10 @@ def restart(service: Service) -> None:
     """Replace a service's processes, one by one."""
     config = the_config()
     if service not in POOLS:
-        Stack(config.run).restart(service)
+        Stack(the_run(config)).restart(service)
         return
     client = the_client(config)
-    Stack(config.run).replace(
+    Stack(the_run(config)).replace(
         service, lambda: {one.pid for one in client.call(ListServices()) if one.service == service}
     )
 
@@ -135,10 +135,10 @@ def upgrade() -> None:
 
     Clients see no error, containers go on. What is on disk is tried first; if it cannot run, nothing is changed.
     """
-    Stack(the_config().run).upgrade(print)
+    Stack(the_run()).upgrade(print)
     system.version()
 
 
 def reload() -> None:
     """Read dockyard.toml and circus.ini anew, as an upgrade does, with the code that is on disk."""
-    Stack(the_config().run).upgrade()
+    Stack(the_run()).upgrade()

@@ -22,8 +22,8 @@ def version() -> None:
     print(f"dockyard {distribution_version('dockyard')}")
     try:
         answer = the_client().call(SystemVersion(), timeout=3)
-    except DockyardError:
-        print("engine: not running")
+    except DockyardError as error:
+        print(f"engine: {error.message}")
     else:
         print(f"engine {answer['Version']}, API {answer['MinAPIVersion']} to {answer['ApiVersion']}")
 
