@@ -35,6 +35,7 @@ UNRECORDED = frozenset(
 FIELDS = ("id", "parent", "name", "service", "caller", "started", "ended", "status", "message", "args", "uid", "peer")
 COLUMNS = ", ".join(FIELDS)
 _row = attrgetter(*FIELDS)
+IS_OLD = "SELECT 1 FROM jobs WHERE started < ? LIMIT 1"
 FORGET_OLD = "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE started < ? LIMIT ?)"
 FORGET_MANY = (
     "DELETE FROM jobs WHERE rowid IN "
@@ -59,22 +60,31 @@ class Journal:
         if flight.header.name not in UNRECORDED:
             self._pending.append(entry(flight))
 
+    def _oldest(self) -> float:
+        return time.time() - self._retention
+
     def flush(self) -> None:
-        if not self._pending:
-            return
         rows = [_row(job) for job in self._pending]
         self._pending.clear()
         try:
-            with self._store.transaction():
-                self._store.db.executemany(
-                    f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
-                )
-                at_once = len(rows) + FORGOTTEN_MORE
-                self._store.db.execute(FORGET_OLD, (time.time() - self._retention, at_once))
-                self._store.db.execute(FORGET_MANY, (KEPT, at_once))
-            self._store.hold_reserve()
+            if rows or self._has_old():
+                self._write(rows)
         except (DockyardError, sqlite3.Error) as error:
             log.error("%d entries of the job journal lost error=%s", len(rows), error)
+
+    def _has_old(self) -> bool:
+        return self._store.db.execute(IS_OLD, (self._oldest(),)).fetchone() is not None
+
+    def _write(self, rows: list[tuple[object, ...]]) -> None:
+        """Write entries, and forget some that are old or too many."""
+        with self._store.transaction():
+            self._store.db.executemany(
+                f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({','.join('?' * len(FIELDS))})", rows
+            )
+            at_once = len(rows) + FORGOTTEN_MORE
+            self._store.db.execute(FORGET_OLD, (self._oldest(), at_once))
+            self._store.db.execute(FORGET_MANY, (KEPT, at_once))
+        self._store.hold_reserve()
 
     async def keep(self) -> None:
         while True:
@@ -93,7 +103,7 @@ class Journal:
     def _past(self, request: ListJobs) -> list[PastJob]:
         self.flush()
         where = ["started >= ?"]
-        parameters: list[object] = [request.since]
+        parameters: list[object] = [max(request.since, self._oldest())]
         if request.name:
             where.append("name = ?")
             parameters.append(request.name)
@@ -105,7 +115,8 @@ class Journal:
     def _trace(self, job_id: str, flights: Flights) -> list[PastJob]:
         """Return a job (an id or a prefix of it) and all its descendants."""
         self.flush()
-        found = self._select(TREE, (job_id, job_id))
+        oldest = self._oldest()
+        found = [job for job in self._select(TREE, (job_id, job_id)) if job.started >= oldest]
         known = {job.id for job in found}
         for job in reversed(_running(flights)):
             if job.id not in known and (job.id.startswith(job_id) or job.parent in known):

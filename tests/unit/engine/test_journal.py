@@ -67,3 +67,19 @@ def test_old_entries_go_when_there_are_too_many_or_they_are_too_old(
     journal.note(flight(300))
     assert kept() == 20  # one came, eleven went
     store.close()
+
+
+def test_old_entries_are_not_seen_and_go_though_nothing_comes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    journal = Journal(store, retention=3600)
+    for number in range(4000):
+        journal.note(flight(number))
+    journal.flush()
+    shorter, flights = Journal(store, retention=0), Flights(lambda flight: None)
+    assert shorter.find(ListJobs(), flights) == []
+    assert shorter.find(ListJobs(trace=f"{3999:032x}"), flights) == []
+    assert store.db.execute("SELECT count(*) FROM jobs").fetchone() != (0,)  # a thousand go at a time
+    for _ in range(4):
+        shorter.flush()
+    assert store.db.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
+    store.close()
