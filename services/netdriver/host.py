@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 from collections.abc import Iterable, Sequence
@@ -150,8 +151,9 @@ def _forward_ipv6() -> None:
         return
     for conf in (SYSCTL / "ipv6/conf").iterdir():
         accepts = conf / "accept_ra"
-        if conf.name != "all" and accepts.read_text().strip() == "1":
-            accepts.write_text(RA_ALTHOUGH_FORWARDING)
+        with contextlib.suppress(FileNotFoundError):  # a link that went meanwhile
+            if conf.name != "all" and accepts.read_text().strip() == "1":
+                accepts.write_text(RA_ALTHOUGH_FORWARDING)
     switch.write_text("1")
 
 

@@ -148,9 +148,18 @@ class Stack:
         """The docker command's major version."""
         return int(self.out("version", "-f", "{{.Client.Version}}").partition(".")[0])
 
+    def needs(self, client: int, flag: str) -> None:
+        """Skip the test for want of a docker command that has ``flag``; other tests have what is behind it."""
+        if self.client < client:
+            pytest.skip(f"docker {self.client} has no {flag}")
+
     def missing(self, kind: str, name: str, said: str) -> str:
         """Return how the docker command tells a 404: in the daemon's words, or before 23 in its own."""
         return f"Error: No such {kind}: {name}" if self.client < 23 else f"Error response from daemon: {said}"
+
+    def prune_volumes(self) -> None:
+        """Remove all volumes that no container has; before 23 there is no --all, and all is meant."""
+        self.docker("volume", "prune", "-f", *(["--all"] if self.client >= 23 else []))
 
     def dockyard(self, *args: str, check: bool = True, **options: Any) -> Any:
         result = subprocess.run(

@@ -65,6 +65,7 @@ def test_without_a_check_there_is_no_health(stack: Any) -> None:
 
 
 def test_a_start_period_forgives_and_starting_is_shown(stack: Any) -> None:
+    stack.needs(25, "--health-start-interval")
     run(stack, "false", "--health-start-period", "60s", "--health-start-interval", "100ms")
     until(lambda: len(health(stack)["Log"]) == 5)
     assert (status(stack), health(stack)["FailingStreak"]) == ("starting", 0)

@@ -74,9 +74,8 @@ def test_streams_tails_times_and_details(stack: Stack) -> None:
     assert stack.docker("logs", "--since", "10m", "--until", str(time.time()), "web").stdout == result.stdout
     assert stack.docker("logs", "--since", "1700000000.5", "web").stdout == result.stdout
     assert stack.docker("logs", "--details", "--tail", "1", "web").stdout == "COLOUR=light+blue,a.b=1,tag=web last\n"
-    assert stack.docker("logs", "nonesuch", check=False).stderr == (
-        "Error response from daemon: No such container: nonesuch\n"
-    )
+    said = stack.missing("container", "nonesuch", "No such container: nonesuch")
+    assert stack.docker("logs", "nonesuch", check=False).stderr == f"{said}\n"
 
 
 def test_a_terminals_log_is_raw(stack: Stack) -> None:

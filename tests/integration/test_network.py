@@ -20,7 +20,7 @@ def inspect(stack: Stack, name: str) -> Any:
 
 
 def networks_of(stack: Stack, container: str) -> Any:
-    return json.loads(stack.out("inspect", "-f", "{{json .NetworkSettings.Networks}}", container))
+    return request(stack, "GET", f"/containers/{container}/json")[1]["NetworkSettings"]["Networks"]
 
 
 def pings(stack: Stack, container: str, address: str) -> bool:
@@ -49,7 +49,7 @@ def test_create_list_inspect_remove(net: Stack) -> None:
     overlap = fails(net, "network", "create", "--subnet", "10.99.0.0/16", "wide")
     assert "Pool overlaps with other one on this address space" in overlap
     assert net.out("network", "rm", network[:12]) == network[:12]
-    assert "network back not found" in fails(net, "network", "inspect", "back")
+    assert net.missing("network", "back", "network back not found") in fails(net, "network", "inspect", "back")
     assert "bridge is a pre-defined network and cannot be removed" in fails(net, "network", "rm", "bridge")
 
 

@@ -78,7 +78,7 @@ def test_last_latest_and_quiet(several: Any) -> None:
 
 
 def test_what_is_shown(several: Any) -> None:
-    lines = [json.loads(line) for line in several.out("ps", "-a", "--no-trunc", "--format", "json").splitlines()]
+    lines = [json.loads(line) for line in several.out("ps", "-a", "--no-trunc", "--format", "{{json .}}").splitlines()]
     shown = {line["Names"]: line for line in lines}
     assert [line["Names"] for line in lines] == ["held", "web", "ended", "made"]
     assert shown["made"]["Status"] == "Created"

@@ -32,6 +32,7 @@ def test_one_that_runs_and_one_that_does_not(stack: Any) -> None:
 
 
 def test_its_signal_and_time(stack: Any) -> None:
+    stack.needs(23, "restart --signal")
     script = "trap 'echo usr1; exit 0' USR1; trap '' TERM; echo up; while :; do sleep 0.05; done"
     stack.docker("run", "-d", "--name", "web", "busybox", "sh", "-c", script)
     until(lambda: stack.out("logs", "web") == "up")

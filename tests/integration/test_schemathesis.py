@@ -53,7 +53,7 @@ def stack() -> Iterator[Stack]:
         for _ in range(2):  # networks are in use as long as containers are
             made.docker("rm", "-fv", *made.out("ps", "-aq").split(), check=False)
             made.docker("network", "prune", "-f")
-            made.docker("volume", "prune", "-af")
+            made.prune_volumes()
         made.close()
 
 

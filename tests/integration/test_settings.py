@@ -46,7 +46,7 @@ def test_a_container_sees_them(stack: Stack) -> None:
 
 
 def test_info_and_inspect_show_them(stack: Stack) -> None:
-    info = json.loads(stack.out("info", "--format", "json"))
+    info = json.loads(stack.out("info", "--format", "{{json .}}"))
     assert info["RegistryConfig"]["Mirrors"] == ["http://mirror.example/"]
     assert info["RegistryConfig"]["InsecureRegistryCIDRs"] == ["10.0.0.0/8", "127.0.0.0/8"]
     assert info["RegistryConfig"]["IndexConfigs"]["box:5000"]["Secure"] is False

@@ -35,7 +35,7 @@ def stream(stack: Any, name: str) -> Iterator[Any]:
 def test_docker_stats_without_a_stream(stack: Any) -> None:
     stack.docker("run", "-d", "--name", "busy", "-m", "64m", *BUSY)
     stack.docker("create", "--name", "idle", "busybox", "true")
-    rows = map(json.loads, stack.out("stats", "-a", "--no-stream", "--format", "json").splitlines())
+    rows = map(json.loads, stack.out("stats", "-a", "--no-stream", "--format", "{{json .}}").splitlines())
     shown = {row["Name"]: row for row in rows}
     assert float(shown["busy"]["CPUPerc"].rstrip("%")) > 10
     assert shown["busy"]["MemUsage"].endswith(" / 64MiB")

@@ -43,13 +43,13 @@ def test_sizes_are_true(filled: Any) -> None:
 
 
 def test_the_table(filled: Any) -> None:
-    lines = [json.loads(line) for line in filled.out("system", "df", "--format", "json").splitlines()]
+    lines = [json.loads(line) for line in filled.out("system", "df", "--format", "{{json .}}").splitlines()]
     shown = {line["Type"]: (line["TotalCount"], line["Active"], line["Size"]) for line in lines}
     assert shown["Containers"] == ("1", "1", "300kB")
     assert shown["Local Volumes"] == ("2", "1", "5kB")
     assert shown["Build Cache"] == ("0", "0", "0B")
     assert shown["Images"][:2] == ("2", "1")
-    verbose = json.loads(filled.out("system", "df", "-v", "--format", "json"))
+    verbose = json.loads(filled.out("system", "df", "-v", "--format", "{{json .}}"))
     assert [entry["Size"] for entry in verbose["Containers"]] == ["300kB"]
     assert {entry["Name"]: entry["Links"] for entry in verbose["Volumes"]} == {"data": "1", "unused": "0"}
     assert {entry["UniqueSize"] for entry in verbose["Images"]} == {"0B", "300kB"}
