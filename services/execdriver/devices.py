@@ -42,7 +42,7 @@ def devices(host_config: HostConfig) -> tuple[list[Node], list[Rule]]:
     """Return OCI ``linux.devices`` and the device cgroup's rules. Errors: InvalidArgument (no such device)."""
     mapped = [(mapping, _mapped(mapping)) for mapping in host_config.devices or []]
     if host_config.privileged:
-        nodes = [_node(path, str(path)) for path in _host_devices(Path("/dev"))]
+        nodes = list(_host_nodes(Path("/dev")))
         nodes += [node for _, found in mapped for node in found]
         return list({node["path"]: node for node in nodes}.values()), [{"allow": True, "access": EVERYTHING}]
     rules = list(DEFAULT_RULES)
@@ -59,10 +59,10 @@ def _mapped(mapping: DeviceMapping) -> list[Node]:
     found: list[Node] = []
     why = "no such file or directory"
     if _is_device(source):
-        found = [_node(source, target)]
+        found = [_node(source.stat(), target)]
     elif source.is_dir():
         inside = [path for path in sorted(source.resolve().rglob("*")) if not path.is_symlink() and _is_device(path)]
-        found = [_node(path, str(Path(target) / path.relative_to(source.resolve()))) for path in inside]
+        found = [_node(path.stat(), str(Path(target) / path.relative_to(source.resolve()))) for path in inside]
     if not found:
         if source.exists():
             why = "not a device node"
@@ -70,23 +70,32 @@ def _mapped(mapping: DeviceMapping) -> list[Node]:
     return found
 
 
-def _host_devices(directory: Path) -> Iterator[Path]:
-    for path in sorted(directory.iterdir()):
-        if path.is_symlink():
+def _host_nodes(directory: Path) -> Iterator[Node]:
+    """Yield the nodes that the host has in a directory and below; what goes meanwhile is left out."""
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return
+    for path in paths:
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
             continue
-        if path.is_dir():
-            if path.name not in OWN_DIRECTORIES:
-                yield from _host_devices(path)
-        elif path.name not in OWN_FILES and _is_device(path):
-            yield path
+        if stat.S_ISDIR(status.st_mode) and path.name not in OWN_DIRECTORIES:
+            yield from _host_nodes(path)
+        elif _is_node(status) and path.name not in OWN_FILES:
+            yield _node(status, str(path))
 
 
 def _is_device(path: Path) -> bool:
     return path.is_char_device() or path.is_block_device()
 
 
-def _node(path: Path, inside: str) -> Node:
-    status = path.stat()
+def _is_node(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+
+
+def _node(status: os.stat_result, inside: str) -> Node:
     return {
         "path": inside,
         "type": "c" if stat.S_ISCHR(status.st_mode) else "b",

@@ -181,7 +181,7 @@ def _make_room_for_realtime(cgroup: Cgroup, given: HostConfig) -> None:
     for parent in child.parents:
         if parent == cgroup.root / "cpu":
             break
-        needed += sum(_realtime(other) for other in parent.iterdir() if other.is_dir() and other != child)
+        needed += sum(_realtime_of_another(other) for other in parent.iterdir() if other.is_dir() and other != child)
         above.append((parent, needed))
         needed, child = max(needed, _realtime(parent)), parent
     for directory, share in reversed(above):
@@ -192,6 +192,13 @@ def _make_room_for_realtime(cgroup: Cgroup, given: HostConfig) -> None:
 def _realtime(directory: Path) -> float:
     """Return the part of a CPU that a cgroup has for realtime."""
     return _read(directory / "cpu.rt_runtime_us") / _read(directory / "cpu.rt_period_us")
+
+
+def _realtime_of_another(directory: Path) -> float:
+    try:
+        return _realtime(directory)
+    except DockyardError:  # it has gone
+        return 0.0
 
 
 def _read(path: Path) -> int:
