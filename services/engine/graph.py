@@ -14,7 +14,7 @@ from shared.protocol import COLLECTED_BY, GraphCollect, Image, encode_body
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["Graph", "pages"]
+__all__ = ["Graph", "pages", "users_of"]
 
 
 class Graph:
@@ -37,8 +37,12 @@ class Graph:
             return 0  # nobody knows which layers those have
         async with self._lock:
             containers = {*(container.id for container in self._engine.containers), *self._engine.quarantine}
+            images = self._engine.images
+            for image in images.removed():
+                if not users_of(self._engine, image):
+                    images.forget(image)
             keep = pages(
-                {name for image in self._engine.images for name in image.names},
+                {name for image in [*images, *images.removed()] for name in image.names},
                 containers | self._coming,
                 self.names_at_once,
             )
@@ -71,6 +75,13 @@ class Graph:
                 self._engine.images.put(image, tags)
                 if order:
                     self._engine.store.put_outcome(order, encode_body(image.id))
+
+
+def users_of(engine: Engine, image: Image) -> list[str]:
+    """Return the ids of the containers made from an image, running ones first."""
+    using = [c.record for c in engine.containers if c.record.image == image.id]
+    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
+    return running_first + list(engine.quarantine.users_of_image(image.id))
 
 
 def pages(names: set[str], containers: set[str], most: int) -> list[GraphCollect]:

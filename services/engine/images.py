@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+
+import msgspec
 
 from services.engine.store import Store
 from shared.protocol import Image, InvalidArgument, NotFound
@@ -16,9 +19,13 @@ HEX = re.compile(r"[0-9a-f]{1,64}")
 
 
 class Images:
+    """Those that there are. One that was removed by force stays on record for the containers that were made from it."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._images = {image.id: image for image in store.images()}
+        found = store.images()
+        self._images = {image.id: image for image in found if not image.removed}
+        self._removed = {image.id: image for image in found if image.removed}
         self._tags = {ref: image for ref, image in store.tags().items() if image in self._images}
         self._held: defaultdict[str, set[str]] = defaultdict(set)  # by builds under way
 
@@ -37,6 +44,13 @@ class Images:
             raise NotFound(f"No such image: {image_id}")
         return image
 
+    def of_container(self, image_id: str) -> Image:
+        """Return what a container was made from, were it removed."""
+        return self._removed.get(image_id) or self.require(image_id)
+
+    def removed(self) -> list[Image]:
+        return list(self._removed.values())
+
     def references(self, image_id: str) -> list[str]:
         """Return an image's complete references by tag and by digest, sorted."""
         return sorted(ref for ref, image in self._tags.items() if image == image_id)
@@ -50,16 +64,16 @@ class Images:
         return [ref for ref in self.references(image_id) if "@" in ref]
 
     def tag_of(self, ref: str) -> str | None:
-        """Return the complete reference if ``ref`` is one that exists, None if it must be an id.
-
-        Of a tag and a digest together, the digest counts.
-        """
-        try:
-            domain, path, _, digest = split(ref)
-            full = f"{domain}/{path}@{digest}" if digest else normalize(ref)
-        except InvalidArgument:
-            return None
+        """Return the complete reference if ``ref`` is one that exists, None if it must be an id."""
+        full = _complete(ref)
         return full if full in self._tags else None
+
+    def is_meant(self, image: str, ref: str) -> bool:
+        """Say whether a reference by which an image was found once still leads to it."""
+        tagged = self._tags.get(_complete(ref))
+        if tagged is not None:
+            return tagged == image
+        return image in self._images and image.removeprefix("sha256:").startswith(ref.removeprefix("sha256:"))
 
     def of_repository(self, name: str) -> dict[str, Image]:
         """Return the tags of a repository, by its complete name, with their images."""
@@ -89,6 +103,7 @@ class Images:
             self._store.put_image(image)
             for tag in tags:
                 self._store.put_tag(tag, image.id)
+        self._removed.pop(image.id, None)
         self._images[image.id] = image
         self._tags |= dict.fromkeys(tags, image.id)
 
@@ -110,13 +125,32 @@ class Images:
         self._store.delete_tag(tag)
         del self._tags[tag]
 
-    def delete(self, image: Image) -> None:
-        """Remove the record and all its tags."""
+    def delete(self, image: Image, *, for_containers: bool = False) -> None:
+        """Remove the record and all its tags; ``for_containers``: it stays for those that were made from it."""
         with self._store.transaction():
             for tag in self.references(image.id):
                 self.untag(tag)
-            self._store.delete_image(image.id)
+            if for_containers:
+                self._removed[image.id] = msgspec.structs.replace(image, removed=True)
+                self._store.put_image(self._removed[image.id])
+            else:
+                self._store.delete_image(image.id)
         del self._images[image.id]
+
+    def forget(self, image: Image) -> None:
+        """Remove the record of one that was removed."""
+        self._store.delete_image(image.id)
+        del self._removed[image.id]
+
+
+@functools.lru_cache(4096)
+def _complete(ref: str) -> str:
+    """Return a reference with all its parts, empty if it is none. Of a tag and a digest together, the digest counts."""
+    try:
+        domain, path, _, digest = split(ref)
+        return f"{domain}/{path}@{digest}" if digest else normalize(ref)
+    except InvalidArgument:
+        return ""
 
 
 def _display(ref: str) -> str:

@@ -217,7 +217,7 @@ def summary(engine: Engine, container: Container, further_names: list[str]) -> C
     return ContainerSummary(
         id=record.id,
         names=[f"/{record.name}", *further_names],
-        image=record.requested_image,
+        image=record.requested_image if engine.images.is_meant(record.image, record.requested_image) else record.image,
         image_id=record.image,
         command=" ".join([record.args[0], *(f"'{arg}'" if " " in arg else arg for arg in record.args[1:])]),
         created=record.created // 1_000_000_000,

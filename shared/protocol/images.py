@@ -53,7 +53,7 @@ class Image(Data, frozen=True, kw_only=True):
     ``layers`` are the blobs, ``diff_ids`` the digests of their uncompressed tars, ``chain_ids`` the layers on disk
     (OCI image-spec 1.1, config §layer ChainID), all bottom first; ``layer_sizes`` the unpacked bytes of each.
     ``parent`` is the id of the image that it was made from here; ``manifest`` the blob that names these ``layers`` to
-    registries, of an image that came from one.
+    registries, of an image that came from one. Of one that is ``removed`` only containers know.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Image(Data, frozen=True, kw_only=True):
     history: list[dict[str, Any]]
     parent: str = ""
     manifest: Descriptor | None = None
+    removed: bool = False
 
     @property
     def names(self) -> set[str]:

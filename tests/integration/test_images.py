@@ -52,3 +52,20 @@ def test_inspect_goes_on_after_what_cannot_be_an_image(stack: Any) -> None:
         assert stack.out("inspect", "--format", "{{.Name}}", "Data") == "Data"
     finally:
         stack.docker("volume", "rm", "Data")
+
+
+def test_an_image_that_is_removed_by_force_is_gone_and_its_container_is_not(stack: Any) -> None:
+    image = made(stack, "head -c 3000000 /dev/zero > /big; echo kept > /file", "forced")
+    stack.docker("create", "--name", "user", "forced", "cat", "/file")
+    assert "must be forced" in stack.docker("rmi", "forced", check=False).stderr
+    assert stack.out("rmi", "-f", image).splitlines() == ["Untagged: forced:latest", f"Deleted: {image}"]
+    assert image not in left(stack)
+    assert stack.docker("image", "inspect", image, check=False).returncode == 1
+    assert stack.out("ps", "-a", "--no-trunc", "--format", "{{.Image}}") == image
+    assert stack.out("start", "-a", "user") == "kept"
+    layers = set((stack.root / "graph/overlay").iterdir())
+    copied = stack.out("commit", "user", "copied")
+    stack.docker("rm", "user")
+    assert stack.out("run", "--rm", "copied", "cat", "/file") == "kept"
+    stack.docker("rmi", copied)
+    assert len(layers - set((stack.root / "graph/overlay").iterdir())) == 1  # big's

@@ -120,7 +120,7 @@ def _present(engine: Engine, ref: str, verb: str) -> Container:
 @jobs.handles(CommitContainer)
 async def commit(engine: Engine, job: CommitContainer) -> str:
     container = _present(engine, job.container, "commit")
-    record, parent = container.record, engine.images.require(container.record.image)
+    record, parent = container.record, engine.images.of_container(container.record.image)
     tags = _tags(job.repo, job.tag)
     image = NewImage(
         config=_image_config(apply_changes(_completed(job.config, record.config), job.changes)),

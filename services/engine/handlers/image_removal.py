@@ -1,10 +1,11 @@
-"""Images: delete and prune. Nobody's layers are collected by the graphdriver; what a container uses stays."""
+"""Images: delete and prune. Nobody's layers are collected by the graphdriver; those that a container has stay."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from services.engine import filters
+from services.engine.graph import users_of
 from services.engine.handlers.images import SHORT, created
 from shared.bus.handlers import Handlers
 from shared.protocol import Conflict, DeletedImage, DeleteImage, Image, ImagesPruned, PruneImages
@@ -31,7 +32,7 @@ async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     last = len(doomed) == len(references)
     if last:
         _refuse_in_use(engine, image, job)
-    removed = last and not _users(engine, image) and not _has_children(engine, image)
+    removed = last and not _has_children(engine, image)
     with engine.store.transaction():
         gone = [_untag(engine, image, name) for name in doomed]
         if removed:
@@ -59,8 +60,11 @@ def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
 
 
 def _delete(engine: Engine, image: Image) -> list[DeletedImage]:
-    engine.images.delete(image)
+    in_use = bool(users_of(engine, image))
+    engine.images.delete(image, for_containers=in_use)
     engine.events.append("image", "delete", image.id, {"name": image.id})
+    if in_use:
+        return [DeletedImage(deleted=image.id)]
     kept = {chain for other in engine.images for chain in other.chain_ids}
     layers = [chain for chain in reversed(image.chain_ids) if chain not in kept]
     return [DeletedImage(deleted=image.id), *(DeletedImage(deleted=chain) for chain in layers)]
@@ -75,25 +79,18 @@ def _delete_parents(engine: Engine, image: Image) -> list[DeletedImage]:
     gone: list[DeletedImage] = []
     parent = engine.images.by_id(image.parent)
     while parent is not None and not engine.images.references(parent.id):
-        if _has_children(engine, parent) or _users(engine, parent) or engine.images.is_held(parent.id):
+        if _has_children(engine, parent) or users_of(engine, parent) or engine.images.is_held(parent.id):
             break
         gone += _delete(engine, parent)
         parent = engine.images.by_id(parent.parent)
     return gone
 
 
-def _users(engine: Engine, image: Image) -> list[str]:
-    """Return the ids of the containers made from an image, running ones first."""
-    using = [c.record for c in engine.containers if c.record.image == image.id]
-    running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
-    return running_first + list(engine.quarantine.users_of_image(image.id))
-
-
 def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
     if engine.images.tag_of(job.image) is None and _has_children(engine, image):
         short = image.id[7:][:SHORT]
         raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images")
-    users = _users(engine, image)
+    users = users_of(engine, image)
     if not users:
         return
     container = engine.containers.by_id(users[0])
@@ -116,7 +113,7 @@ async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
     for image in sorted(engine.images, key=created, reverse=True):
         tags = engine.images.tags(image.id)
         kept = not named_too if tags else _has_children(engine, image) or engine.images.is_held(image.id)
-        if kept or _users(engine, image) or not wanted(int(created(image) * 1e9), image.config.labels or {}):
+        if kept or users_of(engine, image) or not wanted(int(created(image) * 1e9), image.config.labels or {}):
             continue
         gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]
         gone += _delete(engine, image)

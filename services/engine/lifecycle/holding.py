@@ -74,6 +74,8 @@ async def erase(engine: Engine, container: Container, *, volumes: bool = False) 
     engine.execs.drop(record.id)
     await settle_volumes(engine, condemned)
     container.tell_removal()
+    if any(image.id == record.image for image in engine.images.removed()):
+        await engine.graph.collect()
 
 
 def remove_directory(engine: Engine, container_id: str) -> None:

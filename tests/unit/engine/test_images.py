@@ -22,10 +22,12 @@ from shared.protocol import (
     InspectContainer,
     InspectImage,
     InvalidArgument,
+    ListContainers,
     ListImages,
     NotFound,
     PruneImages,
     ReadEvents,
+    RemoveContainer,
     SetImage,
     TagImage,
     new_id,
@@ -221,3 +223,59 @@ def test_who_collects_by_hand_names_nothing(stack: Any) -> None:
     busybox = {BUSYBOX, *IMAGE.chain_ids, *(layer.digest for layer in IMAGE.layers)}
     assert set(asked[-1].keep_names) == busybox | {one, f"sha256:{'1' * 63}f"}
     assert len(asked[-1].keep_containers) == 1
+
+
+def test_what_is_removed_by_force_stays_for_its_containers_alone(stack: Any) -> None:
+    asked: list[GraphCollect] = []
+    stack.world.script["graph_collect"] = lambda job: asked.append(job) or 7
+    one = image(stack, "1", "one:latest")
+    for name in ("web", "other"):
+        stack.client.call(CreateContainer(name=name, config=ContainerConfig(image="one")))
+    with pytest.raises(Conflict, match=r"must be forced\) - container .* is using its referenced image"):
+        stack.client.call(DeleteImage(image="one"))
+    gone = stack.client.call(DeleteImage(image="one", force=True))
+    assert gone == [DeletedImage(untagged="one:latest"), DeletedImage(deleted=one)]
+    assert left(stack) == {BUSYBOX}
+    for ref in ("one", one, one[7:19]):
+        with pytest.raises(NotFound):
+            stack.client.call(InspectImage(image=ref))
+    assert one in asked[-1].keep_names
+    stack.restart_engine()
+    assert left(stack) == {BUSYBOX}
+    assert one in asked[-1].keep_names
+    assert stack.client.call(InspectContainer(container="web")).image == one
+    assert prune(stack, dangling=["false"]) is not None  # busybox
+    stack.client.call(RemoveContainer(container="web"))
+    assert one in asked[-1].keep_names
+    stack.client.call(RemoveContainer(container="other"))
+    assert asked[-1].keep_names == []
+
+
+def test_a_container_is_listed_with_its_image_by_the_name_that_it_has_still(stack: Any) -> None:
+    one, digits = image(stack, "1", "one:latest"), "1" * 12
+    for name, ref in (("tag", "one"), ("short", digits), ("whole", one), ("other", "busybox")):
+        stack.client.call(CreateContainer(name=name, config=ContainerConfig(image=ref)))
+
+    def listed() -> dict[str, str]:
+        return {found.names[0]: found.image for found in stack.client.call(ListContainers(all=True))}
+
+    assert listed() == {"/tag": "one", "/short": digits, "/whole": one, "/other": "busybox"}
+    image(stack, "2", "one:latest")
+    assert listed() == {"/tag": one, "/short": digits, "/whole": one, "/other": "busybox"}
+    stack.client.call(DeleteImage(image=one, force=True))
+    assert listed() == {"/tag": one, "/short": one, "/whole": one, "/other": "busybox"}
+
+
+def test_what_was_removed_and_comes_again_is_there(stack: Any) -> None:
+    asked: list[GraphCollect] = []
+    stack.world.script["graph_collect"] = lambda job: asked.append(job) or 7
+    one = image(stack, "1", "one:latest")
+    stack.client.call(CreateContainer(name="web", config=ContainerConfig(image="one")))
+    stack.client.call(DeleteImage(image="one", force=True))
+    assert image(stack, "1", "one:again") == one
+    assert left(stack) == {BUSYBOX, one}
+    stack.client.call(RemoveContainer(container="web"))
+    assert stack.client.call(CollectGarbage()) == 7
+    assert one in asked[-1].keep_names
+    stack.restart_engine()
+    assert left(stack) == {BUSYBOX, one}
