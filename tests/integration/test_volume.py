@@ -117,7 +117,8 @@ def test_create_list_inspect_rm_and_prune(volumes: Any) -> None:
     assert anonymous in volumes.out("volume", "prune", "-f")
     assert names(volumes) == ([] if volumes.client < 23 else ["first"])
     volumes.docker("volume", "rm", "-f", "first")
-    assert "get first: no such volume" in refused(volumes, "volume", "rm", "first")
+    said = volumes.missing("volume", "first", "get first: no such volume")
+    assert said in refused(volumes, "volume", "rm", "first")
     volumes.docker("volume", "rm", "-f", "first")
     assert 'error looking up volume plugin flocker: plugin "flocker" not found' in refused(
         volumes, "volume", "create", "-d", "flocker", "x1"
