@@ -62,7 +62,7 @@ class Forward:
         return self._begin + self._at
 
     def read(self, size: int) -> bytes:
-        """Return bytes of headers; less than ``size`` at the end."""
+        """Return bytes of headers; less than ``size`` at the end, which is that of a block."""
         self._left -= size
         if self._left < 0:
             raise tarfile.ReadError(f"headers of more than {MAX_HEADERS} bytes")
@@ -70,16 +70,21 @@ class Forward:
         if end <= len(self._buffer):
             data, self._at = self._buffer[self._at : end], end
             return data
-        return b"".join(self._pieces(size))
+        return b"".join(self._pieces(size)) or self._fill(size)
 
     def seek(self, position: int) -> int:
         """Skip what is before ``position``."""
         size = position - self.tell()
         if size < 0:
             raise tarfile.StreamError("seeking backwards is not allowed")
-        for _ in self._pieces(size):
-            pass
+        self._fill(size - sum(map(len, self._pieces(size))))
         return position
+
+    def _fill(self, size: int) -> bytes:
+        """At the end: take from what lacks of the last block. The docker command does not fill it."""
+        size = min(size, -self.tell() % tarfile.BLOCKSIZE)
+        self._begin += size
+        return bytes(size)
 
     def drain(self) -> None:
         """Read to the end."""

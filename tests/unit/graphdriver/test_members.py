@@ -62,7 +62,7 @@ def test_a_stream_gives_what_is_in_it(data: bytes, size: int) -> None:
     while piece := stream.read(size):
         taken += piece
         assert stream.tell() == len(taken)
-    assert taken == data
+    assert taken == data + bytes(-len(data) % 512)
     with pytest.raises(tarfile.StreamError):
         stream.seek(stream.tell() - 1)
 
@@ -119,6 +119,23 @@ def test_data_outside_of_a_sparse_file_is_refused(tmp_path: Path) -> None:
     header = _sparse().replace(str(1 << 34).encode(), b"0000000010")
     with pytest.raises(InvalidArgument):
         apply_layer(io.BytesIO(header + b"1\n9999\n512\n".ljust(512, b"\0") + bytes(1024)), tmp_path, overlay=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("size", [1, 511, 512, 700])
+def test_a_last_block_need_not_be_filled(tmp_path: Path, size: int) -> None:
+    """But nothing else may lack: content is never made up."""
+    data = archive_of(
+        [(["first"], tarfile.REGTYPE, [], b"1" * 600, 0o644), (["last"], tarfile.REGTYPE, [], b"x" * size, 0o644)]
+    )
+    content = 512 + 1024 + 512 + size
+    for end in {content, content + (-size % 512) // 2, content + -size % 512}:
+        (layer := tmp_path / str(end)).mkdir()
+        apply_layer(io.BytesIO(data[:end]), layer, overlay=True)
+        assert (layer / "last").read_bytes() == b"x" * size
+    for end in (content - 1, 512 + 1024 + 300):
+        with pytest.raises(InvalidArgument):
+            apply_layer(io.BytesIO(data[:end]), tmp_path, overlay=True)
 
 
 PATHS = st.lists(st.sampled_from(["a", "b", "..", ".", "", "link", ".wh.a", ".wh..wh..opq", "ü", "n" * 90]), max_size=4)
