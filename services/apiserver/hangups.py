@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from flask import request
 
+from shared.bus.alarm import Alarm
 from shared.bus.context import Context, current
 from shared.protocol import Header
 
@@ -35,7 +36,7 @@ class Hangups:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._events: dict[int, threading.Event] = {}
+        self._events: dict[int, Alarm] = {}
         threading.Thread(target=self._watch, name="hangups", daemon=True).start()
 
     def _watch(self) -> None:
@@ -53,9 +54,9 @@ class Hangups:
             return  # it is closed already
 
     @contextmanager
-    def watch(self, connection: socket.socket) -> Iterator[threading.Event]:
-        """Yield an event that is set when the other side has gone."""
-        event = threading.Event()
+    def watch(self, connection: socket.socket) -> Iterator[Alarm]:
+        """Yield an alarm that is set when the other side has gone."""
+        event = Alarm()
         descriptor = os.dup(connection.fileno())  # ours alone: its number is not used again while we watch
         self._events[descriptor] = event
         self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLHUP)
@@ -65,21 +66,22 @@ class Hangups:
             self._events.pop(descriptor, None)
             self._forget(descriptor)
             os.close(descriptor)
+            event.close()
 
 
 @contextmanager
-def client_gone() -> Iterator[threading.Event]:
-    """Yield an event that is set when the present request's client has gone away."""
+def client_gone() -> Iterator[Alarm]:
+    """Yield an alarm that is set when the present request's client has gone away."""
     connection = request.environ.get("gunicorn.socket")
     if connection is None:  # a test client
-        yield threading.Event()
+        yield Alarm()
         return
     with Hangups.here().watch(connection) as event:
         yield event
 
 
 @contextmanager
-def while_connected() -> Iterator[threading.Event]:
+def while_connected() -> Iterator[Alarm]:
     """Cancel the jobs that are called inside when the present request's client goes away."""
     with client_gone() as event:
         token = current.set(Context(Header(), lambda output: None, cancelled=event))

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
+from shared.bus.alarm import Alarm
 from shared.bus.bus import PATIENCE, EngineSilent, OnStatus
 from shared.bus.context import current, origin
 from shared.bus.sockets import dealer, receive_frame, zmq_context
@@ -35,6 +36,8 @@ __all__ = ["RETRY_PAUSE", "RETRY_TIME", "Client", "Patience"]
 
 R = TypeVar("R")
 HEARTBEAT_INTERVAL = 0.5  # seconds of silence after which the engine is asked whether it still has the job
+LONG_INTERVAL = 2.0  # the same, of a job that has been waited for since `LONG` seconds: a thousand may wait for ever
+LONG = 5.0
 RETRY_TIME = 10.0  # seconds for which a repeatable job is asked again after a process that had it is gone
 RETRY_PAUSE = 0.05  # seconds
 CANCEL_INTERVAL = 0.05  # seconds between two looks whether a cancelled job has ended
@@ -147,9 +150,9 @@ class Client:
         return Header(id=job, name=name, parent=parent, deadline=deadline, caller=caller)
 
     def _ask(self, header: Header, body: bytes, on_status: OnStatus | None, patience: float) -> bytes:
-        socket = self._socket()
+        socket, alarm = self._socket(), _alarm()
         socket.send_multipart(Frame(Kind.JOB, header, body).parts())
-        heard = time.monotonic()
+        heard = began = time.monotonic()
         while True:
             now = time.monotonic()
             if _is_late(header):
@@ -157,9 +160,10 @@ class Client:
             if now - heard > patience:
                 raise EngineSilent(f"{header.name}: the engine does not answer")
             _check(header)
-            limits = [HEARTBEAT_INTERVAL, heard + patience - now]
+            pause = HEARTBEAT_INTERVAL if now - began < LONG or alarm is None else min(LONG_INTERVAL, patience / 2)
+            limits = [pause, heard + patience - now]
             left = min(limits if header.deadline is None else [*limits, header.deadline - now])
-            if not socket.poll(int(left * 1000) + 1):
+            if not _poll(socket, alarm, left):
                 socket.send_multipart(Frame(Kind.HEARTBEAT, Header(id=header.id)).parts())
                 continue
             frame = receive_frame(socket)
@@ -211,6 +215,21 @@ def _is_repeatable(name: str) -> bool:
         return job_type(name).REPEATABLE
     except JobNotFound:
         return False  # of a driver that we do not know
+
+
+def _alarm() -> Alarm | None:
+    """Return what tells that the present job is cancelled, if it can wake us."""
+    context = current.get()
+    return context.cancelled if context is not None and isinstance(context.cancelled, Alarm) else None
+
+
+def _poll(socket: zmq.Socket[bytes], alarm: Alarm | None, seconds: float) -> bool:
+    """Wait until there is something to receive, or the alarm is set, at most so long."""
+    poller = zmq.Poller()
+    poller.register(socket, zmq.POLLIN)
+    if alarm is not None and not alarm.is_set():
+        poller.register(alarm, zmq.POLLIN)
+    return socket in dict(poller.poll(int(seconds * 1000) + 1))
 
 
 def _is_late(header: Header) -> bool:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from shared.bus.alarm import Alarm
 from shared.runtime.logs.entries import Renderer
 from shared.runtime.logs.files import LogFile, LogFiles, Part
 from shared.runtime.logs.selection import Selection
@@ -21,6 +22,7 @@ __all__ = ["Wait", "read_log", "sleep"]
 
 BLOCK = 1 << 17  # bytes
 PAUSE = 0.05  # seconds between two looks at a file that is followed and not written to
+LONG_PAUSE = 5.0  # if the kernel tells of what is written, and alarms of the rest
 Wait = Callable[[float], bool]
 
 
@@ -31,16 +33,22 @@ def sleep(seconds: float) -> bool:
 
 
 def read_log(
-    path: Path, selection: Selection, *, follow: bool, ended: Callable[[], bool], wait: Wait = sleep
+    path: Path,
+    selection: Selection,
+    *,
+    follow: bool,
+    ended: Callable[[], bool],
+    wait: Wait = sleep,
+    alarms: Sequence[Alarm] = (),
 ) -> Iterator[bytes]:
     """Yield what is wanted of the log at ``path`` (its ``container.log``), in pieces of whole frames.
 
     ``follow``: until ``ended`` says that the container has ended; else what there is now. ``wait`` waits for so many
-    seconds, and says whether the client has gone.
+    seconds, and says whether the client has gone. Who gives ``alarms`` sets one when either has happened.
     """
     files = LogFiles(path.parent)
     if follow:
-        yield from _follow(files, selection, ended, wait)
+        yield from _follow(files, selection, ended, wait, alarms)
     else:
         yield from _read(files, selection, ended=ended())
 
@@ -62,7 +70,9 @@ def _read(files: LogFiles, selection: Selection, *, ended: bool) -> Iterator[byt
         yield renderer.finish()
 
 
-def _follow(files: LogFiles, selection: Selection, ended: Callable[[], bool], wait: Wait) -> Iterator[bytes]:
+def _follow(
+    files: LogFiles, selection: Selection, ended: Callable[[], bool], wait: Wait, alarms: Sequence[Alarm]
+) -> Iterator[bytes]:
     while not (parts := files.parts()):  # it has not been started
         if ended() or wait(PAUSE):
             return
@@ -71,7 +81,8 @@ def _follow(files: LogFiles, selection: Selection, ended: Callable[[], bool], wa
     following: Part | None = parts[start.index]
     number, offset = max(part.number for part in parts[: start.index + 1]), start.offset
     while following is not None:
-        with _Open(following, offset) as file, closing(file.watch()) as watch:
+        with _Open(following, offset) as file, closing(file.watch(alarms)) as watch:
+            pause = LONG_PAUSE if alarms and watch.is_told and not selection.until else PAUSE
             while True:
                 # asked before the reading: what was written before the answer is read
                 over, successor = ended(), files.after(number, file.inode)
@@ -80,7 +91,7 @@ def _follow(files: LogFiles, selection: Selection, ended: Callable[[], bool], wa
                     return
                 if over or successor is not None:
                     break
-                if _past(selection) or watch.wait(PAUSE, wait):
+                if _past(selection) or watch.wait(pause, wait):
                     return
             yield from _rendered(renderer, file.rest())
         following, offset = successor, 0
@@ -125,9 +136,9 @@ class _Open:
         if self._file is not None:
             self._file.close()
 
-    def watch(self) -> Watch:
+    def watch(self, alarms: Sequence[Alarm]) -> Watch:
         """Tell of what is written from now on."""
-        return Watch(self._file.fileno() if self._file is not None else -1)
+        return Watch(self._file.fileno() if self._file is not None else -1, alarms)
 
     def blocks(self, limit: int | None = None) -> Iterator[bytes]:
         """Yield whole lines up to the file's present end, or byte ``limit``."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from shared.bus.alarm import Alarm
 from shared.bus.bus import Bus
 from shared.bus.context import Context, current
 from shared.protocol import Cancelled, DockyardError, Header, LogStream, Unavailable, WaitContainer
@@ -25,33 +26,32 @@ def stream_log(
 ) -> Iterator[bytes]:
     """Yield a log in frames as Docker multiplexes them, or raw bytes if there is a terminal.
 
-    ``gone`` is set when nobody wants it any more.
+    ``gone`` is set when nobody wants it any more; one that is no `Alarm` is looked at again and again.
     """
-    leave = threading.Event() if gone is None else gone
-    over = threading.Event()
+    leave = Alarm() if gone is None else gone
     follow = follow and stream.running
+    ended, over = Alarm(), Alarm()
     if follow:
-        ended = _watch_exit(bus, stream, over)
-    else:
-
-        def ended() -> bool:
-            return not stream.running
-
+        _watch_exit(bus, stream, ended, over)
+    elif not stream.running:
+        ended.set()
     try:
         if stream.driver == "journald":
-            yield from read_journal(stream.container, selection, follow=follow, ended=ended, wait=leave.wait)
+            yield from read_journal(stream.container, selection, follow=follow, ended=ended.is_set, wait=leave.wait)
         else:
-            yield from read_log(Path(stream.path), selection, follow=follow, ended=ended, wait=leave.wait)
+            alarms = (ended, leave) if isinstance(leave, Alarm) else ()
+            yield from read_log(
+                Path(stream.path), selection, follow=follow, ended=ended.is_set, wait=leave.wait, alarms=alarms
+            )
     finally:
         over.set()
 
 
-def _watch_exit(bus: Bus, stream: LogStream, over: threading.Event) -> Callable[[], bool]:
-    """Return what says whether the container's process has ended, be the engine away meanwhile; ``over``: no matter.
+def _watch_exit(bus: Bus, stream: LogStream, ended: Alarm, over: Alarm) -> None:
+    """Set ``ended`` when the container's process has ended, be the engine away meanwhile; ``over``: no matter.
 
     The engine is told of an exit when the monitor has written all of the output.
     """
-    ended = threading.Event()
     job = WaitContainer(container=stream.container, condition="next-exit", generation=stream.generation)
 
     def watch() -> None:
@@ -69,4 +69,3 @@ def _watch_exit(bus: Bus, stream: LogStream, over: threading.Event) -> Callable[
         ended.set()
 
     threading.Thread(target=contextvars.copy_context().run, args=(watch,), name="log-end", daemon=True).start()
-    return ended.is_set

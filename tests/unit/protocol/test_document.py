@@ -84,11 +84,12 @@ def test_the_documented_limits_are_the_codes() -> None:
     from services.engine.dispatch import HOLDER_TIMEOUT
     from services.engine.router import SILENCE_LIMIT
     from shared.bus.bus import PATIENCE
-    from shared.bus.client import HEARTBEAT_INTERVAL, RETRY_TIME
+    from shared.bus.client import HEARTBEAT_INTERVAL, LONG, LONG_INTERVAL, RETRY_TIME
 
     text = DOCUMENT.read_text()
     assert f"waits up to {HOLDER_TIMEOUT:.0f} s for a holder" in text
     assert f"sends nothing for {SILENCE_LIMIT:.0f} s" in text
     assert f"heard nothing for {HEARTBEAT_INTERVAL} s" in text
+    assert f"each {LONG_INTERVAL:.0f} s when it has waited for {LONG:.0f} s" in text
     assert f"after {PATIENCE:.0f} s without any answer" in text
     assert f"for {RETRY_TIME:.0f} s after it was lost" in text

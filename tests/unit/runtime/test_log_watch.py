@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from shared.bus.alarm import Alarm
 from shared.runtime.logs import watch as watching
 from shared.runtime.logs.watch import Watch, Watches
 
@@ -36,6 +38,63 @@ def test_a_write_ends_the_wait(tmp_path: Path) -> None:
         watch.close()
 
 
+def instances() -> int:
+    """Return how many inotify instances this process has."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += "inotify" in str(entry.readlink())
+    return found
+
+
+def test_many_follow_one_file_and_take_one_instance_of_the_kernels(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb", 0) as writer:
+        before = instances()
+        watches = [Watch(writer.fileno()) for _ in range(300)]
+        assert all(watch.is_told for watch in watches)
+        assert instances() <= before + 1
+        for watch in watches[:150]:
+            watch.close()
+        writer.write(b"line\n")
+        for watch in watches[150:]:
+            began = time.monotonic()
+            watch.wait(LONG, never)
+            assert time.monotonic() - began < LONG / 2
+            watch.close()
+
+
+@pytest.mark.parametrize("change", ["rename over it", "move", "unlink"])
+def test_another_name_ends_the_wait(tmp_path: Path, change: str) -> None:
+    """A log is rotated by a name: the part that was written to has another one already."""
+    path, other = tmp_path / "log", tmp_path / "log.1"
+    with path.open("wb", 0) as writer:
+        other.hardlink_to(path)
+        watch = Watch(writer.fileno())
+        (tmp_path / "new").write_bytes(b"")
+        began = time.monotonic()
+        if change == "rename over it":
+            (tmp_path / "new").rename(path)
+        elif change == "move":
+            path.rename(tmp_path / "moved")
+        else:
+            path.unlink()
+        watch.wait(LONG, never)
+        assert time.monotonic() - began < LONG / 2
+        watch.close()
+
+
+def test_an_alarm_ends_the_wait(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb", 0) as writer:
+        alarm = Alarm()
+        watch = Watch(writer.fileno(), (Alarm(), alarm))
+        threading.Timer(0.05, alarm.set).start()
+        began = time.monotonic()
+        assert watch.wait(LONG, lambda _: alarm.is_set()) is True
+        assert time.monotonic() - began < LONG / 2
+        watch.close()
+
+
 @pytest.mark.parametrize("written", [True, False])
 def test_who_has_gone_is_noticed(tmp_path: Path, written: bool) -> None:
     path = tmp_path / "log"
@@ -53,6 +112,7 @@ def test_without_the_kernel_it_is_a_pause(tmp_path: Path, monkeypatch: pytest.Mo
             return -1
 
     monkeypatch.setattr(watching, "libc", Exhausted())
+    monkeypatch.setattr(watching._Followed, "_instance", None)
     waited: list[float] = []
     watch = Watch(0)
     assert watch.wait(0.25, lambda seconds: bool(waited.append(seconds)) or True) is True
