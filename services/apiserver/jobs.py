@@ -28,11 +28,11 @@ def call(job: Job[R], *, timeout: float | None = 120.0, on_status: OnStatus | No
     return bus().call(job, timeout=timeout, on_status=on_status)
 
 
-def read(job: Job[R], *, timeout: float = READ_TIMEOUT) -> R:
+def read(job: Job[R], *, timeout: float = READ_TIMEOUT, patience: float = READ_PATIENCE) -> R:
     """Call a job that only reads: it is the reader that answers while the engine is silent, if it can."""
     reader: Bus = current_app.extensions["dockyard.reader"]
     try:
-        return bus().call(job, timeout=timeout, patience=READ_PATIENCE)
+        return bus().call(job, timeout=timeout, patience=patience)
     except EngineSilent:
         try:
             return reader.call(job, timeout=timeout, patience=READ_PATIENCE)

@@ -11,7 +11,7 @@ from shared.protocol import Event, ReadEvents
 
 __all__ = ["WAIT", "follow"]
 
-WAIT = 5.0  # seconds that one question to the journal waits
+WAIT = 20.0  # seconds that one question to the journal waits
 
 
 def follow(read: Callable[[ReadEvents], list[Event]], asked: ReadEvents) -> Iterator[Event]:

@@ -19,6 +19,8 @@ from shared.runtime.following import WAIT, follow
 
 routes = Blueprint("events", __name__)
 
+PATIENCE = 4.0  # seconds that the engine may be silent: the shorter, the more often each that waits must ask
+
 KEYS = {
     "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
     "service", "type", "volume",
@@ -41,7 +43,7 @@ def _follow(asked: ReadEvents, filters: dict[str, list[str]]) -> Iterator[bytes]
     legacy, after = api_version() < (1, 52), asked.after
     try:
         with while_connected():
-            for event in follow(partial(read, timeout=WAIT * 4), asked):
+            for event in follow(partial(read, timeout=WAIT * 4, patience=PATIENCE), asked):
                 if after and event.seq > after + 1 and not asked.since:
                     yield render(_gap(after, event), legacy=legacy)
                 after = event.seq
