@@ -16,14 +16,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tests.bench.engines import Engine
-from tests.bench.load import Load, descendants, measure, pss
+from tests.bench.load import Load, cpu_seconds, descendants, measure, pss
 
-__all__ = ["KINDS", "NAME", "Crowd", "connections", "idle_streams", "main", "memory", "most"]
+__all__ = ["KINDS", "NAME", "Crowd", "connections", "idle_load", "idle_streams", "main", "memory", "most"]
 
 STREAMS, CONNECTIONS = 1000, 10_000
 RESERVED = 500  # descriptors of ours for whatever else is open
 SECONDS = 2.0  # of `ps` by one client
 SETTLE = 0.5  # seconds
+CALM = 10.0  # seconds
 LABEL, NAME = "dockyard.bench=crowds", "dockyard-bench-crowds"
 HEAD = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nX-Slow: "
 KINDS = (  # events last: who listens is told of each attach
@@ -144,9 +145,19 @@ def _show_streams(engine: Engine) -> None:
                 time.sleep(SETTLE)
                 crowd = Crowd(count, (memory(engine.server) - before) / count)
                 print(f"  {engine.name:10} {_cost(f'idle {kind}', crowd)}")
+            part = idle_load(engine.server)
+            print(f"  {engine.name:10} {'processor time of all of them':36} {100 * part:7.1f} % of a core")
             print(f"  {engine.name:10} {f'ps beside these {STREAMS} streams':36} {_latency(_ps(engine))}")
     finally:
         engine.do("rm", "-f", NAME)
+
+
+def idle_load(server: int, seconds: float = CALM) -> float:
+    """Return the part of a core that a process and all below it need while nothing happens, a while after it has."""
+    time.sleep(seconds)
+    before, began = cpu_seconds(descendants(server)), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(descendants(server)) - before) / (time.monotonic() - began)
 
 
 def memory(server: int) -> int:
