@@ -48,12 +48,12 @@ def stack() -> Iterator[Stack]:
     try:
         yield made
         assert "Traceback" not in made.log(), made.log()[made.log().index("Traceback") - 300 :][:3000]
-    finally:
         prepare(made)
         for _ in range(2):  # networks are in use as long as containers are
             made.docker("rm", "-fv", *made.out("ps", "-aq").split(), check=False)
             made.docker("network", "prune", "-f")
             made.prune_volumes()
+    finally:
         made.close()
 
 
