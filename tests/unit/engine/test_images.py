@@ -22,6 +22,7 @@ from shared.protocol import (
     InspectContainer,
     InspectImage,
     InvalidArgument,
+    KillContainer,
     ListContainers,
     ListImages,
     NotFound,
@@ -29,6 +30,7 @@ from shared.protocol import (
     ReadEvents,
     RemoveContainer,
     SetImage,
+    StartContainer,
     TagImage,
     new_id,
 )
@@ -223,6 +225,23 @@ def test_who_collects_by_hand_names_nothing(stack: Any) -> None:
     busybox = {BUSYBOX, *IMAGE.chain_ids, *(layer.digest for layer in IMAGE.layers)}
     assert set(asked[-1].keep_names) == busybox | {one, f"sha256:{'1' * 63}f"}
     assert len(asked[-1].keep_containers) == 1
+
+
+def test_what_a_running_container_is_of_loses_its_name_by_force_and_stays(stack: Any) -> None:
+    one = image(stack, "1", "one:latest")
+    made = stack.client.call(CreateContainer(name="web", config=ContainerConfig(image="one"))).id
+    stack.client.call(StartContainer(container="web"))
+    with pytest.raises(Conflict, match=r"one:latest \(must be forced\) - container .* is using its referenced image"):
+        stack.client.call(DeleteImage(image="one"))
+    for force in (False, True):
+        why = rf"delete {one[7:19]} \(cannot be forced\) - image is being used by running container {made[:12]}"
+        with pytest.raises(Conflict, match=why):
+            stack.client.call(DeleteImage(image=one, force=force))
+    assert stack.client.call(DeleteImage(image="one", force=True)) == [DeletedImage(untagged="one:latest")]
+    assert left(stack) == {BUSYBOX, one}
+    stack.client.call(KillContainer(container="web"))
+    with pytest.raises(Conflict, match=rf"\(must be forced\) - image is being used by stopped container {made[:12]}"):
+        stack.client.call(DeleteImage(image=one))
 
 
 def test_what_is_removed_by_force_stays_for_its_containers_alone(stack: Any) -> None:
