@@ -16,6 +16,7 @@ from services.graphdriver.export import export_images
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import Loader, load_archive
 from services.graphdriver.registry.downloads import Downloads
+from services.graphdriver.registry.platforms import parse_platform
 from services.graphdriver.registry.sessions import Registries
 from services.graphdriver.volumes import handlers as volumes
 from services.graphdriver.volumes.local import Local
@@ -115,11 +116,13 @@ def status(driver: GraphDriver, job: GraphStatus) -> dict[str, str]:
 
 @jobs.handles(LoadImages)
 def load(driver: GraphDriver, job: LoadImages) -> None:
+    platform = parse_platform(job.platform) if job.platform else None
+    to = Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet, platform=platform)
     directory = driver.temporary / secrets.token_hex(8)
     directory.mkdir(mode=0o700)
     try:
         with incoming(driver.tickets) as source:
-            load_archive(source, directory, Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet))
+            load_archive(source, directory, to)
     except OSError as error:
         raise DockyardError(f"load: {error}") from error
     finally:

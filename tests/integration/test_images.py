@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,21 @@ def test_an_image_for_another_platform_is_not_run(stack: Any) -> None:
     assert "was found but does not match the specified platform: wanted linux/s390x, actual: linux/" in refused.stderr
     machine = stack.out("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", "busybox")
     assert stack.out("run", "--rm", "--platform", machine, "busybox", "echo", "hello") == "hello"
+
+
+def test_an_image_for_another_platform_is_not_shown_nor_saved(stack: Any, tmp_path: Path) -> None:
+    stack.needs(28, "--platform of save, load and history")
+    machine = stack.out("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", "busybox")
+    file = str(tmp_path / "busybox.tar")
+    commands = (("save", "-o", file, "--platform"), ("history", "--platform"))
+    for command in commands:
+        refused = stack.docker(*command, "linux/s390x", "busybox", check=False)
+        assert "was found but does not match the specified platform: wanted linux/s390x" in refused.stderr
+        stack.docker(*command, machine, "busybox")
+    assert (
+        "no image for linux/s390x" in stack.docker("load", "-i", file, "--platform", "linux/s390x", check=False).stderr
+    )
+    assert stack.out("load", "-i", file, "--platform", machine) == "Loaded image: busybox:latest"
 
 
 def test_inspect_goes_on_after_what_cannot_be_an_image(stack: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from services.engine import filters
 from services.engine.graph import users_of
 from services.engine.handlers.images import SHORT, created
+from services.engine.platform import check_platform
 from shared.bus.handlers import Handlers
 from shared.protocol import Conflict, DeletedImage, DeleteImage, Image, ImagesPruned, PruneImages
 from shared.protocol.reference import familiar, repository_of
@@ -21,6 +22,8 @@ jobs: Handlers[Engine] = Handlers()
 async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     """Untag; with the last tag, or by id, delete. Errors as the API's DELETE /images/{name}."""
     image = engine.images.find(job.image)
+    for platform in job.platforms:
+        check_platform(job.image, image, platform)
     reference = engine.images.tag_of(job.image)
     tags, references = engine.images.tags(image.id), engine.images.references(image.id)
     if reference is None:

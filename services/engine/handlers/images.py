@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.engine import filters
 from services.engine.disk import count_shared
+from services.engine.platform import check_platform
 from shared.bus.handlers import Handlers
 from shared.dockerfile.ignore import Glob, compile_glob
 from shared.protocol import (
@@ -123,6 +124,7 @@ def _summary(image: Image, tags: list[str], digests: list[str]) -> ImageSummary:
 @jobs.handles(InspectImage)
 def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
     image = engine.images.find(job.image)
+    check_platform(job.image, image, job.platform)
     return ImageInspect(
         id=image.id,
         repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
@@ -147,6 +149,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
 def history(engine: Engine, job: ImageHistory) -> list[HistoryEntry]:
     """Tell an image's history, newest first; sizes belong to the steps that made a layer."""
     image = engine.images.find(job.image)
+    check_platform(job.image, image, job.platform)
     sizes = iter(image.layer_sizes)
     entries = []
     for step in image.history:
@@ -203,6 +206,7 @@ async def save(engine: Engine, job: SaveImages) -> Ticket:
     chosen: dict[str, SavedImage] = {}
     for ref in job.images:
         image = engine.images.find(ref)
+        check_platform(ref, image, job.platform)
         reference = engine.images.tag_of(ref)
         entry = chosen.setdefault(image.id, SavedImage(image=image, tags=[]))
         if reference is not None and "@" not in reference and reference not in entry.tags:
