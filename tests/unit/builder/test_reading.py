@@ -47,11 +47,43 @@ def test_stages() -> None:
         ("FROM $NONE", "should not be blank"),
         ("FROM a\nRUN", "line 2: RUN requires at least one argument"),
         ("FROM --what=x a", "unknown flag: --what"),
+        ("FROM a\nCOPY --wrong=1 a /", "line 2: unknown flag: --wrong"),
+        ("FROM a\nCOPY a", "line 2: COPY requires at least two arguments, but only one was provided. Destination"),
+        ('FROM a\nADD ["a"]', "line 2: ADD requires at least two arguments"),
+        ("FROM a\nRUN --user=x y", "line 2: unknown flag: --user"),
+        ("FROM a\nRUN --network=none", "line 2: RUN requires at least one argument"),
+        ("FROM a\nRUN --network=some x", 'line 2: unsupported network mode "some"'),
+        ("FROM a\nRUN --mount=type=what x", 'line 2: unsupported mount type "what"'),
+        ("FROM a\nENV --x=1", "line 2: unknown flag: --x=1"),
+        ("FROM a\nENV A", "line 2: ENV must have two arguments"),
+        ("FROM a\nENV =1", "line 2: ENV names can not be blank"),
+        ("FROM a\nLABEL a=1 b", "line 2: Syntax error - can't find = in 'b'"),
+        ("FROM a\nARG =1", "line 2: ARG names can not be blank"),
+        ("FROM a\nSHELL sh", "line 2: SHELL requires the arguments to be in JSON form"),
+        ("FROM a\nVOLUME []", "line 2: VOLUME requires at least one argument"),
+        ('FROM a\nVOLUME ["/a", ""]', "line 2: VOLUME specified can not be an empty string"),
+        ("FROM a\nONBUILD ONBUILD RUN x", "line 2: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
+        ("FROM a\nHEALTHCHECK --wrong=1 CMD x", "line 2: unknown flag: --wrong"),
+        ("FROM a\nHEALTHCHECK --retries=x CMD x", 'line 2: invalid value "x" for --retries'),
+        ("FROM a\nHEALTHCHECK --interval=1ns CMD x", 'line 2: Interval "interval" cannot be less than 1ms'),
+        ("FROM a\nHEALTHCHECK --interval 1s CMD x", "line 2: missing a value on flag: --interval"),
+        ("FROM a\nHEALTHCHECK --interval=1s", "line 2: HEALTHCHECK requires at least one argument"),
+        ("FROM a\nHEALTHCHECK NONE x", "line 2: HEALTHCHECK NONE takes no arguments"),
+        ("FROM a\nHEALTHCHECK CMD", "line 2: Missing command after HEALTHCHECK CMD"),
+        ("FROM a\nHEALTHCHECK CMD []", "line 2: Missing command after HEALTHCHECK CMD"),
+        ("FROM a\nHEALTHCHECK cmd2 x", 'line 2: Unknown type "CMD2" in HEALTHCHECK'),
     ],
 )
 def test_what_is_no_dockerfile(text: str, why: str) -> None:
     with pytest.raises(InvalidArgument, match=why):
         read_stages(parse(text), arguments())
+
+
+def test_what_can_only_be_said_when_it_is_done_is_not_said_before() -> None:
+    lines = ["FROM a", "RUN --mount=$M --network=$N x", "RUN --mount=type=ssh x", "USER $A", "EXPOSE $P", "ENV\ta\tb c",
+             "HEALTHCHECK\tCMD\tx", "STOPSIGNAL $S", "COPY --chmod=$M $FROM $TO", "WORKDIR $W", "CMD []"]  # fmt: skip
+    (stage,) = read_stages(parse("\n".join(lines)), arguments())
+    assert len(stage.instructions) == len(lines) - 1
 
 
 def test_the_scopes_of_arguments() -> None:
