@@ -16,7 +16,6 @@ from services.graphdriver.export import export_images
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import Loader, load_archive
 from services.graphdriver.registry.downloads import Downloads
-from services.graphdriver.registry.platforms import parse_platform
 from services.graphdriver.registry.sessions import Registries
 from services.graphdriver.volumes import handlers as volumes
 from services.graphdriver.volumes.local import Local
@@ -41,6 +40,7 @@ from shared.protocol import (
     UnmountLayer,
 )
 from shared.runtime.config import Config
+from shared.runtime.platforms import parse_platform
 
 __all__ = ["GraphDriver", "jobs"]
 

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -23,11 +23,9 @@ from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
 from shared.runtime.compression import ERRORS, decompressed, unpacked
+from shared.runtime.platforms import Platform
 
-if TYPE_CHECKING:
-    from services.graphdriver.registry.platforms import Platform
-
-__all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
+__all__ = ["PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 PLAIN = "application/vnd.oci.image.layer.v1.tar"

@@ -10,7 +10,6 @@ from services.graphdriver.progress import tell
 from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.inspect import inspect_distribution
 from services.graphdriver.registry.login import login
-from services.graphdriver.registry.platforms import normal, parse_platform
 from services.graphdriver.registry.pull import Puller, check_platform
 from services.graphdriver.registry.push import Pusher
 from services.graphdriver.registry.references import Reference
@@ -33,6 +32,7 @@ from shared.protocol import (
     Unavailable,
     UpdateTrustBase,
 )
+from shared.runtime.platforms import normal, parse_platform
 
 if TYPE_CHECKING:
     from services.graphdriver.handlers import GraphDriver

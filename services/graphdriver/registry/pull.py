@@ -21,13 +21,13 @@ from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads
 from services.graphdriver.registry.manifests import Manifest, as_oci, choose, parse
-from services.graphdriver.registry.platforms import Platform, host_platform, parse_platform
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, GetImage, Image, InvalidArgument, NotFound, SetImage
 from shared.runtime.compression import ERRORS, decompressed
+from shared.runtime.platforms import Platform, host_platform, parse_platform
 
 __all__ = ["Puller", "check_platform"]
 

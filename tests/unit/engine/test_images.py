@@ -196,6 +196,25 @@ def test_another_platform_is_no_such_image(stack: Any, platform: str) -> None:
         ask(stack, platform)
 
 
+@pytest.mark.parametrize(
+    ("variant", "wanted", "fits"),
+    [
+        ("v6", "arm/v7", True),
+        ("v7", "arm/v6", False),
+        ("", "arm/v6", True),
+        ("v7", "arm64", True),
+        ("v8", "arm", False),
+    ],
+)
+def test_an_image_for_an_older_arm_serves(stack: Any, variant: str, wanted: str, fits: bool) -> None:
+    one = image(stack, "1", architecture="arm", variant=variant)
+    try:
+        assert stack.client.call(InspectImage(image=one, platform=f"linux/{wanted}")).id == one
+        assert fits
+    except NotFound:
+        assert not fits
+
+
 @pytest.mark.parametrize("platform", ["foobar", "linux/a/b/c", "linux/", "/amd64", "li nux/amd64"])
 def test_what_is_no_platform_is_refused(stack: Any, platform: str) -> None:
     with pytest.raises(InvalidArgument):
