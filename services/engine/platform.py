@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from shared.protocol import Image, NotFound
-from shared.runtime.platforms import normal, parse_platform
+from shared.runtime.platforms import Platform, host_platform, normal, parse_platform
 
-__all__ = ["check_platform"]
+__all__ = ["check_platform", "platform_warnings"]
 
 
 def check_platform(ref: str, image: Image, wanted: str) -> None:
     """Errors: InvalidArgument (``wanted`` is no platform), NotFound (the image is for another)."""
     if not wanted:
         return
-    asked, actual = parse_platform(wanted), normal(image.os, image.architecture, image.variant)
-    same = (asked.os, asked.architecture) == (actual.os, actual.architecture)
-    if asked.rank(actual) is None and (not same or image.variant):  # an image's config may leave out its variant
+    asked = parse_platform(wanted)
+    if not _serves(image, asked):
         raise NotFound(
             f"image with reference {ref} was found but does not match the specified platform: "
-            f"wanted {asked}, actual: {actual}"
+            f"wanted {asked}, actual: {_platform(image)}"
         )
+
+
+def platform_warnings(image: Image, wanted: str) -> list[str]:
+    """Say that an image is not for this machine, where nobody asked for another platform."""
+    if wanted or not image.architecture or _serves(image, host_platform()):
+        return []
+    return [
+        f"The requested image's platform ({_platform(image)}) does not match the detected host platform "
+        f"({host_platform()}) and no specific platform was requested"
+    ]
+
+
+def _serves(image: Image, wanted: Platform) -> bool:
+    """An image's config may leave out the variant."""
+    actual = _platform(image)
+    same = (wanted.os, wanted.architecture) == (actual.os, actual.architecture)
+    return wanted.rank(actual) is not None or (same and not image.variant)
+
+
+def _platform(image: Image) -> Platform:
+    return normal(image.os, image.architecture, image.variant)

@@ -97,6 +97,14 @@ def test_what_is_pushed_is_pulled(graph: Graph, real: str, pack: Any) -> None:
     assert recorded(graph)[-1].tags == [f"{real}/x:1", f"{real}/x@{digest}"]
 
 
+def test_only_what_is_for_a_platform_is_pushed(graph: Graph, real: str) -> None:
+    image = loaded(graph)
+    why = rf"image with reference {real}/x:1 was found but its platform \(linux/amd64\) does not match .*s390x"
+    with pytest.raises(NotFound, match=why):
+        push(graph, image, real, platform="linux/s390x")
+    assert push(graph, image, real, platform="linux/amd64")[-1]["aux"]["Tag"] == "1"
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_how_many_at_a_time(graph: Graph, real: str, count: int) -> None:
     remade(graph, max_concurrent_downloads=count, max_concurrent_uploads=count)

@@ -196,6 +196,21 @@ def test_another_platform_is_no_such_image(stack: Any, platform: str) -> None:
         ask(stack, platform)
 
 
+def test_an_image_for_another_machine_is_warned_of(stack: Any) -> None:
+    one = image(stack, "1", architecture="s390x")
+
+    def warnings(ref: str, **given: Any) -> list[str] | None:
+        made = stack.client.call(CreateContainer(config=ContainerConfig(image=ref), **given))
+        return [text for text in made.warnings or [] if "platform" in text]
+
+    (warning,) = warnings(one) or []
+    assert warning.startswith(
+        "The requested image's platform (linux/s390x) does not match the detected host platform ("
+    )
+    assert warning.endswith(") and no specific platform was requested")
+    assert warnings(one, platform="linux/s390x") == []
+
+
 @pytest.mark.parametrize(
     ("variant", "wanted", "fits"),
     [
