@@ -53,7 +53,8 @@ class Image(Data, frozen=True, kw_only=True):
     ``layers`` are the blobs, ``diff_ids`` the digests of their uncompressed tars, ``chain_ids`` the layers on disk
     (OCI image-spec 1.1, config §layer ChainID), all bottom first; ``layer_sizes`` the unpacked bytes of each.
     ``parent`` is the id of the image that it was made from here; ``manifest`` the blob that names these ``layers`` to
-    registries, of an image that came from one. Of one that is ``removed`` only containers know.
+    registries, of an image that came from one. Of one that is ``removed`` only containers know. ``last_tagged``: when a
+    user gave it a name here, in nanoseconds since the epoch; 0 for never.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Image(Data, frozen=True, kw_only=True):
     parent: str = ""
     manifest: Descriptor | None = None
     removed: bool = False
+    last_tagged: int = 0
 
     @property
     def names(self) -> set[str]:

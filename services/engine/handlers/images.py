@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from services.engine import filters
 from services.engine.disk import count_shared
 from services.engine.platform import check_platform
+from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.dockerfile.ignore import Glob, compile_glob
 from shared.protocol import (
@@ -49,7 +53,8 @@ async def set_image(engine: Engine, job: SetImage) -> None:
     if job.action == "push":
         await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
     else:
-        await engine.graph.record(job.image, job.tags, job.order)
+        image = _tagged_now(job.image) if names and job.action in ("create", "import") else job.image
+        await engine.graph.record(image, job.tags, job.order)
     if job.action in ("pull", "push"):
         engine.events.append("image", job.action, names[0], {"name": familiar(repository_of(job.tags[0]))})
         return
@@ -141,7 +146,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
         size=sum(image.layer_sizes),
         graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": {}},
         root_fs={"Type": "layers", "Layers": image.diff_ids},
-        metadata={"LastTagTime": "0001-01-01T00:00:00Z"},
+        metadata={"LastTagTime": rfc3339(image.last_tagged)},
     )
 
 
@@ -194,10 +199,14 @@ def _tag(engine: Engine, ref: str, name: str) -> None:
     if familiar(repository_of(reference)) == "sha256":
         raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
     with engine.store.transaction():
-        engine.images.put(image, [reference])
+        engine.images.put(_tagged_now(image), [reference])
         engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
         engine.done(TagImage, None)
         engine.done(NameImage, None)
+
+
+def _tagged_now(image: Image) -> Image:
+    return msgspec.structs.replace(image, last_tagged=time.time_ns())
 
 
 @jobs.handles(SaveImages)

@@ -40,7 +40,7 @@ from tests.unit.engine.doing import create
 BUSYBOX = IMAGE.id
 
 
-def image(stack: Any, digit: str, *tags: str, **facts: Any) -> str:
+def image(stack: Any, digit: str, *tags: str, action: str = "load", **facts: Any) -> str:
     """Record an image with a layer of its own over busybox's."""
     made = msgspec.structs.replace(
         IMAGE,
@@ -52,7 +52,7 @@ def image(stack: Any, digit: str, *tags: str, **facts: Any) -> str:
             **facts,
         },
     )
-    stack.client.call(SetImage(image=made, tags=[f"docker.io/library/{tag}" for tag in tags]))
+    stack.client.call(SetImage(image=made, tags=[f"docker.io/library/{tag}" for tag in tags], action=action))
     return made.id
 
 
@@ -332,3 +332,21 @@ def test_what_was_removed_and_comes_again_is_there(stack: Any) -> None:
     assert one in asked[-1].keep_names
     stack.restart_engine()
     assert left(stack) == {BUSYBOX, one}
+
+
+def tagged(stack: Any, ref: str) -> str:
+    return str(stack.client.call(InspectImage(image=ref)).metadata["LastTagTime"])
+
+
+def test_when_an_image_got_a_name(stack: Any) -> None:
+    never = "0001-01-01T00:00:00Z"
+    one = image(stack, "1", "one:latest")
+    assert tagged(stack, one) == never  # it was loaded
+    stack.client.call(TagImage(image=one, repo="two"))
+    when = tagged(stack, one)
+    assert when.startswith("20")
+    image(stack, "1", "three:latest", action="pull")
+    stack.restart_engine()
+    assert tagged(stack, one) == when
+    assert tagged(stack, image(stack, "2", action="import")) == never
+    assert tagged(stack, image(stack, "3", "four:latest", action="import")) > when
