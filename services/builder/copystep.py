@@ -99,8 +99,10 @@ def _read(stage: StageBuild, step: Instruction, flags: list[Flag], rest: str, fi
             picked.append(_heredoc(stage, next(heredocs), files))
         elif step.name == "add" and is_web(word) and not git.is_git(word):
             picked.append(_downloaded(stage, word, destination, values, files))
-        elif step.name == "add" and git.is_git(word):
+        elif step.name == "add" and git.is_git(word) and "checksum" not in values:
             picked += _repository(stage, word, files)
+        elif "checksum" in values:
+            raise InvalidArgument("checksum can't be specified for non-HTTP(S) sources")
         else:
             unpack = step.name == "add" and truth("unpack", values.get("unpack", ""))
             picked += pick(origin, word, unpack=unpack, parents=parents)

@@ -138,7 +138,9 @@ def _volume(config: ContainerConfig, text: str, scope: Scope) -> None:
 
 
 def _workdir(config: ContainerConfig, text: str, scope: Scope) -> None:
-    path = posixpath.join("/", config.working_dir, scope.expand(text))
+    if not (given := scope.expand(text)):
+        raise InvalidArgument("cannot normalize nothing")
+    path = posixpath.join("/", config.working_dir, given)
     config.working_dir = posixpath.normpath(path).replace("//", "/")
 
 

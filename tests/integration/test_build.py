@@ -221,6 +221,8 @@ COOKED
         ("RUN --security=insecure true", "RUN --security=insecure is not allowed"),
         ("RUN exit 7", "The command '/bin/sh -c exit 7' returned a non-zero code: 7"),
         ("ENV A", "ENV must have two arguments"),
+        ("ADD --checksum=sha256:00 a.txt /", "checksum can't be specified for non-HTTP(S) sources"),
+        ("WORKDIR $NOTHING", "cannot normalize nothing"),
         ("NOSUCH thing", "dockerfile parse error on line 2: unknown instruction: NOSUCH"),
         ("STOPSIGNAL SIGNONE", "Invalid signal: SIGNONE"),
     ],
