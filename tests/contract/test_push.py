@@ -383,8 +383,12 @@ def test_certificates(graph: Graph, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="tls: failed to verify certificate: x509: "):
             pull(graph, host)
         directory = trust(tmp_path / "certs.d" / host, certificates)
-        with pytest.raises(Unavailable, match=r"certificate required|Connection aborted|EOF|alert"):
+        with pytest.raises(Unavailable, match=r"tls: (certificate required|bad certificate)$|Connection aborted|EOF"):
             pull(graph, host)
+        (directory / "also.crt").write_text("junk")
+        with pytest.raises(DockyardError, match=r"/also\.crt: no certificate or crl found$"):
+            pull(graph, host)
+        (directory / "also.crt").unlink()
         (directory / "client.cert").write_bytes((certificates / "cert.pem").read_bytes())
         with pytest.raises(DockyardError, match=r"missing key client\.key for client certificate client\.cert"):
             pull(graph, host)
@@ -503,3 +507,5 @@ def test_search(graph: Graph, registry: Scripted) -> None:
         registry.files["/v1/search"] = answer
         with pytest.raises(DockyardError):
             do(graph, SearchImages(term="x"))
+    registry.files["/v1/search"] = Answer(body=b'{"num_results": 0, "results": null}')  # as Go writes none
+    assert do(graph, SearchImages(term="x")) == []
