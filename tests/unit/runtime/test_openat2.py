@@ -32,7 +32,9 @@ def make_deep(root: int, part: str, depth: int) -> str:
     return "/".join([*[part] * depth, "file"])
 
 
-@pytest.mark.parametrize(("part", "depth"), [("a" * 255, 30), ("é" * 127, 40), ("x", 2045), ("x", 2046), ("x", 5000)])
+@pytest.mark.parametrize(
+    ("part", "depth"), [("a" * 255, 30), ("é" * 127, 40), ("a" * 203, 20), ("a" * 204, 20), ("ab", 300)]
+)
 @pytest.mark.parametrize("prefix", ["", "/", "//"])
 def test_a_path_of_any_length(root: int, part: str, depth: int, prefix: str) -> None:
     path = make_deep(root, part, depth)
