@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.engine import filters
 from services.engine.graph import users_of
-from services.engine.handlers.images import SHORT, created
+from services.engine.handlers.images import SHORT, created, tell
 from services.engine.platform import check_platform
 from shared.bus.handlers import Handlers
 from shared.protocol import Conflict, DeletedImage, DeleteImage, Image, ImagesPruned, PruneImages
@@ -57,7 +57,7 @@ def _with_digests(reference: str, references: list[str]) -> list[str]:
 
 def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
     engine.images.untag(name)
-    engine.events.append("image", "untag", image.id, {"name": image.id})
+    tell(engine, "untag", image, image.id)
     return DeletedImage(untagged=familiar(name))
 
 

@@ -56,16 +56,21 @@ async def set_image(engine: Engine, job: SetImage) -> None:
         image = _tagged_now(job.image) if names and job.action in ("create", "import") else job.image
         await engine.graph.record(image, job.tags, job.order)
     if job.action in ("pull", "push"):
-        engine.events.append("image", job.action, names[0], {"name": familiar(repository_of(job.tags[0]))})
+        tell(engine, job.action, job.image, familiar(repository_of(job.tags[0])), actor=names[0])
         return
     if job.action == "load":
-        engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
+        tell(engine, "load", job.image, names[0] if names else job.image.id)
         return
     if job.action == "build":
         return  # one step of many
-    engine.events.append("image", job.action, job.image.id, {"name": job.image.id})
+    tell(engine, job.action, job.image, job.image.id)
     for name in names:
-        engine.events.append("image", "tag", job.image.id, {"name": name})
+        tell(engine, "tag", job.image, name)
+
+
+def tell(engine: Engine, action: str, image: Image, name: str, *, actor: str = "") -> None:
+    """Tell of an image, with its labels, by which events are found. ``actor``: its id if nothing else is said."""
+    engine.events.append("image", action, actor or image.id, {**(image.config.labels or {}), "name": name})
 
 
 @jobs.handles(ListImages)
@@ -200,7 +205,7 @@ def _tag(engine: Engine, ref: str, name: str) -> None:
         raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
     with engine.store.transaction():
         engine.images.put(_tagged_now(image), [reference])
-        engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+        tell(engine, "tag", image, familiar(reference))
         engine.done(TagImage, None)
         engine.done(NameImage, None)
 
@@ -220,4 +225,7 @@ async def save(engine: Engine, job: SaveImages) -> Ticket:
         entry = chosen.setdefault(image.id, SavedImage(image=image, tags=[]))
         if reference is not None and "@" not in reference and reference not in entry.tags:
             entry.tags.append(reference)
-    return await engine.call(ExportImages(images=list(chosen.values())))
+    ticket = await engine.call(ExportImages(images=list(chosen.values())))
+    for saved in chosen.values():
+        tell(engine, "save", saved.image, saved.image.id)
+    return ticket

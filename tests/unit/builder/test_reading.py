@@ -186,6 +186,16 @@ def test_a_cache_is_there_again(tmp_path: Path) -> None:
         caches.prune({"what": ["x"]})
 
 
+def test_hard_links_in_a_cache_are_counted_once(tmp_path: Path) -> None:
+    caches = Caches(tmp_path)
+    with caches.used("id", "shared", 0o777, (0, 0)) as (path, _):
+        (path / "file").write_bytes(bytes(1000))
+        (path / "sub").mkdir()
+        (path / "sub/link").hardlink_to(path / "file")
+        (path / "other").write_bytes(bytes(10))
+    assert [cache.size for cache in caches.shown()] == [1010]
+
+
 def test_how_a_cache_is_shared(tmp_path: Path) -> None:
     caches = Caches(tmp_path)
     with caches.used("id", "shared", 0o755, (0, 0)) as (one, _):

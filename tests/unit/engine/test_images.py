@@ -29,6 +29,7 @@ from shared.protocol import (
     PruneImages,
     ReadEvents,
     RemoveContainer,
+    SaveImages,
     SetImage,
     StartContainer,
     TagImage,
@@ -350,3 +351,17 @@ def test_when_an_image_got_a_name(stack: Any) -> None:
     assert tagged(stack, one) == when
     assert tagged(stack, image(stack, "2", action="import")) == never
     assert tagged(stack, image(stack, "3", "four:latest", action="import")) > when
+
+
+def test_events_of_images_have_their_labels(stack: Any) -> None:
+    one = image(stack, "1", "one:latest")
+    stack.client.call(TagImage(image=one, repo="two"))
+    stack.client.call(SaveImages(images=["two"]))
+    stack.client.call(DeleteImage(image="two"))
+    told = [event for event in stack.client.call(ReadEvents()) if event.type == "image" and event.actor.id == one]
+    assert [(event.action, event.actor.attributes) for event in told] == [
+        ("load", {"digit": "1", "name": "one:latest"}),
+        ("tag", {"digit": "1", "name": "two:latest"}),
+        ("save", {"digit": "1", "name": one}),
+        ("untag", {"digit": "1", "name": one}),
+    ]
