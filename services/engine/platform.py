@@ -13,7 +13,7 @@ def check_platform(ref: str, image: Image, wanted: str) -> None:
     if not wanted:
         return
     asked = parse_platform(wanted)
-    if not _serves(image, asked):
+    if not asked.is_served_by(image.os, image.architecture, image.variant):
         raise NotFound(
             f"image with reference {ref} was found but does not match the specified platform: "
             f"wanted {asked}, actual: {_platform(image)}"
@@ -22,19 +22,13 @@ def check_platform(ref: str, image: Image, wanted: str) -> None:
 
 def platform_warnings(image: Image, wanted: str) -> list[str]:
     """Say that an image is not for this machine, where nobody asked for another platform."""
-    if wanted or not image.architecture or _serves(image, host_platform()):
+    host = host_platform()
+    if wanted or not image.architecture or host.is_served_by(image.os, image.architecture, image.variant):
         return []
     return [
-        f"The requested image's platform ({_platform(image)}) does not match the detected host platform "
-        f"({host_platform()}) and no specific platform was requested"
+        f"The requested image's platform ({_platform(image)}) does not match the detected host platform ({host}) and "
+        "no specific platform was requested"
     ]
-
-
-def _serves(image: Image, wanted: Platform) -> bool:
-    """An image's config may leave out the variant."""
-    actual = _platform(image)
-    same = (wanted.os, wanted.architecture) == (actual.os, actual.architecture)
-    return wanted.rank(actual) is not None or (same and not image.variant)
 
 
 def _platform(image: Image) -> Platform:

@@ -45,6 +45,12 @@ class Platform:
         """Say how well an image's platform serves this one: less is better, None not at all."""
         return next((rank for rank, served in enumerate(self._served_by()) if served == offered), None)
 
+    def is_served_by(self, os: str, architecture: str, variant: str) -> bool:
+        """Say whether an image does, by its config, which may leave out the variant."""
+        offered = normal(os, architecture, variant)
+        same = (self.os, self.architecture) == (offered.os, offered.architecture)
+        return self.rank(offered) is not None or (same and not variant)
+
     def _served_by(self) -> Iterator[Platform]:
         """This platform, and the ones whose programs run on it too, the best first."""
         yield self

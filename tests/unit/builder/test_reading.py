@@ -19,7 +19,7 @@ from shared.protocol import Cancelled, Header, InvalidArgument, NotImplementedBy
 
 
 def arguments(**given: str | None) -> Arguments:
-    return Arguments(dict(given), platform_arguments("amd64"))
+    return Arguments(dict(given), platform_arguments("linux/amd64"))
 
 
 def test_stages() -> None:
@@ -100,6 +100,14 @@ def test_the_scopes_of_arguments() -> None:
     assert stage.of_run({})[1]["HTTP_PROXY"] == "p"  # one that is declared is told of
     assert StageArguments(given).declared == {}
     assert given.unconsumed() == ["ODD"]
+
+
+def test_the_arguments_of_platforms() -> None:
+    host, other = platform_arguments(), platform_arguments("linux/arm")
+    assert host["TARGETPLATFORM"] == host["BUILDPLATFORM"] == other["BUILDPLATFORM"]
+    names = ("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT")
+    assert [other[name] for name in names] == ["linux/arm/v7", "linux", "arm", "v7"]
+    assert platform_arguments("arm64")["TARGETPLATFORM"] == "linux/arm64"
 
 
 def test_flags() -> None:
