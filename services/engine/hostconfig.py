@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from services.engine.host import facts
 from services.engine.isolation import check_isolation
 from services.engine.links import resolve_links
 from services.engine.logdrivers import complete_log_config
@@ -85,7 +86,7 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
     if made.runtime not in available_runtimes(engine.config):
         raise InvalidArgument(f"unknown or invalid runtime name: {made.runtime}")
     made.ipc_mode = made.ipc_mode or "private"
-    made.cgroupns_mode = made.cgroupns_mode or "private"
+    made.cgroupns_mode = made.cgroupns_mode or ("private" if facts().cgroup_version == "2" else "host")
     made.shm_size = made.shm_size or SHM_SIZE
     made.console_size = made.console_size or [0, 0]
     if made.memory and not made.memory_swap:
@@ -159,7 +160,7 @@ def _check_tmpfs(made: HostConfig) -> None:
             raise InvalidArgument("invalid specification: destination can't be '/'")
         for word in filter(None, options.split(",")):
             if word not in TMPFS_FLAGS and word.partition("=")[0] not in TMPFS_SETTINGS:
-                raise InvalidArgument(f'Invalid tmpfs option ["{word}"]')
+                raise InvalidArgument(f'invalid tmpfs option ["{word}"]')
 
 
 def _check_devices(made: HostConfig) -> None:

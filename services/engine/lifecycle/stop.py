@@ -46,7 +46,7 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
         if not record.running and asked_again() and number == signal.SIGKILL and record.stopped_by_user:
             return
         if not record.running:
-            raise Conflict(f"cannot kill container: {record.name}: container {record.id} is not running")
+            raise Conflict(f"container {record.id} is not running")
         exit_future = container.exit_future()
         if number == signal.SIGKILL:
             record.stopped_by_user = True

@@ -138,7 +138,26 @@ def test_a_signal_is_a_number_or_refused(text: str) -> None:
         return
 
 
-@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", "65", "-1", "RTMIN+31", "SIGRTMIN+²", "\0", ""])
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("SIGTERM", 15),
+        ("hup", 1),
+        ("9", 9),
+        ("RTMIN", 34),
+        ("SIGRTMIN+3", 37),
+        ("rtmax-1", 63),
+        ("SIGRTMAX-14", 50),
+        ("RTMAX", 64),
+    ],
+)
+def test_signals_are_those_that_docker_names(text: str, number: int) -> None:
+    assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["²", "9" * 5000, "0", "65", "-1", "RTMIN+31", "RTMAX-31", "RTMAX+1", "SIGRTMIN+²", "\0", ""]
+)
 def test_what_is_no_signal(text: str) -> None:
     with pytest.raises(InvalidArgument, match="Invalid signal"):
         parse_signal(text)
