@@ -6,9 +6,10 @@ Texts as moby's, which users know. What this kernel lacks is discarded with a wa
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -236,9 +237,24 @@ def _check_capabilities(made: HostConfig) -> None:
             raise InvalidArgument(f"invalid {field}: {error.message}") from None
 
 
+def _check_words(made: HostConfig) -> None:
+    """A NUL would end a word early: what is done would not be what was checked."""
+    for word in _strings(msgspec.to_builtins(made)):
+        if "\0" in word:
+            raise InvalidArgument(f"invalid HostConfig: {word!r} has a NUL in it")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in itertools.chain(value, value.values()) if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
 CHECKS: tuple[Callable[[HostConfig], None], ...] = (
-    _check_restart, _check_numbers, _check_ulimits, _check_tmpfs, _check_devices, _check_names, _check_ports,
-    _check_capabilities,
+    _check_words, _check_restart, _check_numbers, _check_ulimits, _check_tmpfs, _check_devices, _check_names,
+    _check_ports, _check_capabilities,
 )  # fmt: skip
 
 

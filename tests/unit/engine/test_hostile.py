@@ -17,6 +17,7 @@ from shared.protocol import (
     CreateContainer,
     CreateExec,
     CreateVolume,
+    DeviceMapping,
     ExecConfig,
     HostConfig,
     InvalidArgument,
@@ -78,6 +79,23 @@ def test_a_nul_is_in_nothing_that_a_process_is_given(stack: Any, config: dict[st
     if "entrypoint" not in config:
         with pytest.raises(InvalidArgument, match="NUL"):
             stack.client.call(CreateExec(container=made.id, config=ExecConfig(**exec_config)))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"cgroup_parent": "a\0"},
+        {"sysctls": {"net.core.somaxconn": "1\0"}},
+        {"tmpfs": {"/x": "size=1m,mode=7\0"}},
+        {"devices": [DeviceMapping(path_on_host="/dev/null\0", path_in_container="/dev/x")]},
+        {"group_add": ["0\0"]},
+        {"annotations": {"a": "b\0"}},
+    ],
+)
+def test_a_nul_is_in_nothing_that_a_host_is_given(stack: Any, host: dict[str, Any]) -> None:
+    """What ends at it would be another cgroup, device or value than the one that was checked."""
+    with pytest.raises(InvalidArgument, match=r"invalid HostConfig: '.*\\x00' has a NUL in it"):
+        create(stack, {}, **host)
 
 
 @pytest.mark.parametrize("expression", ["^/?(a+)+$", "(a|aa)+$", "(.*)*b"])
