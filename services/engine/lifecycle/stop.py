@@ -109,7 +109,10 @@ async def restart(engine: Engine, container: Container, timeout: float | None, s
             await stop(engine, container, timeout, signal_name)
         except NotModified:
             log.debug("restart of a stopped container container=%s", container.id)
-    await start(engine, container)
+    try:
+        await start(engine, container)
+    except NotModified:
+        log.debug("somebody else has started it meanwhile container=%s", container.id)
     engine.tell(container, "restart")
 
 

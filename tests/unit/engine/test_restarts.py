@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from services.engine.lifecycle import stop
 from shared.protocol import (
     Conflict,
     DockyardError,
     InspectContainer,
     KillContainer,
     NotFound,
+    NotModified,
     RemoveContainer,
+    RestartContainer,
     RestartPolicy,
     Running,
     RuntimeStart,
@@ -23,7 +26,7 @@ from shared.protocol import (
     UnmountLayer,
     WaitContainer,
 )
-from tests.unit.engine.doing import create, state_of, until
+from tests.unit.engine.doing import actions, create, state_of, until
 
 ALWAYS = RestartPolicy(name="always")
 
@@ -139,3 +142,15 @@ def test_an_engine_that_comes_back_goes_on_with_it(stack: Any, policy: RestartPo
     del stack.world.script["runtime_start"]
     stack.start_engine()
     until(stack, container, "running")
+
+
+def test_a_restart_of_what_another_has_started_meanwhile_is_done(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time: one finds it stopped, and running once it would start it. As with Docker that is no 304."""
+    create(stack)
+
+    async def started_meanwhile(*_: Any) -> None:
+        raise NotModified("Container is already running")
+
+    monkeypatch.setattr(stop, "start", started_meanwhile)
+    stack.client.call(RestartContainer(container="web"))
+    assert actions(stack)[-1] == "restart"
