@@ -12,6 +12,7 @@ from flask import request
 from werkzeug.exceptions import RequestTimeout
 
 from services.apiserver.spelling import respelled
+from services.apiserver.versions import api_version
 from shared.protocol import AuthConfig, InvalidArgument
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "integer",
     "json_body",
     "nanoseconds",
+    "platform",
+    "platforms",
     "registry_auth",
     "tail",
     "text",
@@ -44,6 +47,36 @@ def boolean(name: str, default: bool = False) -> bool:
 
 def text(name: str, default: str = "") -> str:
     return request.args.get(name, default)
+
+
+def platform(since: tuple[int, int]) -> str:
+    """Return ``platform`` as os/architecture[/variant], or nothing. ``since``: older clients know of none."""
+    found = platforms("platform", since)
+    if len(found) > 1:
+        raise InvalidArgument("multiple platform parameters not supported")
+    return found[0] if found else ""
+
+
+def platforms(name: str, since: tuple[int, int]) -> list[str]:
+    """Return platforms that come as JSON (OCI image-spec 1.1, index §platform), or as text."""
+    given = request.args.getlist(name) if api_version() >= since else []
+    return [_platform(value) if value.lstrip().startswith("{") else value for value in given if value]
+
+
+def _platform(value: str) -> str:
+    try:
+        found = msgspec.json.decode(value, type=_Platform)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument(f"failed to parse platform: {error}") from None
+    if not found.os or not found.architecture:
+        raise InvalidArgument("both OS and Architecture must be provided")
+    return "/".join(filter(None, [found.os, found.architecture, found.variant]))
+
+
+class _Platform(msgspec.Struct):
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
 
 
 def integer(name: str, default: int = 0) -> int:

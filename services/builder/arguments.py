@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from shared.protocol import InvalidArgument
+from shared.runtime.platforms import host_platform, parse_platform
 
 __all__ = ["Arguments", "StageArguments", "platform_arguments"]
 
@@ -20,11 +21,16 @@ PREDEFINED = frozenset(
 )
 
 
-def platform_arguments(architecture: str, variant: str = "") -> dict[str, str]:
-    """Return what BuildKit predefines of the platforms; here they are all the same one."""
-    platform = f"linux/{architecture}" + (f"/{variant}" if variant else "")
-    facts = {"PLATFORM": platform, "OS": "linux", "ARCH": architecture, "VARIANT": variant}
-    return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in facts.items()}
+def platform_arguments(wanted: str = "") -> dict[str, str]:
+    """Return what BuildKit predefines of platforms: this machine's, and the one that is built for."""
+    found: dict[str, str] = {}
+    host = host_platform()
+    for side, platform in (("BUILD", host), ("TARGET", parse_platform(wanted) if wanted else host)):
+        variant = platform.variant or ("v7" if platform.architecture == "arm" else "")
+        whole = "/".join(filter(None, [platform.os, platform.architecture, variant]))
+        facts = {"PLATFORM": whole, "OS": platform.os, "ARCH": platform.architecture, "VARIANT": variant}
+        found |= {f"{side}{name}": value for name, value in facts.items()}
+    return found
 
 
 class Arguments:

@@ -18,7 +18,6 @@ from shared.bus.context import check_cancelled, job_id
 from shared.dockerfile.parser import parse
 from shared.protocol import BuildImage, ContainerConfig, DockyardError, InvalidArgument, TagImage
 from shared.protocol.reference import familiar, normalize
-from shared.runtime.machine import architecture
 
 if TYPE_CHECKING:
     from services.builder.handlers import Builder
@@ -34,7 +33,7 @@ class Build:
 
     def __init__(self, builder: Builder, job: BuildImage, output: Output) -> None:
         self.builder, self.job, self.output, self.bus = builder, job, output, builder.bus
-        self.arguments = Arguments(job.buildargs, platform_arguments(architecture()))
+        self.arguments = Arguments(job.buildargs, platform_arguments(job.platform))
         self.containers = Containers(builder.bus, job_id())
         self.built: list[tuple[str, Base]] = []  # name, what has come of it
         self.escape = "\\"

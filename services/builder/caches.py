@@ -195,8 +195,9 @@ def _rfc3339(seconds: float) -> str:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of all files under a directory; what goes meanwhile does not count."""
+    """Return the bytes of all files under a directory, of hard links once; what goes meanwhile does not count."""
     total, pending = 0, [os.fspath(path)]
+    linked: set[int] = set()
     while pending:
         check_cancelled()
         try:
@@ -204,8 +205,12 @@ def _size(path: Path) -> int:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_size
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_nlink == 1 or status.st_ino not in linked:
+                        total += status.st_size
+                    if status.st_nlink > 1:
+                        linked.add(status.st_ino)
         except OSError:
             continue
     return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -210,7 +211,7 @@ class _Placing:
                 raise InvalidArgument(f"cannot copy to non-directory: /{here}")
             if entry is None and here not in self._made:
                 self._made.add(here)
-                made = Entry(tarfile.DIRTYPE, DIRECTORY_MODE)
+                made = Entry(tarfile.DIRTYPE, DIRECTORY_MODE, mtime_ns=time.time_ns())
                 missing.append(Item(here, made, owner=self._owner if self._copy.chown else (0, 0)))
         return missing
 

@@ -45,8 +45,6 @@ def copy(stage: StageBuild, step: Instruction) -> None:
     """Do a COPY or an ADD. Errors: InvalidArgument, those of the jobs that are called."""
     flags, rest = take_flags(step.text, stage.build.escape)
     for flag in flags:
-        if flag.name not in FLAGS[step.name]:
-            raise InvalidArgument(f"unknown flag: --{flag.name}")
         if flag.name == "keep-git-dir" and truth(flag.name, flag.value):
             raise NotImplementedByUs("ADD --keep-git-dir is not supported")
     files: list[IO[bytes]] = []
@@ -88,8 +86,6 @@ def _read(stage: StageBuild, step: Instruction, flags: list[Flag], rest: str, fi
     scope, values = stage.scope, {flag.name: flag.value for flag in flags}
     words = json_list(rest)
     words = [scope.expand(word) for word in (scope.split(rest) if words is None else words)]
-    if len(words) < 2:
-        raise InvalidArgument(f"{step.name.upper()} requires at least two arguments, but only one was provided")
     *sources, destination = words
     given_from = values.get("from", "")
     origin: Source = stage.build.context.source
@@ -103,8 +99,10 @@ def _read(stage: StageBuild, step: Instruction, flags: list[Flag], rest: str, fi
             picked.append(_heredoc(stage, next(heredocs), files))
         elif step.name == "add" and is_web(word) and not git.is_git(word):
             picked.append(_downloaded(stage, word, destination, values, files))
-        elif step.name == "add" and git.is_git(word):
+        elif step.name == "add" and git.is_git(word) and "checksum" not in values:
             picked += _repository(stage, word, files)
+        elif "checksum" in values:
+            raise InvalidArgument("checksum can't be specified for non-HTTP(S) sources")
         else:
             unpack = step.name == "add" and truth("unpack", values.get("unpack", ""))
             picked += pick(origin, word, unpack=unpack, parents=parents)

@@ -21,12 +21,12 @@ from shared.protocol import (
 )
 from shared.protocol import Output as Status
 from shared.protocol.reference import split
+from shared.runtime.platforms import parse_platform
 
 __all__ = ["Base", "Images", "check_platform"]
 
 DOCKER_HUB = "docker.io"
 HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
-OTHER_NAMES = {"x86_64": "amd64", "x86-64": "amd64", "i386": "386", "aarch64": "arm64", "armhf": "arm"}
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,8 @@ class Base:
 
 def check_platform(text: str) -> None:
     """Errors: InvalidArgument (no platform, or none of linux)."""
-    system, *rest = text.lower().split("/")
-    if text and (system != "linux" or len(rest) > 2 or not all(word.isalnum() for word in rest)):
-        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid platform')
+    if text and parse_platform(text).os != "linux":
+        raise InvalidArgument("operating system is not supported")
 
 
 class Images:
@@ -96,5 +95,6 @@ class Images:
 
 
 def _is_for(image: ImageInspect, platform: str) -> bool:
-    words = [OTHER_NAMES.get(word, word) for word in platform.lower().split("/")]
-    return len(words) < 2 or words[1] == image.architecture
+    if not platform:
+        return True
+    return parse_platform(platform).is_served_by(image.os, image.architecture, image.variant)

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass, field
 
 from services.builder.arguments import Arguments
+from services.builder.checking import argument_pairs, check
 from services.builder.flags import take_flags
 from shared.dockerfile.expansion import expand
 from shared.dockerfile.parser import Dockerfile, Instruction
-from shared.dockerfile.words import pairs, split_words
+from shared.dockerfile.words import split_words
 from shared.protocol import InvalidArgument
 
-__all__ = ["KNOWN", "SCRATCH", "Stage", "argument_pairs", "read_stages", "upto"]
+__all__ = ["KNOWN", "SCRATCH", "Stage", "read_stages", "upto"]
 
 SCRATCH = "scratch"
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
@@ -42,9 +43,8 @@ def read_stages(dockerfile: Dockerfile, arguments: Arguments) -> list[Stage]:
         where = f"dockerfile parse error on line {step.line}"
         if step.name not in KNOWN:
             raise InvalidArgument(f"{where}: unknown instruction: {step.name.upper()}")
-        if not step.text:
-            raise InvalidArgument(f"{where}: {step.name.upper()} requires at least one argument")
         try:
+            check(step, dockerfile.escape)
             if step.name == "from":
                 stages.append(_stage(step, arguments, dockerfile.escape))
             elif stages:
@@ -63,9 +63,6 @@ def read_stages(dockerfile: Dockerfile, arguments: Arguments) -> list[Stage]:
 def _stage(step: Instruction, arguments: Arguments, escape: str) -> Stage:
     flags, rest = take_flags(step.text, escape)
     words = split_words(rest, escape)
-    for flag in flags:
-        if flag.name != "platform":
-            raise InvalidArgument(f"unknown flag: --{flag.name}")
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
         raise InvalidArgument("FROM requires either one or three arguments")
     name = words[2].lower() if len(words) == 3 else ""
@@ -83,14 +80,6 @@ def _global_argument(step: Instruction, arguments: Arguments, escape: str) -> No
     for name, default in argument_pairs(step.text, escape):
         value = None if default is None else expand(default, arguments.for_from, escape)
         arguments.declare_global(expand(name, arguments.for_from, escape), value)
-
-
-def argument_pairs(text: str, escape: str) -> list[tuple[str, str | None]]:
-    """Read the words of an ARG: ``name`` or ``name=default``, quotes stay. Errors: InvalidArgument."""
-    found: list[tuple[str, str | None]] = []
-    for word in split_words(text, escape):
-        found += [(word, None)] if "=" not in word else [*pairs("ARG", word, escape)]
-    return found
 
 
 def upto(stages: list[Stage], target: str) -> list[Stage]:

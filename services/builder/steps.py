@@ -13,9 +13,10 @@ import msgspec
 
 from services.builder import copystep, runstep
 from services.builder.arguments import StageArguments
+from services.builder.checking import argument_pairs, check
 from services.builder.images import Base
 from services.builder.sources import Entry, follow
-from services.builder.stages import KNOWN, argument_pairs
+from services.builder.stages import KNOWN
 from services.builder.tarstream import Item
 from services.builder.transfer import send
 from shared.bus.context import check_cancelled
@@ -34,7 +35,6 @@ SHORT = 12
 NOP = "/bin/sh -c #(nop) "
 ATTEMPTS = 3  # at a step whose driver died in the middle
 PAUSE = 0.5  # seconds
-NO_FLAGS = KNOWN - {"add", "copy", "from", "healthcheck", "onbuild", "run"}
 
 
 class StageBuild:
@@ -64,12 +64,11 @@ class StageBuild:
             for step in parse(trigger).instructions:
                 if step.name in ("onbuild", "from", "maintainer") or step.name not in KNOWN:
                     raise InvalidArgument(f"{step.name.upper()} isn't allowed as an ONBUILD trigger")
+                check(step, self.build.escape)
                 self.run(step)
 
     def run(self, step: Instruction) -> None:
         """Do one instruction. Errors: InvalidArgument, StepFailed, those of the jobs that are called."""
-        if step.name in NO_FLAGS and step.text.startswith("--"):
-            raise InvalidArgument(f"unknown flag: {step.text.split()[0]}")
         before = self.config
         self.config = msgspec.structs.replace(before)
         try:

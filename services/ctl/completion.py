@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from services.ctl.joblist import is_ours
 from services.ctl.shapes import fields_of, normal, settings_of, takes_list
 from services.ctl.stack import Stack, StackError
 from shared.bus.client import Client
@@ -19,15 +20,18 @@ from shared.protocol import (
     ListCommands,
     ListContainers,
     ListImages,
+    ListJobs,
+    PastJob,
     catalogue,
     job_type,
 )
 from shared.runtime.config import Config, ConfigError, load_config
 
-__all__ = ["PATIENCE", "arguments", "jobs", "services", "settings"]
+__all__ = ["PATIENCE", "arguments", "jobs", "past_jobs", "running_jobs", "services", "settings"]
 
 R = TypeVar("R")
 PATIENCE = 0.7  # seconds that a process may take to answer
+OFFERED = 100  # jobs
 
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -58,6 +62,20 @@ def settings(ctx: typer.Context, incomplete: str) -> list[str]:
         return []
     keys = {normal(path[-1].encode_name): f"{path[-1].encode_name}=" for path in settings_of(fields_of(kind))}
     return _beginning(incomplete, keys.values())
+
+
+def past_jobs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the newest jobs by id, each with its call."""
+    return _by_id(_ask(ctx, ListJobs(limit=OFFERED), otherwise=[]), incomplete)
+
+
+def running_jobs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the jobs that are under way by id, each with its call."""
+    return _by_id(_ask(ctx, ListJobs(running=True, limit=OFFERED), otherwise=[]), incomplete)
+
+
+def _by_id(found: list[PastJob], incomplete: str) -> list[tuple[str, str]]:
+    return [(job.id, f"{job.name}({job.args})") for job in found if job.id.startswith(incomplete) and not is_ours(job)]
 
 
 def services(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -32,7 +32,7 @@ __all__ = ["cancel", "commands", "job", "jobs", "trace"]
 INTERRUPTED = 128 + signal.SIGINT
 HELP = "help"  # `dockyard job help NAME`
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the beginning of it.")]
+ID = "A job's id, or the beginning of it."
 
 
 def jobs(
@@ -60,7 +60,10 @@ def jobs(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def trace(job_id: JobId, as_json: Json = False) -> None:
+def trace(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help=ID, autocompletion=completion.past_jobs)],
+    as_json: Json = False,
+) -> None:
     """Show a job and all it caused, over all processes, as a time line; with its lines of the stack's log."""
     config = the_config()
     found = timeline.find(Reading(the_run(config)), job_id)
@@ -123,7 +126,9 @@ def _holder(name: str) -> str:
         return "unknown, the engine does not answer"
 
 
-def cancel(job_id: JobId) -> None:
+def cancel(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help=ID, autocompletion=completion.running_jobs)],
+) -> None:
     """Cancel a job that is under way, whoever asked for it."""
     client = the_client()
     meant = [job for job in joblist.running_jobs(client) if job.id.startswith(job_id)]

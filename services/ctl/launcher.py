@@ -165,8 +165,8 @@ class Launcher:
         for service in self._predecessors.services:
             await self._predecessors.end(service, self._stop_limit(service))
         self._phase = "ready"
-        self._say("ready", "READY=1")
         log.info("ready")
+        self._say("ready", "READY=1")
         if self.watchdog:
             await self._feed_watchdog()
 

@@ -20,7 +20,7 @@ from services.engine.mounts import plan_mounts
 from services.engine.mountspecs import Planned
 from services.engine.names import random_name
 from services.engine.patterns import is_word
-from services.engine.platform import check_platform
+from services.engine.platform import check_platform, platform_warnings
 from services.engine.record import VERSION, ContainerRecord
 from shared.bus.context import asked_again, job_id
 from shared.protocol import (
@@ -57,6 +57,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     image = NOTHING if job.build and not job.config.image else engine.images.find(job.config.image)
     check_platform(job.config.image, image, job.platform)
     host_config, warnings = complete_host_config(engine, job.config, job.host_config)
+    warnings += platform_warnings(image, job.platform)
     container_id = _new_id()
     config = _merge(job.config, image.config, container_id, host_config)
     if job.build:

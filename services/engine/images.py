@@ -99,6 +99,9 @@ class Images:
 
     def put(self, image: Image, tags: list[str]) -> None:
         """Record an image and tag it; a tag moves from the image that had it."""
+        known = self._images.get(image.id)
+        if known is not None and not image.last_tagged:
+            image = msgspec.structs.replace(image, last_tagged=known.last_tagged)
         with self._store.transaction():
             self._store.put_image(image)
             for tag in tags:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +37,20 @@ class LoadedImage:
 
 
 class Archive:
-    """Errors of all methods: InvalidArgument, saying what is wrong with the archive."""
+    """Errors of all methods: InvalidArgument, saying what is wrong with the archive.
 
-    def __init__(self, files: Spool, architecture: str) -> None:
-        self._files, self._architecture = files, architecture
+    ``fits`` says of an index's ``platform`` whether it is wanted; without, it is linux on ``architecture``.
+    """
+
+    def __init__(self, files: Spool, architecture: str, fits: Callable[[dict[str, Any]], bool] | None = None) -> None:
+        self._files, self._architecture, self._fits = files, architecture, fits or self._is_for_us
 
     def images(self) -> list[LoadedImage]:
         if self._files.find("manifest.json"):
             return [self._from_docker(entry) for entry in _list(self._json("manifest.json"), "manifest.json")]
         if self._files.find("index.json"):
             found = self._from_index(_dict(self._json("index.json"), "index.json"), [], MAX_NESTING)
-            if not found:
+            if not found and self._fits == self._is_for_us:
                 raise InvalidArgument(f"invalid archive: no image for linux/{self._architecture}")
             return found
         raise InvalidArgument("invalid archive: neither manifest.json nor index.json")
@@ -84,8 +88,9 @@ class Archive:
 
     def _is_ours(self, descriptor: dict[str, Any]) -> bool:
         platform = descriptor.get("platform")
-        if not isinstance(platform, dict):
-            return True
+        return not isinstance(platform, dict) or self._fits(platform)
+
+    def _is_for_us(self, platform: dict[str, Any]) -> bool:
         return platform.get("os") == PLATFORM_OS and platform.get("architecture") == self._architecture
 
     def _names(self, descriptor: dict[str, Any]) -> list[str]:

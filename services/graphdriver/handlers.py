@@ -40,6 +40,7 @@ from shared.protocol import (
     UnmountLayer,
 )
 from shared.runtime.config import Config
+from shared.runtime.platforms import parse_platform
 
 __all__ = ["GraphDriver", "jobs"]
 
@@ -115,11 +116,13 @@ def status(driver: GraphDriver, job: GraphStatus) -> dict[str, str]:
 
 @jobs.handles(LoadImages)
 def load(driver: GraphDriver, job: LoadImages) -> None:
+    platform = parse_platform(job.platform) if job.platform else None
+    to = Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet, platform=platform)
     directory = driver.temporary / secrets.token_hex(8)
     directory.mkdir(mode=0o700)
     try:
         with incoming(driver.tickets) as source:
-            load_archive(source, directory, Loader(driver.blobs, driver.layers, driver.bus, quiet=job.quiet))
+            load_archive(source, directory, to)
     except OSError as error:
         raise DockyardError(f"load: {error}") from error
     finally:

@@ -23,8 +23,9 @@ from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
 from shared.runtime.compression import ERRORS, decompressed, unpacked
+from shared.runtime.platforms import Platform
 
-__all__ = ["ARCHITECTURES", "PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
+__all__ = ["PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
@@ -33,12 +34,17 @@ MEDIA_TYPES = {b"\x1f\x8b": f"{PLAIN}+gzip", b"\x28\xb5": f"{PLAIN}+zstd"}
 
 @dataclass(frozen=True)
 class Loader:
-    """Where images go; ``quiet``: without the progress of layers."""
+    """Where images go; ``quiet``: without the progress of layers; ``platform``: what alone is loaded."""
 
     blobs: Blobs
     layers: Layers
     bus: Bus
     quiet: bool = True
+    platform: Platform | None = None
+
+    def fits(self, config: dict[str, Any]) -> bool:
+        """Say whether what an image's config, or an index, tells of a platform is what is wanted."""
+        return self.platform is None or self.platform.rank(self.platform.of(config)) is not None
 
 
 def load_archive(source: IO[bytes], directory: Path, to: Loader) -> None:
@@ -49,13 +55,16 @@ def load_archive(source: IO[bytes], directory: Path, to: Loader) -> None:
     spool = Spool(directory)
     spool.take(unpacked(source))
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-    for loaded in Archive(spool, architecture).images():
+    images = Archive(spool, architecture, to.fits if to.platform else None).images()
+    wanted = [(image, config) for image in images if to.fits(config := image_config(image.config))]
+    if to.platform and not wanted:
+        raise InvalidArgument(f"invalid archive: no image for {to.platform}")
+    for image, config in wanted:
         check_cancelled()
-        _load_image(loaded, to)
+        _load_image(image, config, to)
 
 
-def _load_image(loaded: LoadedImage, to: Loader) -> None:
-    config = image_config(loaded.config)
+def _load_image(loaded: LoadedImage, config: dict[str, Any], to: Loader) -> None:
     diff_ids = config["rootfs"]["diff_ids"]
     if len(diff_ids) != len(loaded.layers):
         raise InvalidArgument(f"invalid archive: {len(diff_ids)} diff_ids, {len(loaded.layers)} layers")

@@ -30,6 +30,7 @@ XATTR = "SCHILY.xattr."
 FORBIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")  # they would speak to overlayfs
 NOFOLLOW_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+SHOWN = 200  # characters of a name
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.ELOOP)  # the archive's fault, not the disk's
 MAX_ID = 2**32 - 2  # the next one means "leave it" to chown(2)
 MAX_SECONDS = 1 << 33  # in nanoseconds they are still 63 bits
@@ -71,12 +72,20 @@ def unpack(source: Source, place: Place, owner: tuple[int, int] | None = None) -
     except TAR_ERRORS as error:
         raise InvalidArgument(f"invalid {place.kind}: {error}") from error
     except NotADirectoryError as error:
-        why = f"a name leads through something that is no directory: {error}"
+        why = f"a name leads through something that is no directory: {_told(error)}"
         raise InvalidArgument(f"invalid {place.kind}: {why}") from error
     except OSError as error:
         if error.errno not in NAME_ERRORS:
             raise
-        raise InvalidArgument(f"invalid {place.kind}: {error}") from error
+        raise InvalidArgument(f"invalid {place.kind}: {_told(error)}") from error
+
+
+def _told(error: OSError) -> str:
+    """Return which name it is about, as far as that can be read, and what is wrong with it."""
+    if not isinstance(error.filename, str):
+        return str(error.strerror)
+    name = error.filename if len(error.filename) <= SHOWN else f"{error.filename[:SHOWN]}…"
+    return f"{name!r}: {error.strerror}"
 
 
 @dataclass

@@ -20,6 +20,7 @@ __all__ = ["DEFAULT_SHELL", "INSTRUCTIONS", "Scope", "apply", "apply_changes", "
 DEFAULT_SHELL = ["/bin/sh", "-c"]
 MAX_PORT = 65535
 DURATION_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+SHORTEST = DURATION_UNITS["ms"]  # of a health check's times but 0, which is the default
 HEALTH_OPTIONS = {
     "interval": "interval",
     "timeout": "timeout",
@@ -137,7 +138,9 @@ def _volume(config: ContainerConfig, text: str, scope: Scope) -> None:
 
 
 def _workdir(config: ContainerConfig, text: str, scope: Scope) -> None:
-    path = posixpath.join("/", config.working_dir, scope.expand(text))
+    if not (given := scope.expand(text)):
+        raise InvalidArgument("cannot normalize nothing")
+    path = posixpath.join("/", config.working_dir, given)
     config.working_dir = posixpath.normpath(path).replace("//", "/")
 
 
@@ -161,24 +164,35 @@ def _healthcheck(config: ContainerConfig, text: str, scope: Scope) -> None:
     while match := re.match(r"--([\w-]+)=(\S*)\s*", text):
         _health_option(health, match[1], match[2])
         text = text[match.end() :]
-    kind, _, rest = text.partition(" ")
+    kind, *arguments = text.split(None, 1) or [""]
+    if kind.startswith("--"):
+        raise InvalidArgument(f"missing a value on flag: {kind}")
+    rest = "".join(arguments).rstrip()
+    if not kind:
+        raise InvalidArgument("HEALTHCHECK requires at least one argument")
     if kind.upper() == "NONE":
+        if rest:
+            raise InvalidArgument("HEALTHCHECK NONE takes no arguments")
         health.test = ["NONE"]
-    elif kind.upper() == "CMD" and rest.strip():
-        words = json_list(rest.strip())
-        health.test = ["CMD-SHELL", rest.strip()] if words is None else ["CMD", *words]
+    elif kind.upper() == "CMD":
+        words = json_list(rest)
+        if not (rest if words is None else words):
+            raise InvalidArgument("Missing command after HEALTHCHECK CMD")
+        health.test = ["CMD-SHELL", rest] if words is None else ["CMD", *words]
     else:
-        raise InvalidArgument(f"Unknown type {kind!r} in HEALTHCHECK (try CMD)")
+        raise InvalidArgument(f'Unknown type "{kind.upper()}" in HEALTHCHECK (try CMD)')
     config.healthcheck = health
 
 
 def _health_option(health: HealthConfig, name: str, value: str) -> None:
     if name in HEALTH_OPTIONS:
         setattr(health, HEALTH_OPTIONS[name], _duration(name, value))
-    elif name == "retries" and value.isdecimal():
-        health.retries = int(value)
+    elif name != "retries":
+        raise InvalidArgument(f"unknown flag: --{name}")
+    elif not re.fullmatch(r"[0-9]{1,9}", value):
+        raise InvalidArgument(f'invalid value "{value}" for --retries')
     else:
-        raise InvalidArgument(f"invalid HEALTHCHECK flag: --{name}={value}")
+        health.retries = int(value)
 
 
 def _duration(name: str, text: str) -> int:
@@ -186,7 +200,10 @@ def _duration(name: str, text: str) -> int:
     units = "|".join(DURATION_UNITS)
     if text != "0" and not re.fullmatch(rf"(\d+(\.\d+)?({units}))+", text):
         raise InvalidArgument(f"invalid duration of --{name}: {text!r}")
-    return sum(int(float(n) * DURATION_UNITS[unit]) for n, unit in re.findall(rf"([\d.]+)({units})", text))
+    duration = sum(int(float(n) * DURATION_UNITS[unit]) for n, unit in re.findall(rf"([\d.]+)({units})", text))
+    if 0 < duration < SHORTEST:
+        raise InvalidArgument(f'Interval "{name}" cannot be less than 1ms')
+    return duration
 
 
 INSTRUCTIONS: dict[str, Callable[[ContainerConfig, str, Scope], None]] = {

@@ -46,10 +46,10 @@ def pairs(name: str, text: str, escape: str = "\\") -> list[tuple[str, str]]:
     """Read ``k=v k2="v 2"``, or the old form ``k the whole rest``; quotes stay. Errors: InvalidArgument."""
     words = split_words(text, escape)
     if not words or "=" not in words[0]:
-        key, _, value = text.partition(" ")
-        if not value.strip():
+        key, *rest = text.split(None, 1)
+        if not rest:
             raise InvalidArgument(f"{name} must have two arguments")
-        return [(key, value.strip())]
+        return [(key, rest[0].rstrip())]
     for word in words:
         if "=" not in word:
             raise InvalidArgument(f"Syntax error - can't find = in {word!r}. Must be of the form: name=value")

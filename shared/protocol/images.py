@@ -53,7 +53,8 @@ class Image(Data, frozen=True, kw_only=True):
     ``layers`` are the blobs, ``diff_ids`` the digests of their uncompressed tars, ``chain_ids`` the layers on disk
     (OCI image-spec 1.1, config §layer ChainID), all bottom first; ``layer_sizes`` the unpacked bytes of each.
     ``parent`` is the id of the image that it was made from here; ``manifest`` the blob that names these ``layers`` to
-    registries, of an image that came from one. Of one that is ``removed`` only containers know.
+    registries, of an image that came from one. Of one that is ``removed`` only containers know. ``last_tagged``: when a
+    user gave it a name here, in nanoseconds since the epoch; 0 for never.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Image(Data, frozen=True, kw_only=True):
     parent: str = ""
     manifest: Descriptor | None = None
     removed: bool = False
+    last_tagged: int = 0
 
     @property
     def names(self) -> set[str]:
@@ -101,12 +103,14 @@ class LoadImages(Job[None], frozen=True, tag="load"):
     """Load a docker archive or an OCI layout (tar, plain or compressed), from the ticket's connection.
 
     STATUS stream ``ticket`` names where to send the tar (shut down the writing side at its end); STATUS stream
-    ``progress`` carries Docker's JSON messages. Errors: InvalidArgument (what is wrong with the archive).
+    ``progress`` carries Docker's JSON messages. ``platform``: only what is for it, as ``os/architecture/variant``.
+    Errors: InvalidArgument (what is wrong with the archive).
 
     Not repeatable: the archive comes once, and what had come is lost with the process that read it.
     """
 
     quiet: bool = True
+    platform: str = ""
 
 
 class SavedImage(Data, frozen=True):
@@ -115,11 +119,15 @@ class SavedImage(Data, frozen=True):
 
 
 class SaveImages(Job[Ticket], frozen=True, tag="image_export"):
-    """Export images as a docker archive that is an OCI layout too. ``images`` are references or ids."""
+    """Export images as a docker archive that is an OCI layout too. ``images`` are references or ids.
+
+    Errors: NotFound (or they are not for ``platform``, as ``os/architecture/variant``).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("images",)
     REPEATABLE: ClassVar[bool] = True
     images: list[str]
+    platform: str = ""
 
 
 class ExportImages(Job[Ticket], frozen=True, tag="graph_export"):
@@ -192,11 +200,15 @@ class ImageInspect(Record):
 
 
 class InspectImage(Job[ImageInspect], frozen=True, tag="image_inspect"):
-    """Tell all that there is to know of an image. ``image``: a reference, or an id or its beginning."""
+    """Tell all that there is to know of an image. ``image``: a reference, or an id or its beginning.
+
+    Errors: NotFound (or it is not for ``platform``, as ``os/architecture/variant``).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     REPEATABLE: ClassVar[bool] = True
     image: str
+    platform: str = ""
 
 
 class HistoryEntry(Record):
@@ -209,11 +221,12 @@ class HistoryEntry(Record):
 
 
 class ImageHistory(Job[list[HistoryEntry]], frozen=True, tag="history"):
-    """List the steps that made an image, newest first."""
+    """List the steps that made an image, newest first. ``platform`` and errors: as `InspectImage`."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     REPEATABLE: ClassVar[bool] = True
     image: str
+    platform: str = ""
 
 
 class TagImage(Job[None], frozen=True, tag="tag"):
@@ -267,13 +280,17 @@ class DeletedImage(Record, omit_defaults=True):
 
 
 class DeleteImage(Job[list[DeletedImage]], frozen=True, tag="image_delete"):
-    """Untag, and delete with the last tag. Errors: NotFound, Conflict (a container uses it; several tags)."""
+    """Untag, and delete with the last tag. Errors: NotFound, Conflict (a container uses it; several tags).
+
+    ``platforms``: the image must be for each of them; one here is for one alone.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("image",)
     REPEATABLE: ClassVar[bool] = True
     image: str
     force: bool = False
     noprune: bool = False
+    platforms: list[str] = field(default_factory=list)
 
 
 class ImagesPruned(Record):

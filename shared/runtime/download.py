@@ -44,7 +44,11 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
     except urllib.error.HTTPError as error:
         with error:
             raise DockyardError(f"{url}: got HTTP status code {error.code}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ValueError) as error:
+    except urllib.error.URLError as error:
+        reason = error.reason
+        told = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+        raise DockyardError(f"{url}: {told}") from error
+    except (http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         raise DockyardError(f"{url}: {error}") from error
 
 

@@ -66,7 +66,7 @@ class Graph:
     def do(self, job: Any) -> Any:
         return jobs[job.__struct_config__.tag](self.driver, job)
 
-    def load(self, archive: bytes, *, quiet: bool = True) -> list[Image]:
+    def load(self, archive: bytes, *, quiet: bool = True, platform: str = "") -> list[Image]:
         """Load as the API does: the archive goes to the ticket of a STATUS; returns the images recorded."""
         known = len(self.bus.calls)
 
@@ -79,7 +79,7 @@ class Graph:
 
         token = current.set(Context(Header(id="1"), on_status))
         try:
-            self.do(LoadImages(quiet=quiet))
+            self.do(LoadImages(quiet=quiet, platform=platform))
         finally:
             current.reset(token)
         return [call.image for call in self.bus.calls[known:] if isinstance(call, SetImage)]

@@ -92,6 +92,15 @@ def test_what_is_refused_leaves_nothing(graph: Graph, name: str) -> None:
     refused(graph, archive, message)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("a" * 256, "'a{200}…': File name too long$"), ("file/x", "leads through a link or a file$")],
+)
+def test_a_name_that_cannot_be_says_which(graph: Graph, name: str, why: str) -> None:
+    layer = tar({"file": b"", name: b""})
+    refused(graph, docker_archive(config_of((layer,)), [layer], ["x:1"]), f"^invalid layer: .*{why}")
+
+
 def test_limits(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     many = tar({f"file{number}": b"" for number in range(50)})
     monkeypatch.setattr("services.graphdriver.spool.MAX_MEMBERS", 49)

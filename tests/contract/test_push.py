@@ -97,6 +97,14 @@ def test_what_is_pushed_is_pulled(graph: Graph, real: str, pack: Any) -> None:
     assert recorded(graph)[-1].tags == [f"{real}/x:1", f"{real}/x@{digest}"]
 
 
+def test_only_what_is_for_a_platform_is_pushed(graph: Graph, real: str) -> None:
+    image = loaded(graph)
+    why = rf"image with reference {real}/x:1 was found but its platform \(linux/amd64\) does not match .*s390x"
+    with pytest.raises(NotFound, match=why):
+        push(graph, image, real, platform="linux/s390x")
+    assert push(graph, image, real, platform="linux/amd64")[-1]["aux"]["Tag"] == "1"
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_how_many_at_a_time(graph: Graph, real: str, count: int) -> None:
     remade(graph, max_concurrent_downloads=count, max_concurrent_uploads=count)
@@ -375,8 +383,12 @@ def test_certificates(graph: Graph, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="tls: failed to verify certificate: x509: "):
             pull(graph, host)
         directory = trust(tmp_path / "certs.d" / host, certificates)
-        with pytest.raises(Unavailable, match=r"certificate required|Connection aborted|EOF|alert"):
+        with pytest.raises(Unavailable, match=r"tls: (certificate required|bad certificate)$|Connection aborted|EOF"):
             pull(graph, host)
+        (directory / "also.crt").write_text("junk")
+        with pytest.raises(DockyardError, match=r"/also\.crt: no certificate or crl found$"):
+            pull(graph, host)
+        (directory / "also.crt").unlink()
         (directory / "client.cert").write_bytes((certificates / "cert.pem").read_bytes())
         with pytest.raises(DockyardError, match=r"missing key client\.key for client certificate client\.cert"):
             pull(graph, host)
@@ -495,3 +507,5 @@ def test_search(graph: Graph, registry: Scripted) -> None:
         registry.files["/v1/search"] = answer
         with pytest.raises(DockyardError):
             do(graph, SearchImages(term="x"))
+    registry.files["/v1/search"] = Answer(body=b'{"num_results": 0, "results": null}')  # as Go writes none
+    assert do(graph, SearchImages(term="x")) == []

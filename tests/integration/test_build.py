@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,8 @@ COOKED
         "one.txt",
     ]
     assert run(stack, "stat", "-c", "%U:%g %a", "/owned") == "me:7 640"
+    began = time.time() - 600  # of directories that were missing: not 1970
+    assert all(int(at) > began for at in run(stack, "stat", "-c", "%Y", "/globbed", "/with space").split())
     assert run(stack, "stat", "-c", "%u:%g", "one.txt") == "0:0"
     assert run(stack, "cat", "/heredocs/RAW", "/heredocs/COOKED").splitlines() == [
         "$HOME",
@@ -221,6 +224,8 @@ COOKED
         ("RUN --security=insecure true", "RUN --security=insecure is not allowed"),
         ("RUN exit 7", "The command '/bin/sh -c exit 7' returned a non-zero code: 7"),
         ("ENV A", "ENV must have two arguments"),
+        ("ADD --checksum=sha256:00 a.txt /", "checksum can't be specified for non-HTTP(S) sources"),
+        ("WORKDIR $NOTHING", "cannot normalize nothing"),
         ("NOSUCH thing", "dockerfile parse error on line 2: unknown instruction: NOSUCH"),
         ("STOPSIGNAL SIGNONE", "Invalid signal: SIGNONE"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +46,42 @@ def test_an_image_for_another_platform_is_not_run(stack: Any) -> None:
     assert "was found but does not match the specified platform: wanted linux/s390x, actual: linux/" in refused.stderr
     machine = stack.out("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", "busybox")
     assert stack.out("run", "--rm", "--platform", machine, "busybox", "echo", "hello") == "hello"
+
+
+def test_an_image_for_another_platform_is_not_shown_nor_saved(stack: Any, tmp_path: Path) -> None:
+    stack.needs(28, "--platform of save, load and history")
+    machine = stack.out("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", "busybox")
+    file = str(tmp_path / "busybox.tar")
+    commands = (("save", "-o", file, "--platform"), ("history", "--platform"))
+    for command in commands:
+        refused = stack.docker(*command, "linux/s390x", "busybox", check=False)
+        assert "was found but does not match the specified platform: wanted linux/s390x" in refused.stderr
+        stack.docker(*command, machine, "busybox")
+    assert (
+        "no image for linux/s390x" in stack.docker("load", "-i", file, "--platform", "linux/s390x", check=False).stderr
+    )
+    assert stack.out("load", "-i", file, "--platform", machine) == "Loaded image: busybox:latest"
+
+
+@pytest.mark.parametrize(
+    ("platform", "shown"),
+    [
+        ("linux/aarch64", "linux/arm64/"),
+        ("arm64", "linux/arm64/"),
+        ("linux/arm/v6", "linux/arm/v6"),
+        ("armhf", "linux/arm/v7"),
+        ("windows/amd64", "operating system is not supported"),
+        ("bogus", '"bogus": unknown operating system or architecture: invalid argument'),
+    ],
+)
+def test_the_platform_of_an_import(stack: Any, tmp_path: Path, platform: str, shown: str) -> None:
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
+    imported = stack.docker("import", "--platform", platform, str(tmp_path / "empty.tar"), "imported", check=False)
+    if imported.returncode:
+        assert imported.stderr.strip() == f"Error response from daemon: {shown}"
+        return
+    assert stack.out("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}/{{.Variant}}", "imported") == shown
 
 
 def test_inspect_goes_on_after_what_cannot_be_an_image(stack: Any) -> None:

@@ -318,3 +318,6 @@ def test_the_shell_completes_containers_and_services(stack: Any) -> None:
     assert complete("dockyard job image_inspect busy") == ["busybox:latest"]
     assert complete("dockyard restart e") == ["engine", "execdriver"]
     assert "layer_mount" in complete("dockyard job layer_")
+    made = json.loads(stack.dockyard("jobs", "--name", "create", "--json").stdout)[0]["id"]
+    assert complete(f"dockyard trace {made[:20]}") == [made]
+    assert complete(f"dockyard cancel {made[:20]}") == []  # it has ended

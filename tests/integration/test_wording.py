@@ -180,8 +180,13 @@ ROWS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/exec/{ran}/start", {}, 409, "exec command {ran} has already run"),
     # images
     ("DELETE", "/images/busybox", None, 409,
-     "conflict: unable to delete busybox:latest (cannot be forced) - container {running:.12} is using its referenced "
+     "conflict: unable to delete busybox:latest (must be forced) - container {running:.12} is using its referenced "
      "image {image busybox}"),
+    ("DELETE", "/images/{image busybox}", None, 409,
+     "conflict: unable to delete {image busybox} (cannot be forced) - image has dependent child images"),
+    ("DELETE", "/images/{image once}", None, 409,
+     "conflict: unable to delete {image once} (must be forced) - image is being used by stopped container "
+     "{of-once:.12}"),
     ("DELETE", "/images/once:1", None, 409,
      "conflict: unable to delete once:1 (must be forced) - container {of-once:.12} is using its referenced image "
      "{image once}"),

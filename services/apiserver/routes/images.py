@@ -38,12 +38,12 @@ def list_images() -> Response:
 
 @routes.get("/<path:ref>/json")
 def inspect(ref: str) -> Response:
-    return show(older.show_image(read(InspectImage(image=ref))))
+    return show(older.show_image(read(InspectImage(image=ref, platform=params.platform((1, 49))))))
 
 
 @routes.get("/<path:ref>/history")
 def history(ref: str) -> Response:
-    return show(read(ImageHistory(image=ref)))
+    return show(read(ImageHistory(image=ref, platform=params.platform((1, 48)))))
 
 
 @routes.post("/<path:ref>/tag")
@@ -54,7 +54,8 @@ def tag(ref: str) -> tuple[str, int]:
 
 @routes.delete("/<path:ref>")
 def delete(ref: str) -> Response:
-    return show(call(DeleteImage(image=ref, force=params.boolean("force"), noprune=params.boolean("noprune"))))
+    flags = {name: params.boolean(name) for name in ("force", "noprune")}
+    return show(call(DeleteImage(image=ref, platforms=params.platforms("platforms", (1, 50)), **flags)))
 
 
 @routes.post("/create")
@@ -72,8 +73,12 @@ def pull() -> Response:
 
 @routes.post("/<path:ref>/push")
 def push(ref: str) -> Response:
-    platform = params.text("platform") if api_version() >= (1, 46) else ""
-    job = PushImage(image=ref, tag=params.text("tag"), platform=platform, auth=params.registry_auth())
+    job = PushImage(
+        image=ref,
+        tag=params.text("tag"),
+        platform=params.platform((1, 46)),
+        auth=params.registry_auth(),
+    )
     return progress_stream(job, at_once=False, timeout=None)
 
 
@@ -95,7 +100,8 @@ def prune() -> Response:
 
 @routes.post("/load")
 def load() -> Response:
-    return progress_stream(LoadImages(quiet=params.boolean("quiet", default=True)), at_once=True)
+    job = LoadImages(quiet=params.boolean("quiet", default=True), platform=params.platform((1, 48)))
+    return progress_stream(job, at_once=True)
 
 
 @routes.get("/get")
@@ -109,5 +115,6 @@ def save(ref: str) -> Response:
 
 
 def _archive(refs: list[str]) -> Response:
-    _, chunks = archive(lambda: call(SaveImages(images=refs)), lambda ticket: ticket)
+    job = SaveImages(images=refs, platform=params.platform((1, 48)))
+    _, chunks = archive(lambda: call(job), lambda ticket: ticket)
     return Response(chunks, headers={"Content-Type": "application/x-tar"})

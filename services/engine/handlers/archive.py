@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.engine import host
 from services.engine.container import Container
 from services.engine.lifecycle.stillness import held_still
 from services.engine.record import Status
@@ -44,6 +43,7 @@ from shared.protocol import (
     encode_body,
 )
 from shared.protocol.reference import familiar, normalize
+from shared.runtime.platforms import parse_platform
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -150,14 +150,14 @@ async def commit(engine: Engine, job: CommitContainer) -> str:
 
 @jobs.handles(ImportImage)
 async def import_image(engine: Engine, job: ImportImage) -> str:
-    os_name, architecture, variant = [*job.platform.lower().split("/"), "", ""][:3]
-    if os_name not in ("", "linux") or job.platform.count("/") > 2:
-        raise InvalidArgument(f"platform {job.platform!r} cannot be imported: this is a linux engine")
+    platform = parse_platform(job.platform or "linux")
+    if platform.os != "linux":
+        raise InvalidArgument("operating system is not supported")
     image = NewImage(
         config=_image_config(apply_changes(ContainerConfig(), job.changes)),
-        architecture=architecture or host.facts().architecture,
-        os="linux",
-        variant=variant,
+        architecture=platform.architecture,
+        os=platform.os,
+        variant=platform.variant or ("v7" if platform.architecture == "arm" else ""),
         comment=job.message or f"Imported from {job.src}",
         created=rfc3339(time.time_ns()),
         tags=_tags(job.repo, job.tag),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from services.engine import filters
 from services.engine.graph import users_of
-from services.engine.handlers.images import SHORT, created
+from services.engine.handlers.images import SHORT, created, tell
+from services.engine.platform import check_platform
 from shared.bus.handlers import Handlers
 from shared.protocol import Conflict, DeletedImage, DeleteImage, Image, ImagesPruned, PruneImages
 from shared.protocol.reference import familiar, repository_of
@@ -21,18 +22,19 @@ jobs: Handlers[Engine] = Handlers()
 async def delete(engine: Engine, job: DeleteImage) -> list[DeletedImage]:
     """Untag; with the last tag, or by id, delete. Errors as the API's DELETE /images/{name}."""
     image = engine.images.find(job.image)
+    for platform in job.platforms:
+        check_platform(job.image, image, platform)
     reference = engine.images.tag_of(job.image)
     tags, references = engine.images.tags(image.id), engine.images.references(image.id)
-    if reference is None and len(tags) > 1 and not job.force:
-        raise Conflict(
-            f"conflict: unable to delete {image.id[7:][:SHORT]} (must be forced) - image is referenced in multiple "
-            "repositories"
-        )
+    if reference is None:
+        _refuse_by_id(engine, image, referenced=len(tags) > 1, force=job.force)
     doomed = references if reference is None else _with_digests(reference, references)
     last = len(doomed) == len(references)
-    if last:
-        _refuse_in_use(engine, image, job)
-    removed = last and not _has_children(engine, image)
+    users = users_of(engine, image)
+    if reference is not None and last and users and not job.force:
+        what = f"container {users[0][:SHORT]} is using its referenced image {_short(image)}"
+        raise _conflict(familiar(reference), what)
+    removed = last and not _has_children(engine, image) and _running(engine, users) is None
     with engine.store.transaction():
         gone = [_untag(engine, image, name) for name in doomed]
         if removed:
@@ -55,7 +57,7 @@ def _with_digests(reference: str, references: list[str]) -> list[str]:
 
 def _untag(engine: Engine, image: Image, name: str) -> DeletedImage:
     engine.images.untag(name)
-    engine.events.append("image", "untag", image.id, {"name": image.id})
+    tell(engine, "untag", image, image.id)
     return DeletedImage(untagged=familiar(name))
 
 
@@ -86,23 +88,31 @@ def _delete_parents(engine: Engine, image: Image) -> list[DeletedImage]:
     return gone
 
 
-def _refuse_in_use(engine: Engine, image: Image, job: DeleteImage) -> None:
-    if engine.images.tag_of(job.image) is None and _has_children(engine, image):
-        short = image.id[7:][:SHORT]
-        raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images")
-    users = users_of(engine, image)
-    if not users:
-        return
-    container = engine.containers.by_id(users[0])
-    running = container is not None and container.record.running
-    if not running and job.force:
-        return
-    tag = engine.images.tag_of(job.image)
-    what, how = familiar(tag) if tag else image.id[7:][:SHORT], "cannot" if running else "must"
-    raise Conflict(
-        f"conflict: unable to delete {what} ({how} be forced) - container {users[0][:SHORT]} is using its referenced "
-        f"image {image.id[7:][:SHORT]}"
-    )
+def _refuse_by_id(engine: Engine, image: Image, *, referenced: bool, force: bool) -> None:
+    """Errors: Conflict. ``referenced``: by more than one tag, which can be forced, as can a stopped container."""
+    users, short = users_of(engine, image), _short(image)
+    if _has_children(engine, image):
+        raise _conflict(short, "image has dependent child images", hard=True)
+    if running := _running(engine, users):
+        raise _conflict(short, f"image is being used by running container {running[:SHORT]}", hard=True)
+    if referenced and not force:
+        raise _conflict(short, "image is referenced in multiple repositories")
+    if users and not force:
+        raise _conflict(short, f"image is being used by stopped container {users[0][:SHORT]}")
+
+
+def _conflict(what: str, why: str, *, hard: bool = False) -> Conflict:
+    return Conflict(f"conflict: unable to delete {what} ({'cannot' if hard else 'must'} be forced) - {why}")
+
+
+def _short(image: Image) -> str:
+    return image.id.removeprefix("sha256:")[:SHORT]
+
+
+def _running(engine: Engine, users: list[str]) -> str | None:
+    """Return the first container of some that runs."""
+    found = (engine.containers.by_id(user) for user in users)
+    return next((container.id for container in found if container is not None and container.record.running), None)
 
 
 @jobs.handles(PruneImages)

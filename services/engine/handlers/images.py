@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from services.engine import filters
 from services.engine.disk import count_shared
+from services.engine.platform import check_platform
+from services.engine.views import rfc3339
 from shared.bus.handlers import Handlers
 from shared.dockerfile.ignore import Glob, compile_glob
 from shared.protocol import (
@@ -48,18 +53,24 @@ async def set_image(engine: Engine, job: SetImage) -> None:
     if job.action == "push":
         await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
     else:
-        await engine.graph.record(job.image, job.tags, job.order)
+        image = _tagged_now(job.image) if names and job.action in ("create", "import") else job.image
+        await engine.graph.record(image, job.tags, job.order)
     if job.action in ("pull", "push"):
-        engine.events.append("image", job.action, names[0], {"name": familiar(repository_of(job.tags[0]))})
+        tell(engine, job.action, job.image, familiar(repository_of(job.tags[0])), actor=names[0])
         return
     if job.action == "load":
-        engine.events.append("image", "load", job.image.id, {"name": names[0] if names else job.image.id})
+        tell(engine, "load", job.image, names[0] if names else job.image.id)
         return
     if job.action == "build":
         return  # one step of many
-    engine.events.append("image", job.action, job.image.id, {"name": job.image.id})
+    tell(engine, job.action, job.image, job.image.id)
     for name in names:
-        engine.events.append("image", "tag", job.image.id, {"name": name})
+        tell(engine, "tag", job.image, name)
+
+
+def tell(engine: Engine, action: str, image: Image, name: str, *, actor: str = "") -> None:
+    """Tell of an image, with its labels, by which events are found. ``actor``: its id if nothing else is said."""
+    engine.events.append("image", action, actor or image.id, {**(image.config.labels or {}), "name": name})
 
 
 @jobs.handles(ListImages)
@@ -123,6 +134,7 @@ def _summary(image: Image, tags: list[str], digests: list[str]) -> ImageSummary:
 @jobs.handles(InspectImage)
 def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
     image = engine.images.find(job.image)
+    check_platform(job.image, image, job.platform)
     return ImageInspect(
         id=image.id,
         repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
@@ -139,7 +151,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
         size=sum(image.layer_sizes),
         graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": {}},
         root_fs={"Type": "layers", "Layers": image.diff_ids},
-        metadata={"LastTagTime": "0001-01-01T00:00:00Z"},
+        metadata={"LastTagTime": rfc3339(image.last_tagged)},
     )
 
 
@@ -147,6 +159,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
 def history(engine: Engine, job: ImageHistory) -> list[HistoryEntry]:
     """Tell an image's history, newest first; sizes belong to the steps that made a layer."""
     image = engine.images.find(job.image)
+    check_platform(job.image, image, job.platform)
     sizes = iter(image.layer_sizes)
     entries = []
     for step in image.history:
@@ -191,10 +204,14 @@ def _tag(engine: Engine, ref: str, name: str) -> None:
     if familiar(repository_of(reference)) == "sha256":
         raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
     with engine.store.transaction():
-        engine.images.put(image, [reference])
-        engine.events.append("image", "tag", image.id, {"name": familiar(reference)})
+        engine.images.put(_tagged_now(image), [reference])
+        tell(engine, "tag", image, familiar(reference))
         engine.done(TagImage, None)
         engine.done(NameImage, None)
+
+
+def _tagged_now(image: Image) -> Image:
+    return msgspec.structs.replace(image, last_tagged=time.time_ns())
 
 
 @jobs.handles(SaveImages)
@@ -203,8 +220,12 @@ async def save(engine: Engine, job: SaveImages) -> Ticket:
     chosen: dict[str, SavedImage] = {}
     for ref in job.images:
         image = engine.images.find(ref)
+        check_platform(ref, image, job.platform)
         reference = engine.images.tag_of(ref)
         entry = chosen.setdefault(image.id, SavedImage(image=image, tags=[]))
         if reference is not None and "@" not in reference and reference not in entry.tags:
             entry.tags.append(reference)
-    return await engine.call(ExportImages(images=list(chosen.values())))
+    ticket = await engine.call(ExportImages(images=list(chosen.values())))
+    for saved in chosen.values():
+        tell(engine, "save", saved.image, saved.image.id)
+    return ticket

@@ -10,8 +10,7 @@ from services.graphdriver.progress import tell
 from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.inspect import inspect_distribution
 from services.graphdriver.registry.login import login
-from services.graphdriver.registry.platforms import normal, parse_platform
-from services.graphdriver.registry.pull import Puller, check_platform
+from services.graphdriver.registry.pull import Puller, mismatch
 from services.graphdriver.registry.push import Pusher
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.search import search
@@ -25,6 +24,7 @@ from shared.protocol import (
     InspectDistribution,
     InvalidArgument,
     ListPushable,
+    NotFound,
     NotImplementedByUs,
     PullImage,
     PushImage,
@@ -33,6 +33,7 @@ from shared.protocol import (
     Unavailable,
     UpdateTrustBase,
 )
+from shared.runtime.platforms import normal, parse_platform
 
 if TYPE_CHECKING:
     from services.graphdriver.handlers import GraphDriver
@@ -80,11 +81,9 @@ def push(driver: GraphDriver, job: PushImage) -> None:
     images = driver.bus.call(ListPushable(domain=reference.domain, path=reference.path, tag=reference.tag))
     if job.platform:
         for pushed in images:
-            check_platform(
-                reference.with_tag(pushed.tag),
-                parse_platform(job.platform),
-                normal(pushed.image.os, pushed.image.architecture, pushed.image.variant),
-            )
+            found = normal(pushed.image.os, pushed.image.architecture, pushed.image.variant)
+            if why := mismatch(reference.with_tag(pushed.tag), parse_platform(job.platform), found):
+                raise NotFound(why)
     pusher = Pusher(driver.blobs, driver.temporary, driver.bus, driver.config.max_concurrent_uploads or MAX_LAYERS)
     with driver.registries.session(reference.domain, job.auth, push=True) as session:
         _told("push", lambda: pusher.push(session, reference, images))

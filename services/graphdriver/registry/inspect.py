@@ -8,10 +8,10 @@ from services.graphdriver.load import image_config
 from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.manifests import Index, Manifest, parse
-from services.graphdriver.registry.platforms import Platform
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
 from shared.protocol import DistributionInspect
+from shared.runtime.platforms import Platform
 
 __all__ = ["inspect_distribution"]
 

@@ -12,9 +12,9 @@ import msgspec
 from services.graphdriver.archive import MAX_JSON, MAX_LAYERS, MAX_NESTING
 from services.graphdriver.blobs import is_digest
 from services.graphdriver.registry.client import Document
-from services.graphdriver.registry.platforms import Platform
 from services.graphdriver.unpack import MAX_UNPACKED
 from shared.protocol import Descriptor, InvalidArgument, NotFound
+from shared.runtime.platforms import Platform
 
 __all__ = ["DOCKER_MANIFEST", "OCI_MANIFEST", "Index", "Manifest", "as_docker", "as_oci", "choose", "parse"]
 

@@ -21,15 +21,15 @@ from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads
 from services.graphdriver.registry.manifests import Manifest, as_oci, choose, parse
-from services.graphdriver.registry.platforms import Platform, host_platform, parse_platform
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, GetImage, Image, InvalidArgument, NotFound, SetImage
 from shared.runtime.compression import ERRORS, decompressed
+from shared.runtime.platforms import Platform, host_platform, normal, parse_platform
 
-__all__ = ["Puller", "check_platform"]
+__all__ = ["Puller", "mismatch"]
 
 Fetch = Callable[[Descriptor, Callable[[], None]], None]  # the second raises when the layer is not wanted any more
 LOOK = 0.2  # seconds between two looks at whether the job was cancelled
@@ -44,13 +44,22 @@ def resolve(repository: Repository, reference: Reference, platform: Platform) ->
         raise pull_error(refused, reference) from refused
 
 
-def check_platform(reference: Reference, wanted: Platform, found: Platform) -> None:
-    """Errors: NotFound, in words that clients look for (wire-details §2)."""
-    if wanted.rank(found) is None:
-        raise NotFound(
-            f"image with reference {reference.familiar} was found but its platform ({found}) does not match the "
-            f"specified platform ({wanted})"
-        )
+def mismatch(reference: Reference, wanted: Platform, found: Platform) -> str:
+    """Say that an image is not for a platform; nothing if it is."""
+    if wanted.rank(found) is not None:
+        return ""
+    return (
+        f"image with reference {reference.familiar} was found but its platform ({found}) does not match the "
+        f"specified platform ({wanted})"
+    )
+
+
+@dataclass(frozen=True)
+class _Pulled:
+    """``newer``: the reference was not the image's name before."""
+
+    newer: bool
+    warning: str
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,12 @@ class Puller:
         """
         wanted = parse_platform(platform) if platform else None
         references = [reference] if reference.wanted else self._all(session, reference)
-        newer = [self._one(session, one, wanted) for one in references]
+        pulled = [self._one(session, one, wanted) for one in references]
         what = reference.familiar if reference.wanted else reference.familiar_name
-        tell(f"Status: Downloaded newer image for {what}" if any(newer) else f"Status: Image is up to date for {what}")
+        newer = any(one.newer for one in pulled)
+        tell(f"Status: Downloaded newer image for {what}" if newer else f"Status: Image is up to date for {what}")
+        for warning in filter(None, (one.warning for one in pulled)):
+            tell(f"WARNING: {warning}")
 
     def _all(self, session: Session, reference: Reference) -> list[Reference]:
         def find(repository: Repository) -> list[str]:
@@ -86,28 +98,31 @@ class Puller:
             raise NotFound(f"repository {reference.familiar_name} has no tags")
         return [Reference.parse(reference.name, tag) for tag in tags]
 
-    def _one(self, session: Session, reference: Reference, wanted: Platform | None) -> bool:
-        """Pull one image; says whether the reference was not its name before."""
+    def _one(self, session: Session, reference: Reference, wanted: Platform | None) -> _Pulled:
+        """Pull one image."""
         return session.first(reference.path, lambda repository: self._at(repository, reference, wanted))[0]
 
-    def _at(self, repository: Repository, reference: Reference, wanted: Platform | None) -> bool:
+    def _at(self, repository: Repository, reference: Reference, wanted: Platform | None) -> _Pulled:
         manifest, digest = resolve(repository, reference, wanted or host_platform())
         tell(f"Pulling from {reference.path}", reference.wanted)
         image_id = manifest.config.digest
         digests = [layer.digest for layer in manifest.layers]
+        is_known = bool(self.bus.call(GetImage(image=image_id)))
         with self.blobs.hold([image_id, manifest.document.digest, *digests]):
-            config = self._config(repository, manifest, reference, wanted)
-            image = self._image(repository, manifest, config)
+            config = self._config(repository, manifest)
+            image = self._image(repository, manifest, config, is_known=is_known)
             self.blobs.durable.settle()
             before = self.bus.call(GetImage(image=reference.full)).get("Id")
             names = list(dict.fromkeys([reference.full, f"{reference.name}@{digest}"]))
             self.bus.call(SetImage(image=image, tags=names, action="pull"))
         tell(f"Digest: {digest}")
-        return before != image_id
+        is_vouched_for = digest != manifest.document.digest  # an index names its platform, whatever its config says
+        found = normal(image.os, image.architecture, image.variant)
+        return _Pulled(
+            before != image_id, "" if wanted is None or is_vouched_for else mismatch(reference, wanted, found)
+        )
 
-    def _config(
-        self, repository: Repository, manifest: Manifest, reference: Reference, wanted: Platform | None
-    ) -> bytes:
+    def _config(self, repository: Repository, manifest: Manifest) -> bytes:
         descriptor = manifest.config
         has = self.blobs.has(descriptor.digest)
         try:
@@ -121,16 +136,14 @@ class Puller:
         config = image_config(data)
         if len(config["rootfs"]["diff_ids"]) != len(manifest.layers):
             raise InvalidArgument("invalid image config: it names another number of layers than the manifest")
-        if wanted is not None:
-            check_platform(reference, wanted, Platform.of(config))
         return data
 
-    def _image(self, repository: Repository, manifest: Manifest, data: bytes) -> Image:
+    def _image(self, repository: Repository, manifest: Manifest, data: bytes, *, is_known: bool) -> Image:
         config = image_config(data)
         diff_ids = config["rootfs"]["diff_ids"]
         chains = chain_ids(diff_ids)
         with self.blobs.hold(chains):
-            sizes = self._layers(repository, manifest.layers, diff_ids, chains)
+            sizes = self._layers(repository, manifest.layers, diff_ids, chains, is_known=is_known)
             document, layers = manifest.document, [as_oci(layer) for layer in manifest.layers]
             self.blobs.add(io.BytesIO(data), manifest.config.digest)
             self.blobs.add(io.BytesIO(document.data), document.digest)
@@ -141,15 +154,23 @@ class Puller:
     # -- layers
 
     def _layers(
-        self, repository: Repository, layers: list[Descriptor], diff_ids: list[str], chains: list[str]
+        self,
+        repository: Repository,
+        layers: list[Descriptor],
+        diff_ids: list[str],
+        chains: list[str],
+        *,
+        is_known: bool,
     ) -> list[int]:
+        """``is_known``: of an image that is here as a whole nothing is told but what is fetched again."""
         missing = [
             layer
             for layer, chain in zip(layers, chains, strict=True)
             if not self.blobs.has(layer.digest) or self.layers.size(chain) is None
         ]
         for layer in layers:
-            tell("Pulling fs layer" if layer in missing else "Already exists", layer.digest, progressDetail={})
+            if layer in missing or not is_known:
+                tell("Pulling fs layer" if layer in missing else "Already exists", layer.digest, progressDetail={})
         coming = _Coming(missing, self.concurrency, lambda layer, check: self._fetch(repository, layer, check))
 
         def unpack(index: int, check: Callable[[], None]) -> int:

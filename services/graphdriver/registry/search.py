@@ -59,8 +59,8 @@ def _ask(transport: Transport, url: str, auth: AuthConfig) -> list[Any]:
         )
     try:
         found = json.loads(data)["results"]
-        if isinstance(found, list):
-            return found
+        if isinstance(found, list | None):
+            return found or []
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InvalidArgument("the index's answer has no list of results")

@@ -126,6 +126,7 @@ class Transport:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Python 3.13's default, which certificates of own CAs fail
         directory = self._certificates / netloc
         try:
+            path = directory
             for path in sorted(directory.glob("*.crt")):
                 context.load_verify_locations(path)
             for path in sorted(directory.glob("*.cert")):
@@ -137,7 +138,7 @@ class Transport:
                     )
                 context.load_cert_chain(path, key)
         except (OSError, ssl.SSLError) as error:
-            raise DockyardError(f"{directory}: {error}") from error
+            raise DockyardError(f"{path}: {_tls_reason(error)}") from error
         if self._is_insecure(netloc):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -186,7 +187,17 @@ def _explain_tls(error: BaseException) -> str:
         return f"tls: failed to verify certificate: x509: {reason.verify_message}"
     if _is_plain(error):
         return "http: server gave HTTP response to HTTPS client"
-    return f"tls: {reason}"
+    _, alert, text = str(getattr(reason, "reason", None) or "").partition("_ALERT_")
+    if alert:
+        return f"remote error: tls: {text.lower().replace('_', ' ')}"
+    return f"tls: {_tls_reason(reason)}"
+
+
+def _tls_reason(error: object) -> str:
+    """Return what is wrong in words, without OpenSSL's place in Python."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _is_plain(error: BaseException) -> bool:

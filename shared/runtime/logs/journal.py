@@ -73,10 +73,11 @@ def _entries(command: list[str], cursor: _Cursor, stop: Callable[[], bool] | Non
     except OSError as error:
         raise DockyardError(f"the journal cannot be read: {error}") from error
     assert process.stdout is not None
-    rest = b""
+    rest, poller = b"", select.poll()
+    poller.register(process.stdout, select.POLLIN)
     try:
         while stop is None or not stop():
-            if not select.select([process.stdout], [], [], LISTEN)[0]:
+            if not poller.poll(LISTEN * 1000):
                 continue
             chunk = os.read(process.stdout.fileno(), CHUNK)
             if not chunk:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
+from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from shared.protocol import (
     AuthConfig,
     Authenticate,
     AuthStatus,
+    DeleteImage,
     DistributionInspect,
+    ImageHistory,
     InspectDistribution,
+    InspectImage,
     NotFound,
     PullImage,
     PushImage,
+    SaveImages,
     SearchImages,
     SearchResult,
     Unauthorized,
@@ -42,6 +49,49 @@ def test_a_push() -> None:
     http, bus = api(push=None)
     assert http.post("/images/box:5000/a/b/push?tag=1", headers=HEADER).status_code == 200
     assert bus.calls == [PushImage(image="box:5000/a/b", tag="1", auth=AUTH)]
+
+
+def asked(**platform: str) -> str:
+    return quote(json.dumps(platform))
+
+
+ARM = asked(os="linux", architecture="arm64", variant="v8")
+INSPECTED: Any = NotFound("image with reference x was found but does not match the specified platform")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "older", "job"),
+    [
+        ("POST", "/images/x/push?tag=1&platform=", "1.45", PushImage(image="x", tag="1", platform="linux/arm64/v8")),
+        ("GET", "/images/x/json?platform=", "1.48", InspectImage(image="x", platform="linux/arm64/v8")),
+        ("GET", "/images/x/history?platform=", "1.47", ImageHistory(image="x", platform="linux/arm64/v8")),
+        ("GET", "/images/x/get?platform=", "1.47", SaveImages(images=["x"], platform="linux/arm64/v8")),
+        ("DELETE", "/images/x?platforms=", "1.49", DeleteImage(image="x", platforms=["linux/arm64/v8"])),
+    ],
+)
+def test_platforms_come_as_json(method: str, path: str, older: str, job: Any) -> None:
+    http, bus = api(push=None, image_inspect=INSPECTED, history=INSPECTED, image_export=INSPECTED, image_delete=[])
+    http.open(path + ARM, method=method)
+    http.open(f"/v{older}{path}{ARM}", method=method)
+    name = "platforms" if method == "DELETE" else "platform"
+    assert bus.calls == [job, msgspec.structs.replace(job, **{name: type(getattr(job, name))()})]
+
+
+@pytest.mark.parametrize(
+    ("platform", "why"),
+    [
+        (asked(os="linux"), "both OS and Architecture must be provided"),
+        ("{}", "both OS and Architecture must be provided"),
+        ("{x", "failed to parse platform: "),
+        (quote('{"os": 1}'), "failed to parse platform: "),
+    ],
+)
+def test_what_is_no_platform(platform: str, why: str) -> None:
+    http, bus = api()
+    answer = http.get(f"/images/x/json?platform={platform}")
+    assert answer.status_code == 400
+    assert message(answer).startswith(why)
+    assert not bus.calls
 
 
 @pytest.mark.parametrize(

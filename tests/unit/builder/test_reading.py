@@ -19,7 +19,7 @@ from shared.protocol import Cancelled, Header, InvalidArgument, NotImplementedBy
 
 
 def arguments(**given: str | None) -> Arguments:
-    return Arguments(dict(given), platform_arguments("amd64"))
+    return Arguments(dict(given), platform_arguments("linux/amd64"))
 
 
 def test_stages() -> None:
@@ -47,11 +47,43 @@ def test_stages() -> None:
         ("FROM $NONE", "should not be blank"),
         ("FROM a\nRUN", "line 2: RUN requires at least one argument"),
         ("FROM --what=x a", "unknown flag: --what"),
+        ("FROM a\nCOPY --wrong=1 a /", "line 2: unknown flag: --wrong"),
+        ("FROM a\nCOPY a", "line 2: COPY requires at least two arguments, but only one was provided. Destination"),
+        ('FROM a\nADD ["a"]', "line 2: ADD requires at least two arguments"),
+        ("FROM a\nRUN --user=x y", "line 2: unknown flag: --user"),
+        ("FROM a\nRUN --network=none", "line 2: RUN requires at least one argument"),
+        ("FROM a\nRUN --network=some x", 'line 2: unsupported network mode "some"'),
+        ("FROM a\nRUN --mount=type=what x", 'line 2: unsupported mount type "what"'),
+        ("FROM a\nENV --x=1", "line 2: unknown flag: --x=1"),
+        ("FROM a\nENV A", "line 2: ENV must have two arguments"),
+        ("FROM a\nENV =1", "line 2: ENV names can not be blank"),
+        ("FROM a\nLABEL a=1 b", "line 2: Syntax error - can't find = in 'b'"),
+        ("FROM a\nARG =1", "line 2: ARG names can not be blank"),
+        ("FROM a\nSHELL sh", "line 2: SHELL requires the arguments to be in JSON form"),
+        ("FROM a\nVOLUME []", "line 2: VOLUME requires at least one argument"),
+        ('FROM a\nVOLUME ["/a", ""]', "line 2: VOLUME specified can not be an empty string"),
+        ("FROM a\nONBUILD ONBUILD RUN x", "line 2: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
+        ("FROM a\nHEALTHCHECK --wrong=1 CMD x", "line 2: unknown flag: --wrong"),
+        ("FROM a\nHEALTHCHECK --retries=x CMD x", 'line 2: invalid value "x" for --retries'),
+        ("FROM a\nHEALTHCHECK --interval=1ns CMD x", 'line 2: Interval "interval" cannot be less than 1ms'),
+        ("FROM a\nHEALTHCHECK --interval 1s CMD x", "line 2: missing a value on flag: --interval"),
+        ("FROM a\nHEALTHCHECK --interval=1s", "line 2: HEALTHCHECK requires at least one argument"),
+        ("FROM a\nHEALTHCHECK NONE x", "line 2: HEALTHCHECK NONE takes no arguments"),
+        ("FROM a\nHEALTHCHECK CMD", "line 2: Missing command after HEALTHCHECK CMD"),
+        ("FROM a\nHEALTHCHECK CMD []", "line 2: Missing command after HEALTHCHECK CMD"),
+        ("FROM a\nHEALTHCHECK cmd2 x", 'line 2: Unknown type "CMD2" in HEALTHCHECK'),
     ],
 )
 def test_what_is_no_dockerfile(text: str, why: str) -> None:
     with pytest.raises(InvalidArgument, match=why):
         read_stages(parse(text), arguments())
+
+
+def test_what_can_only_be_said_when_it_is_done_is_not_said_before() -> None:
+    lines = ["FROM a", "RUN --mount=$M --network=$N x", "RUN --mount=type=ssh x", "USER $A", "EXPOSE $P", "ENV\ta\tb c",
+             "HEALTHCHECK\tCMD\tx", "STOPSIGNAL $S", "COPY --chmod=$M $FROM $TO", "WORKDIR $W", "CMD []"]  # fmt: skip
+    (stage,) = read_stages(parse("\n".join(lines)), arguments())
+    assert len(stage.instructions) == len(lines) - 1
 
 
 def test_the_scopes_of_arguments() -> None:
@@ -68,6 +100,14 @@ def test_the_scopes_of_arguments() -> None:
     assert stage.of_run({})[1]["HTTP_PROXY"] == "p"  # one that is declared is told of
     assert StageArguments(given).declared == {}
     assert given.unconsumed() == ["ODD"]
+
+
+def test_the_arguments_of_platforms() -> None:
+    host, other = platform_arguments(), platform_arguments("linux/arm")
+    assert host["TARGETPLATFORM"] == host["BUILDPLATFORM"] == other["BUILDPLATFORM"]
+    names = ("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT")
+    assert [other[name] for name in names] == ["linux/arm/v7", "linux", "arm", "v7"]
+    assert platform_arguments("arm64")["TARGETPLATFORM"] == "linux/arm64"
 
 
 def test_flags() -> None:
@@ -152,6 +192,16 @@ def test_a_cache_is_there_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InvalidArgument, match="invalid filter 'what'"):
         caches.prune({"what": ["x"]})
+
+
+def test_hard_links_in_a_cache_are_counted_once(tmp_path: Path) -> None:
+    caches = Caches(tmp_path)
+    with caches.used("id", "shared", 0o777, (0, 0)) as (path, _):
+        (path / "file").write_bytes(bytes(1000))
+        (path / "sub").mkdir()
+        (path / "sub/link").hardlink_to(path / "file")
+        (path / "other").write_bytes(bytes(10))
+    assert [cache.size for cache in caches.shown()] == [1010]
 
 
 def test_how_a_cache_is_shared(tmp_path: Path) -> None:

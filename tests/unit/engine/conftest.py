@@ -28,6 +28,7 @@ from shared.protocol import (
     ContainerStats,
     CreateLayer,
     ExecExited,
+    ExportImages,
     Frame,
     GraphCollect,
     GraphStatus,
@@ -157,6 +158,7 @@ answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
 answer(RuntimeDelete)(lambda world, job: world.running.pop(job.container, None) and None)
 answer(RuntimeList)(lambda world, job: list(world.running.values()))
 answer(RuntimeExecList)(lambda world, job: list(world.execs.values()))
+answer(ExportImages)(lambda world, job: Ticket(path="/nowhere", token="t"))
 answer(RuntimeAttach)(lambda world, job: Ticket(path="/nowhere", token="t"))
 answer(InitNetworkDriver)(
     lambda world, job: Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)

@@ -22,13 +22,16 @@ from shared.protocol import (
     InspectContainer,
     InspectImage,
     InvalidArgument,
+    KillContainer,
     ListContainers,
     ListImages,
     NotFound,
     PruneImages,
     ReadEvents,
     RemoveContainer,
+    SaveImages,
     SetImage,
+    StartContainer,
     TagImage,
     new_id,
 )
@@ -38,7 +41,7 @@ from tests.unit.engine.doing import create
 BUSYBOX = IMAGE.id
 
 
-def image(stack: Any, digit: str, *tags: str, **facts: Any) -> str:
+def image(stack: Any, digit: str, *tags: str, action: str = "load", **facts: Any) -> str:
     """Record an image with a layer of its own over busybox's."""
     made = msgspec.structs.replace(
         IMAGE,
@@ -50,7 +53,7 @@ def image(stack: Any, digit: str, *tags: str, **facts: Any) -> str:
             **facts,
         },
     )
-    stack.client.call(SetImage(image=made, tags=[f"docker.io/library/{tag}" for tag in tags]))
+    stack.client.call(SetImage(image=made, tags=[f"docker.io/library/{tag}" for tag in tags], action=action))
     return made.id
 
 
@@ -194,6 +197,40 @@ def test_another_platform_is_no_such_image(stack: Any, platform: str) -> None:
         ask(stack, platform)
 
 
+def test_an_image_for_another_machine_is_warned_of(stack: Any) -> None:
+    one = image(stack, "1", architecture="s390x")
+
+    def warnings(ref: str, **given: Any) -> list[str] | None:
+        made = stack.client.call(CreateContainer(config=ContainerConfig(image=ref), **given))
+        return [text for text in made.warnings or [] if "platform" in text]
+
+    (warning,) = warnings(one) or []
+    assert warning.startswith(
+        "The requested image's platform (linux/s390x) does not match the detected host platform ("
+    )
+    assert warning.endswith(") and no specific platform was requested")
+    assert warnings(one, platform="linux/s390x") == []
+
+
+@pytest.mark.parametrize(
+    ("variant", "wanted", "fits"),
+    [
+        ("v6", "arm/v7", True),
+        ("v7", "arm/v6", False),
+        ("", "arm/v6", True),
+        ("v7", "arm64", True),
+        ("v8", "arm", False),
+    ],
+)
+def test_an_image_for_an_older_arm_serves(stack: Any, variant: str, wanted: str, fits: bool) -> None:
+    one = image(stack, "1", architecture="arm", variant=variant)
+    try:
+        assert stack.client.call(InspectImage(image=one, platform=f"linux/{wanted}")).id == one
+        assert fits
+    except NotFound:
+        assert not fits
+
+
 @pytest.mark.parametrize("platform", ["foobar", "linux/a/b/c", "linux/", "/amd64", "li nux/amd64"])
 def test_what_is_no_platform_is_refused(stack: Any, platform: str) -> None:
     with pytest.raises(InvalidArgument):
@@ -223,6 +260,23 @@ def test_who_collects_by_hand_names_nothing(stack: Any) -> None:
     busybox = {BUSYBOX, *IMAGE.chain_ids, *(layer.digest for layer in IMAGE.layers)}
     assert set(asked[-1].keep_names) == busybox | {one, f"sha256:{'1' * 63}f"}
     assert len(asked[-1].keep_containers) == 1
+
+
+def test_what_a_running_container_is_of_loses_its_name_by_force_and_stays(stack: Any) -> None:
+    one = image(stack, "1", "one:latest")
+    made = stack.client.call(CreateContainer(name="web", config=ContainerConfig(image="one"))).id
+    stack.client.call(StartContainer(container="web"))
+    with pytest.raises(Conflict, match=r"one:latest \(must be forced\) - container .* is using its referenced image"):
+        stack.client.call(DeleteImage(image="one"))
+    for force in (False, True):
+        why = rf"delete {one[7:19]} \(cannot be forced\) - image is being used by running container {made[:12]}"
+        with pytest.raises(Conflict, match=why):
+            stack.client.call(DeleteImage(image=one, force=force))
+    assert stack.client.call(DeleteImage(image="one", force=True)) == [DeletedImage(untagged="one:latest")]
+    assert left(stack) == {BUSYBOX, one}
+    stack.client.call(KillContainer(container="web"))
+    with pytest.raises(Conflict, match=rf"\(must be forced\) - image is being used by stopped container {made[:12]}"):
+        stack.client.call(DeleteImage(image=one))
 
 
 def test_what_is_removed_by_force_stays_for_its_containers_alone(stack: Any) -> None:
@@ -279,3 +333,35 @@ def test_what_was_removed_and_comes_again_is_there(stack: Any) -> None:
     assert one in asked[-1].keep_names
     stack.restart_engine()
     assert left(stack) == {BUSYBOX, one}
+
+
+def tagged(stack: Any, ref: str) -> str:
+    return str(stack.client.call(InspectImage(image=ref)).metadata["LastTagTime"])
+
+
+def test_when_an_image_got_a_name(stack: Any) -> None:
+    never = "0001-01-01T00:00:00Z"
+    one = image(stack, "1", "one:latest")
+    assert tagged(stack, one) == never  # it was loaded
+    stack.client.call(TagImage(image=one, repo="two"))
+    when = tagged(stack, one)
+    assert when.startswith("20")
+    image(stack, "1", "three:latest", action="pull")
+    stack.restart_engine()
+    assert tagged(stack, one) == when
+    assert tagged(stack, image(stack, "2", action="import")) == never
+    assert tagged(stack, image(stack, "3", "four:latest", action="import")) > when
+
+
+def test_events_of_images_have_their_labels(stack: Any) -> None:
+    one = image(stack, "1", "one:latest")
+    stack.client.call(TagImage(image=one, repo="two"))
+    stack.client.call(SaveImages(images=["two"]))
+    stack.client.call(DeleteImage(image="two"))
+    told = [event for event in stack.client.call(ReadEvents()) if event.type == "image" and event.actor.id == one]
+    assert [(event.action, event.actor.attributes) for event in told] == [
+        ("load", {"digit": "1", "name": "one:latest"}),
+        ("tag", {"digit": "1", "name": "two:latest"}),
+        ("save", {"digit": "1", "name": one}),
+        ("untag", {"digit": "1", "name": one}),
+    ]

@@ -57,7 +57,8 @@ def test_events_tell_of_pulls_and_pushes(stack: Any) -> None:
     stack.client.call(SetImage(image=OTHER, tags=tags, action="push"))
     events = stack.client.call(ReadEvents())
     told = [(e.action, e.actor.id, e.actor.attributes) for e in events if e.action in ("pull", "push")]
-    assert told == [(action, "box:5000/x:1", {"name": "box:5000/x"}) for action in ("pull", "push")]
+    attributes = {"from": "image", "name": "box:5000/x"}  # its labels too
+    assert told == [(action, "box:5000/x:1", attributes) for action in ("pull", "push")]
     assert len(stack.client.call(InspectImage(image=OTHER.id)).repo_digests) == 2
 
 

@@ -1,4 +1,4 @@
-"""Registries, without a registry: names, challenges, platforms, endpoints, proxies, error texts."""
+"""Registries, without a registry: names, challenges, endpoints, proxies, error texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from services.graphdriver.registry.challenges import Challenge, parse_challenges
 from services.graphdriver.registry.client import Document
 from services.graphdriver.registry.endpoints import HUB, Endpoint, Endpoints
 from services.graphdriver.registry.manifests import parse
-from services.graphdriver.registry.platforms import Platform, parse_platform
 from services.graphdriver.registry.proxies import Proxies
 from services.graphdriver.registry.references import Reference
 from shared.protocol import InvalidArgument, NotFound
@@ -150,39 +149,6 @@ def test_any_document_is_a_manifest_or_invalid(kind: str, document: dict[str, An
     except InvalidArgument:
         return
     assert found.media_type == kind
-
-
-# -- platforms
-
-
-@pytest.mark.parametrize(
-    ("text", "platform"),
-    [
-        ("linux/amd64", Platform("linux", "amd64")),
-        ("linux/x86_64", Platform("linux", "amd64")),
-        ("aarch64", Platform("linux", "arm64")),
-        ("linux/arm64/v8", Platform("linux", "arm64")),
-        ("linux/arm64/8", Platform("linux", "arm64")),
-        ("linux/arm/v6", Platform("linux", "arm", "v6")),
-        ("armhf", Platform("linux", "arm")),
-        ("windows/amd64", Platform("windows", "amd64")),
-    ],
-)
-def test_platforms(text: str, platform: Platform) -> None:
-    assert parse_platform(text) == platform
-
-
-@pytest.mark.parametrize("text", ["/", "linux/", "a/b/c/d", "linux/amd64 ", "linux/ä"])
-def test_platforms_that_are_none(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="invalid platform"):
-        parse_platform(text)
-
-
-def test_an_arm_runs_what_is_older_and_prefers_the_newest() -> None:
-    wanted = parse_platform("linux/arm/v7")
-    ranks = [wanted.rank(parse_platform(f"linux/arm/{variant}")) for variant in ("v7", "v6", "v5", "v8")]
-    assert ranks == [0, 1, 2, None]
-    assert wanted.rank(parse_platform("linux/arm64")) is None
 
 
 # -- endpoints

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+from contextlib import ExitStack
 
 import pytest
 
-from shared.runtime.logs.journal import _Cursor, _lines
+from shared.runtime.logs.journal import _Cursor, _entries, _lines
 
 WHEN = {"__REALTIME_TIMESTAMP": "1000000", "__CURSOR": "here", "PRIORITY": "6"}
 STAMP = "1970-01-01T00:00:01.000000000+00:00 stdout"
@@ -30,3 +33,17 @@ def test_an_entry(fields: dict[str, object], expected: list[str]) -> None:
     lines = _lines(json.dumps({**WHEN, **fields}).encode(), cursor)
     assert lines.decode("latin-1").split("\n") == [*expected, ""]
     assert cursor.text == "here"
+
+
+def test_it_is_read_by_a_process_that_has_a_thousand_connections() -> None:
+    """select(2) knows 1,024 descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))
+    try:
+        with ExitStack() as opened:
+            for _ in range(1100):
+                opened.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+            command = ["echo", json.dumps({**WHEN, "MESSAGE": "one"})]
+            assert b"".join(_entries(command, _Cursor(), lambda: False)) == f"{STAMP} F one\n".encode()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
