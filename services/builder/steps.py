@@ -115,7 +115,7 @@ class StageBuild:
                 missing.append(Item(path, made))
                 path = posixpath.dirname(path)
             if (entry := tree.source.entry(path)) is None or not entry.is_directory:
-                raise InvalidArgument(f"cannot mkdir: {self.config.working_dir} is not a directory")
+                raise InvalidArgument(f"Cannot mkdir: {self.config.working_dir} is not a directory")
             if missing:
                 send(self.build.bus, tree.container, "/", reversed(missing))
             self.commit(created_by, tree.container if missing else "")

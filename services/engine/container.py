@@ -38,6 +38,7 @@ class Container:
         self._removals: set[asyncio.Future[int]] = set()
         self.restart: asyncio.Task[None] | None = None
         self.volumes_given_back: set[str] = set()  # while it has more to give back (`ContainerRecord.unsettled`)
+        self.restarts = 0  # asked for and under way: what removes itself stays for them
         self.host_goes_down = False  # what ends now is not started again by this engine
 
     @property

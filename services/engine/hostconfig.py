@@ -6,12 +6,14 @@ Texts as moby's, which users know. What this kernel lacks is discarded with a wa
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from services.engine.host import facts
 from services.engine.isolation import check_isolation
 from services.engine.links import resolve_links
 from services.engine.logdrivers import complete_log_config
@@ -85,7 +87,7 @@ def _fill_in(engine: Engine, made: HostConfig) -> None:
     if made.runtime not in available_runtimes(engine.config):
         raise InvalidArgument(f"unknown or invalid runtime name: {made.runtime}")
     made.ipc_mode = made.ipc_mode or "private"
-    made.cgroupns_mode = made.cgroupns_mode or "private"
+    made.cgroupns_mode = made.cgroupns_mode or ("private" if facts().cgroup_version == "2" else "host")
     made.shm_size = made.shm_size or SHM_SIZE
     made.console_size = made.console_size or [0, 0]
     if made.memory and not made.memory_swap:
@@ -159,7 +161,7 @@ def _check_tmpfs(made: HostConfig) -> None:
             raise InvalidArgument("invalid specification: destination can't be '/'")
         for word in filter(None, options.split(",")):
             if word not in TMPFS_FLAGS and word.partition("=")[0] not in TMPFS_SETTINGS:
-                raise InvalidArgument(f'Invalid tmpfs option ["{word}"]')
+                raise InvalidArgument(f'invalid tmpfs option ["{word}"]')
 
 
 def _check_devices(made: HostConfig) -> None:
@@ -235,9 +237,24 @@ def _check_capabilities(made: HostConfig) -> None:
             raise InvalidArgument(f"invalid {field}: {error.message}") from None
 
 
+def _check_words(made: HostConfig) -> None:
+    """A NUL would end a word early: what is done would not be what was checked."""
+    for word in _strings(msgspec.to_builtins(made)):
+        if "\0" in word:
+            raise InvalidArgument(f"invalid HostConfig: {word!r} has a NUL in it")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in itertools.chain(value, value.values()) if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
 CHECKS: tuple[Callable[[HostConfig], None], ...] = (
-    _check_restart, _check_numbers, _check_ulimits, _check_tmpfs, _check_devices, _check_names, _check_ports,
-    _check_capabilities,
+    _check_words, _check_restart, _check_numbers, _check_ulimits, _check_tmpfs, _check_devices, _check_names,
+    _check_ports, _check_capabilities,
 )  # fmt: skip
 
 

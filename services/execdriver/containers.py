@@ -124,7 +124,8 @@ class Containers:
         try:
             rootfs.make_directory(root, os.path.normpath(working_dir))
         except OSError as error:
-            raise InvalidArgument(f"cannot mkdir: {working_dir}: {error.strerror}") from error
+            why = " is not a directory" if isinstance(error, NotADirectoryError) else f": {error.strerror}"
+            raise InvalidArgument(f"Cannot mkdir: {working_dir}{why}") from error
         try:
             rootfs.make_marks(root)
         except OSError as error:

@@ -28,6 +28,7 @@ __all__ = ["await_sockets", "connect", "count_sockets", "prepared", "resize", "s
 CREATE_TIMEOUT = 60.0  # seconds for the runtime's create or exec
 ACCEPT_TIMEOUT = 1.0  # seconds for a monitor to accept connections
 RUNTIME_LOG = "runtime.log"
+RUNTIME_UMASK = 0o022  # crun makes what a mount needs in the rootfs, for all users; where conmon writes, only we can be
 
 Admit = Callable[[int], None]
 
@@ -107,6 +108,7 @@ def _launch(bundle: Bundle, command: list[str], admit: Admit, gate: BinaryIO, **
                 **{name: str(number) for name, number in descriptors.items()},
             },
             pass_fds=list(descriptors.values()),
+            umask=RUNTIME_UMASK,
             start_new_session=True,
         )
         try:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import posixpath
 import shutil
+import stat
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from services.execdriver.rootfs import ensure_directory
 from shared.protocol import HostConfig, InvalidArgument, MountPoint, NotImplementedByUs, RuntimeStart
 from shared.runtime.mountinfo import mount_of
 
@@ -24,6 +28,8 @@ TMPFS = ("noexec", "nosuid", "nodev")
 CONTRARY = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
 INHERITED = {os.ST_RDONLY: "ro", os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
 MOUNT_SETATTR = (5, 12)  # the Linux that has it
+NEW_TMPFS = 0o1777  # the mode of a tmpfs that has none (tmpfs(5))
+CRUN_MADE = stat.S_ISVTX | stat.S_IWOTH  # directories that crun made at an earlier start are sticky, and not for others
 INIT_TARGET = "/sbin/docker-init"
 
 Mount = dict[str, Any]
@@ -36,6 +42,7 @@ def mounts(job: RuntimeStart, shm: str = "") -> list[Mount]:
     if wants_init(host_config):
         asked.append(_bind(init_program(), INIT_TARGET, ["ro"]))
     asked.sort(key=lambda mount: len(PurePosixPath(mount["destination"]).parts))  # /a before what goes onto /a/b
+    _take_modes(job.rootfs, asked)
     made = [*_system_mounts(host_config), *_shm(host_config, shm), *asked]
     last = {mount["destination"]: index for index, mount in enumerate(made)}
     return [mount for index, mount in enumerate(made) if last[mount["destination"]] == index]
@@ -80,7 +87,7 @@ def _files(job: RuntimeStart) -> list[Mount]:
 
 def _tmpfs(host_config: HostConfig) -> list[Mount]:
     return [
-        _mount("tmpfs", "tmpfs", str(PurePosixPath(target)), _tmpfs_options(options.split(",")))
+        _mount("tmpfs", "tmpfs", "/" + posixpath.normpath(target).lstrip("/"), _tmpfs_options(options.split(",")))
         for target, options in (host_config.tmpfs or {}).items()
     ]
 
@@ -91,6 +98,23 @@ def _tmpfs_options(given: list[str]) -> list[str]:
     for option in (*TMPFS, *filter(None, given)):
         made[CONTRARY.get(option, option.partition("=")[0])] = option
     return list(made.values())
+
+
+def _take_modes(rootfs: str, asked: list[Mount]) -> None:
+    """Give each tmpfs the mode of the directory below it, if no other is asked for, as runc does.
+
+    crun would take 1777 for all. Where there is no directory one of that mode is made: the next start finds it.
+    """
+    places = {PurePosixPath(mount["destination"]) for mount in asked}
+    for mount in asked:
+        place, options = mount["destination"], mount["options"]
+        if mount["type"] != "tmpfs" or any(option.startswith("mode=") for option in options):
+            continue
+        if places.isdisjoint(PurePosixPath(place).parents):
+            with suppress(OSError):  # the runtime will say what is in the way
+                mode = ensure_directory(Path(rootfs), place, NEW_TMPFS)
+                if mode & CRUN_MADE != stat.S_ISVTX:
+                    options.append(f"mode={mode:04o}")
 
 
 def _of_point(point: MountPoint) -> Mount:

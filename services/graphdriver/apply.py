@@ -37,7 +37,7 @@ def apply_layer(source: Source, target: Path, *, overlay: bool) -> int:
 
 
 class _Layer:
-    kind = "layer"
+    kind, lasting = "layer", False
 
     # _way: the directories that led to the last member; the next one is near it, mostly
 

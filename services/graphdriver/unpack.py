@@ -37,9 +37,14 @@ MAX_SECONDS = 1 << 33  # in nanoseconds they are still 63 bits
 
 
 class Place(Protocol):
-    """Where an archive goes. ``kind``: what it is called in errors."""
+    """Where an archive goes. ``kind``: what it is called in errors.
+
+    ``lasting``: it is somebody's and not made of the archive: no member changes its own attributes, and an archive of
+    no byte at all is one of no member (moby, go-archive's Unpack).
+    """
 
     kind: str
+    lasting: bool
 
     def open_parent(self, name: str, parts: list[str]) -> int:
         """Open the directory ``parts`` that is to hold the member ``name``, made where it is missing."""
@@ -92,6 +97,8 @@ class _Unpacking:
 
     def run(self, source: Source) -> int:
         stream = Forward(source)
+        if self.place.lasting and stream.is_empty():
+            return 0
         with open_tar(stream) as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # or a million files are a gigabyte
@@ -109,6 +116,8 @@ class _Unpacking:
             if not base:
                 if not member.isdir():
                     raise InvalidArgument(f"invalid {self.place.kind}: its root, {member.name!r}, is no directory")
+                if self.place.lasting:
+                    return
                 with _opened(parent, ".") as descriptor:
                     self._attributes(descriptor, member)
                 return

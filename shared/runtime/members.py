@@ -58,6 +58,11 @@ class Forward:
     def begin_member(self) -> None:
         self._left = MAX_HEADERS
 
+    def is_empty(self) -> bool:
+        """Say, before anything is read, whether there is nothing to read."""
+        self._buffer = self._source.read(CHUNK)
+        return not self._buffer
+
     def tell(self) -> int:
         return self._begin + self._at
 

@@ -72,6 +72,32 @@ def test_a_copy_of_the_root_has_absolute_names(graph: Graph) -> None:
     assert {"/etc", "/old/sub/c"} <= set(raw) or {"etc", "old/sub/c"} <= set(raw)
 
 
+def test_what_is_copied_into_stays_as_it_is(graph: Graph) -> None:
+    """As with Docker: `tar -c . | docker cp - web:/tmp` leaves /tmp open to all, whoever has the directory here."""
+    rootfs = graph.mounted(base(graph))
+    (rootfs / "old").chmod(0o1777)
+    before = (rootfs / "old").stat()
+    for name in (".", "./", "/"):
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            for member in (name, "./sub", "./sub/mine"):
+                info = tarfile.TarInfo(member)
+                info.type, info.mode, info.uid, info.gid = tarfile.DIRTYPE, 0o700, 1234, 77
+                archive.addfile(info)
+        put(graph, "/old", data.getvalue())
+    after, inside = (rootfs / "old").stat(), (rootfs / "old/sub").stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, 0, 0)
+    assert (inside.st_mode & 0o7777, inside.st_uid, inside.st_gid) == (0o700, 1234, 77)
+    assert (rootfs / "old/sub/mine").is_dir()
+
+
+def test_an_archive_of_nothing_is_one(graph: Graph) -> None:
+    rootfs = graph.mounted(base(graph))
+    before = sorted(rootfs.rglob("*"))
+    put(graph, "/old", b"")
+    assert sorted(rootfs.rglob("*")) == before
+
+
 def test_stat(graph: Graph) -> None:
     rootfs = graph.mounted(base(graph))
     (rootfs / "abs").symlink_to("/old/sub")

@@ -33,6 +33,7 @@ from shared.protocol import (
     Conflict,
     ContainerConfig,
     ContainerExited,
+    DeviceMapping,
     ExecExited,
     HostConfig,
     Interface,
@@ -297,6 +298,32 @@ def test_binds_tmpfs_and_a_read_only_root(bench: Bench, tmp_path: Path) -> None:
     script = "cat /tmp/b/file; touch /tmp/b/x || echo ro-bind; touch /x || echo ro-root; touch /root/x && echo tmpfs"
     _, out, _ = bench.run("sh", "-c", script, host=host, mounts=[bind])
     assert out == "from the host\nro-bind\nro-root\ntmpfs\n"
+
+
+def test_what_is_made_in_the_rootfs_is_open_to_all_users(bench: Bench, tmp_path: Path) -> None:
+    """The umask of the services keeps what is theirs; a container's directories are 0755, whoever makes them."""
+    source = tmp_path / "shared"
+    source.mkdir(mode=0o777)
+    (source / "file").write_text("mine\n")
+    points = [
+        MountPoint(type="bind", source=str(source), destination="/on/the/way"),
+        MountPoint(type="bind", source=str(source / "file"), destination="/of/a/file"),
+    ]
+    host = HostConfig(
+        shm_size=1 << 20,
+        tmpfs={"/of/a/tmpfs": ""},
+        devices=[DeviceMapping(path_on_host="/dev/null", path_in_container="/dev/of/a/device", cgroup_permissions="r")],
+    )
+    script = (
+        "stat -c %A /srv /srv/new /on /on/the /of /of/a /dev/of | cut -c1-9; cat /of/a/file; "
+        "test -e /of/a/tmpfs/. -a -e /on/the/way/file -a -c /dev/of/a/device || echo closed; umask"
+    )
+    before = os.umask(0o077)  # as `shared.runtime.process` has it
+    try:
+        _, out, err = bench.run("sh", "-c", script, host=host, mounts=points, user="guest", working_dir="/srv/new/deep")
+    finally:
+        os.umask(before)
+    assert (out.split(), err) == (["drwxr-xr-"] * 7 + ["mine", "0022"], "")
 
 
 def test_a_signal_is_128_and_its_number(bench: Bench) -> None:

@@ -30,7 +30,7 @@ RUN: dict[str, tuple[list[str], int, str]] = {
     "not executable": (["busybox", "/etc/passwd"], 126, INIT + 'exec: "/etc/passwd": permission denied: unknown'),
     "a directory": (["busybox", "/etc"], 126, INIT + 'exec: "/etc": is a directory: permission denied: unknown'),
     "a working directory that is a file": (
-        ["-w", "/etc/passwd", "busybox", "true"], 125, "cannot mkdir: /etc/passwd: Not a directory",
+        ["-w", "/etc/passwd", "busybox", "true"], 125, "Cannot mkdir: /etc/passwd is not a directory",
     ),
     "a relative working directory": (["-w", "a", "busybox", "true"], 125, "it needs to be an absolute path"),
     "a working directory that cannot be": (

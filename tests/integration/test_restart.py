@@ -61,3 +61,11 @@ def test_what_was_stopped_by_hand_stays_so(stack: Any) -> None:
 def test_remove_and_restart_exclude_each_other(stack: Any) -> None:
     result = stack.docker("run", "--rm", "--restart", "always", "busybox", "true", check=False)
     assert (result.returncode, "onflicting options" in result.stderr) == (125, True)
+
+
+def test_what_runs_with_rm_is_restarted_and_goes_with_its_end(stack: Any) -> None:
+    stack.docker("run", "-d", "--rm", "--name", "web", "busybox", "sleep", "1000")
+    stack.docker("restart", "-t", "0", "web")
+    assert stack.out("inspect", "-f", "{{.State.Status}} {{.HostConfig.AutoRemove}}", "web") == "running true"
+    stack.docker("kill", "web")
+    until(lambda: not stack.out("ps", "-aq"))

@@ -16,16 +16,19 @@ from services.apiserver.stream import content_type, flushed
 from services.apiserver.versions import api_version
 from services.apiserver.waiting import Waiting
 from shared.protocol import (
+    Conflict,
     ContainerConfig,
     ContainerLogs,
     CreateContainer,
     HostConfig,
     InspectContainer,
+    InvalidArgument,
     Job,
     KillContainer,
     ListContainers,
     LogStream,
     NetworkingConfig,
+    NotFound,
     PruneContainers,
     RemoveContainer,
     RenameContainer,
@@ -125,7 +128,10 @@ def _stop_signal() -> str:
 
 @routes.post("/<ref>/kill")
 def kill(ref: str) -> tuple[str, int]:
-    call(KillContainer(container=ref, signal=params.text("signal") or "SIGKILL"))
+    try:
+        call(KillContainer(container=ref, signal=params.text("signal") or "SIGKILL"))
+    except (NotFound, Conflict, InvalidArgument) as error:
+        raise type(error)(f"cannot kill container: {ref}: {error.message}") from None
     return "", 204
 
 

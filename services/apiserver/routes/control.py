@@ -17,6 +17,7 @@ from shared.protocol import (
     Cancelled,
     ContainerStats,
     HostConfig,
+    InvalidArgument,
     NotFound,
     PauseContainer,
     RestartPolicy,
@@ -67,10 +68,13 @@ def top(ref: str) -> Response:
 @routes.get("/<ref>/stats")
 def stats(ref: str) -> Response:
     """A sample a second; with ``stream=0`` one, which takes two to know rates, unless ``one-shot`` is set."""
+    stream, one_shot = params.boolean("stream", default=True), params.boolean("one-shot") and api_version() >= (1, 41)
+    if stream and one_shot:
+        raise InvalidArgument("cannot have stream=true and one-shot=true")
     first = read(SampleContainer(container=ref))
-    if params.boolean("stream", default=True):
+    if stream:
         return flushed(msgspec.json.encode(sample) + b"\n" for sample in _samples(first))
-    if not first.is_of_running or (params.boolean("one-shot") and api_version() >= (1, 41)):
+    if not first.is_of_running or one_shot:
         return show(first)
     samples = _samples(first)
     next(samples)

@@ -48,7 +48,7 @@ async def settle(engine: Engine, container: Container) -> None:
             return
         if record.unsettled:
             await give_back(engine, container)
-        if record.host_config.auto_remove and record.status is Status.EXITED:
+        if record.host_config.auto_remove and record.status is Status.EXITED and not container.restarts:
             await erase(engine, container, volumes=True)
             return
     consider_restart(engine, container)

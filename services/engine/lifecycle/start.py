@@ -100,7 +100,6 @@ def note_start(engine: Engine, container: Container) -> None:
     _count_restart(record)
     record.change(Change.START)
     record.oom_killed, record.stopped_by_user = False, False
-    record.finished = 0
     record.exit_code = 0
     record.health = begin_health(record.config)
     with engine.store.transaction():

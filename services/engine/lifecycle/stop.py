@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
+from services.engine.lifecycle.exits import settle
 from services.engine.lifecycle.pause import thaw
 from services.engine.lifecycle.restarts import cancel_restart
 from services.engine.lifecycle.start import begun_by_us, start
@@ -46,7 +47,7 @@ async def kill(engine: Engine, container: Container, signal_name: str) -> None:
         if not record.running and asked_again() and number == signal.SIGKILL and record.stopped_by_user:
             return
         if not record.running:
-            raise Conflict(f"cannot kill container: {record.name}: container {record.id} is not running")
+            raise Conflict(f"container {record.id} is not running")
         exit_future = container.exit_future()
         if number == signal.SIGKILL:
             record.stopped_by_user = True
@@ -103,13 +104,24 @@ async def force(engine: Engine, container: Container) -> None:
 
 
 async def restart(engine: Engine, container: Container, timeout: float | None, signal_name: str) -> None:
-    """Stop and start. Asked again, it goes on where it was: what it has started already is not stopped."""
-    if not begun_by_us(container):
-        try:
-            await stop(engine, container, timeout, signal_name)
-        except NotModified:
-            log.debug("restart of a stopped container container=%s", container.id)
-    await start(engine, container)
+    """Stop and start. Asked again, it goes on where it was: what it has started already is not stopped.
+
+    What removes itself does so after its next end, or now if it does not come up again.
+    """
+    container.restarts += 1
+    try:
+        if not begun_by_us(container):
+            try:
+                await stop(engine, container, timeout, signal_name)
+            except NotModified:
+                log.debug("restart of a stopped container container=%s", container.id)
+        await start(engine, container)
+    except NotModified:
+        log.debug("somebody else has started it meanwhile container=%s", container.id)
+    finally:
+        container.restarts -= 1
+        if container.record.host_config.auto_remove and container.record.status is Status.EXITED:
+            engine.router.spawn(settle(engine, container))
     engine.tell(container, "restart")
 
 

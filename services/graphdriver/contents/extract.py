@@ -17,7 +17,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 class Extraction:
     """A `Place`: the directory ``path`` of a container. Whiteouts mean nothing here."""
 
-    kind = "archive"
+    kind, lasting = "archive", True
 
     def __init__(self, root: Root, path: str, *, no_overwrite_dir_non_dir: bool) -> None:
         self._root, self._path, self._keep = root, path.rstrip("/"), no_overwrite_dir_non_dir

@@ -127,6 +127,13 @@ def test_one_sample_takes_two_unless_it_is_one_shot(query: str, read: str, total
     assert found["precpu_stats"]["cpu_usage"]["total_usage"] == before
 
 
+@pytest.mark.parametrize("query", ["one-shot=1", "stream=1&one-shot=1"])
+def test_a_stream_is_not_one_shot(query: str) -> None:
+    http, _ = api(container_stats=samples("t1", "t2"))
+    answer = http.get(f"/containers/web/stats?{query}")
+    assert (answer.status_code, answer.json) == (400, {"message": "cannot have stream=true and one-shot=true"})
+
+
 def test_one_shot_came_with_1_41() -> None:
     http, _ = api(container_stats=samples("t1", "t2"))
     found = http.get("/v1.40/containers/web/stats?stream=0&one-shot=1").json

@@ -50,8 +50,8 @@ def test_every_error_has_a_status_and_no_status_is_for_nothing() -> None:
 
 @pytest.mark.parametrize("code", sorted(set(ERRORS) - {"not_modified", "unavailable"}))
 def test_errors_are_json_with_exactly_that_content_type(code: str) -> None:
-    http, _ = api(kill=from_code(code, "because"))
-    answer = http.post("/containers/x/kill")
+    http, _ = api(pause=from_code(code, "because"))
+    answer = http.post("/containers/x/pause")
     assert answer.status_code == STATUS[code]
     assert message(answer) == "because"
     assert answer.headers["Api-Version"] == "1.51"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from services.engine import hostconfig
 from shared.protocol import (
     ContainerConfig,
     CreateContainer,
@@ -41,14 +43,24 @@ def started(stack: Any, name: str = "web") -> RuntimeStart:
 
 def test_defaults_are_those_that_tools_compare(stack: Any) -> None:
     found = shown(stack)
-    assert (found.network_mode, found.ipc_mode, found.cgroupns_mode, found.runtime) == (
-        "bridge", "private", "private", "crun",
-    )  # fmt: skip
+    assert (found.network_mode, found.ipc_mode, found.runtime) == ("bridge", "private", "crun")
     assert (found.shm_size, found.pids_limit, found.restart_policy.name) == (64 << 20, None, "no")
     assert found.console_size == [0, 0]
     assert found.log_config == LogConfig("json-file", {})
     assert "/proc/kcore" in (found.masked_paths or [])
     assert "/proc/sys" in (found.readonly_paths or [])
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "mode"),
+    [("1", "", "host"), ("2", "", "private"), ("1", "private", "private"), ("2", "host", "host")],
+)
+def test_the_cgroup_namespace_goes_by_the_host(
+    stack: Any, monkeypatch: pytest.MonkeyPatch, version: str, asked: str, mode: str
+) -> None:
+    """wire-details §12: its own with cgroup v2, the host's with v1; what is asked for is had on both."""
+    monkeypatch.setattr(hostconfig, "facts", lambda: SimpleNamespace(cgroup_version=version))
+    assert shown(stack, cgroupns_mode=asked).cgroupns_mode == mode
 
 
 @pytest.mark.parametrize(
@@ -108,7 +120,7 @@ def test_what_a_field_becomes(stack: Any, host: dict[str, Any], becomes: dict[st
         ({"ulimits": [Ulimit("core", -2, -2)]}, "invalid ulimit core"),
         ({"tmpfs": {"x": ""}}, "invalid mount path: 'x' mount path must be absolute"),
         ({"tmpfs": {"/": ""}}, "destination can't be '/'"),
-        ({"tmpfs": {"/x": "size=1m,loud"}}, r'Invalid tmpfs option \["loud"\]'),
+        ({"tmpfs": {"/x": "size=1m,loud"}}, r'invalid tmpfs option \["loud"\]'),
         ({"devices": [DeviceMapping("null")]}, "invalid device path"),
         ({"devices": [DeviceMapping("/dev/null", "x")]}, "invalid device path"),
         ({"devices": [DeviceMapping("/dev/null", "", "rx")]}, "invalid device mode: rx"),

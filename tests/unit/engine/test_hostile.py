@@ -17,6 +17,7 @@ from shared.protocol import (
     CreateContainer,
     CreateExec,
     CreateVolume,
+    DeviceMapping,
     ExecConfig,
     HostConfig,
     InvalidArgument,
@@ -80,6 +81,23 @@ def test_a_nul_is_in_nothing_that_a_process_is_given(stack: Any, config: dict[st
             stack.client.call(CreateExec(container=made.id, config=ExecConfig(**exec_config)))
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"cgroup_parent": "a\0"},
+        {"sysctls": {"net.core.somaxconn": "1\0"}},
+        {"tmpfs": {"/x": "size=1m,mode=7\0"}},
+        {"devices": [DeviceMapping(path_on_host="/dev/null\0", path_in_container="/dev/x")]},
+        {"group_add": ["0\0"]},
+        {"annotations": {"a": "b\0"}},
+    ],
+)
+def test_a_nul_is_in_nothing_that_a_host_is_given(stack: Any, host: dict[str, Any]) -> None:
+    """What ends at it would be another cgroup, device or value than the one that was checked."""
+    with pytest.raises(InvalidArgument, match=r"invalid HostConfig: '.*\\x00' has a NUL in it"):
+        create(stack, {}, **host)
+
+
 @pytest.mark.parametrize("expression", ["^/?(a+)+$", "(a|aa)+$", "(.*)*b"])
 def test_no_expression_holds_the_engine(stack: Any, expression: str) -> None:
     """Python's `re` would take longer than the universe is old."""
@@ -138,7 +156,26 @@ def test_a_signal_is_a_number_or_refused(text: str) -> None:
         return
 
 
-@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", "65", "-1", "RTMIN+31", "SIGRTMIN+²", "\0", ""])
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("SIGTERM", 15),
+        ("hup", 1),
+        ("9", 9),
+        ("RTMIN", 34),
+        ("SIGRTMIN+3", 37),
+        ("rtmax-1", 63),
+        ("SIGRTMAX-14", 50),
+        ("RTMAX", 64),
+    ],
+)
+def test_signals_are_those_that_docker_names(text: str, number: int) -> None:
+    assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["²", "9" * 5000, "0", "65", "-1", "RTMIN+31", "RTMAX-31", "RTMAX+1", "SIGRTMIN+²", "\0", ""]
+)
 def test_what_is_no_signal(text: str) -> None:
     with pytest.raises(InvalidArgument, match="Invalid signal"):
         parse_signal(text)

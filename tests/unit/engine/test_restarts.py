@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from services.engine.lifecycle import stop
 from shared.protocol import (
     Conflict,
     DockyardError,
     InspectContainer,
     KillContainer,
     NotFound,
+    NotModified,
     RemoveContainer,
+    RestartContainer,
     RestartPolicy,
     Running,
     RuntimeStart,
@@ -23,7 +26,7 @@ from shared.protocol import (
     UnmountLayer,
     WaitContainer,
 )
-from tests.unit.engine.doing import create, state_of, until
+from tests.unit.engine.doing import actions, create, state_of, until
 
 ALWAYS = RestartPolicy(name="always")
 
@@ -139,3 +142,61 @@ def test_an_engine_that_comes_back_goes_on_with_it(stack: Any, policy: RestartPo
     del stack.world.script["runtime_start"]
     stack.start_engine()
     until(stack, container, "running")
+
+
+def test_a_restart_of_what_another_has_started_meanwhile_is_done(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time: one finds it stopped, and running once it would start it. As with Docker that is no 304."""
+    create(stack)
+
+    async def started_meanwhile(*_: Any) -> None:
+        raise NotModified("Container is already running")
+
+    monkeypatch.setattr(stop, "start", started_meanwhile)
+    stack.client.call(RestartContainer(container="web"))
+    assert actions(stack)[-1] == "restart"
+
+
+def test_what_removes_itself_stays_when_it_is_restarted(stack: Any) -> None:
+    """`docker restart` of a `docker run --rm`: it goes with its own next end (moby's HasBeenManuallyRestarted)."""
+    container = create(stack, auto_remove=True)
+    stack.client.call(StartContainer(container="web"))
+    for _ in range(2):
+        stack.client.call(RestartContainer(container="web"))
+        assert state_of(stack, container).running
+    stack.client.call(StopContainer(container="web"))
+    until_gone(stack, container)
+
+
+def test_what_removes_itself_goes_where_its_restart_fails(stack: Any) -> None:
+    container = create(stack, auto_remove=True)
+    stack.client.call(StartContainer(container="web"))
+
+    def fail(job: RuntimeStart) -> None:
+        raise DockyardError("not now")
+
+    stack.world.script["runtime_start"] = fail
+    with pytest.raises(DockyardError, match="not now"):
+        stack.client.call(RestartContainer(container="web"))
+    until_gone(stack, container)
+
+
+def until_gone(stack: Any, container: str) -> None:
+    for _ in range(500):
+        try:
+            state_of(stack, container)
+        except NotFound:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it is still there")
+
+
+def test_what_runs_again_tells_when_it_ended_before(stack: Any) -> None:
+    """As with Docker: State.FinishedAt is of the last end, also while it runs."""
+    container = create(stack)
+    stack.client.call(StartContainer(container="web"))
+    assert state_of(stack, container).finished_at == "0001-01-01T00:00:00Z"
+    stack.client.call(StopContainer(container="web"))
+    ended = state_of(stack, container).finished_at
+    stack.client.call(StartContainer(container="web"))
+    state = state_of(stack, container)
+    assert (state.running, state.exit_code, state.finished_at) == (True, 0, ended)

@@ -12,10 +12,10 @@ from services.execdriver.mounts import mounts
 from shared.protocol import ContainerConfig, HostConfig, Interface, InvalidArgument, MountPoint, RuntimeStart
 
 
-def made(*points: MountPoint, **host: Any) -> list[dict[str, Any]]:
+def made(*points: MountPoint, rootfs: str = "/rootfs", **host: Any) -> list[dict[str, Any]]:
     """Return what is made over and above the mounts of every container."""
     job = RuntimeStart(
-        container="c", generation=1, name="web", rootfs="/rootfs", directory="/state", args=["sh"],
+        container="c", generation=1, name="web", rootfs=rootfs, directory="/state", args=["sh"],
         config=ContainerConfig(), host_config=HostConfig(shm_size=1, **host), interface=Interface(mode="none"),
         mounts=list(points),
     )  # fmt: skip
@@ -67,6 +67,38 @@ def test_the_last_of_two_contrary_options_holds() -> None:
     assert made(tmpfs={"/x": "exec,size=1m,rw,ro"})[0]["options"] == ["exec", "nosuid", "nodev", "size=1m", "ro"]
     point = MountPoint(type="tmpfs", destination="/x", writable=False, options=["mode=700", "exec"])
     assert options(point) == ["exec", "nosuid", "nodev", "ro", "mode=700"]
+
+
+def test_a_tmpfs_has_the_mode_of_the_directory_below_it(tmp_path: Path) -> None:
+    """As with runc (rootfs_linux.go), whatever the runtime: /run is not for all to write because a tmpfs is on it."""
+    for name, mode in (("run", 0o755), ("tmp", 0o1777), ("own", 0o700), ("crun", 0o1755)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/run").symlink_to("/run")
+    (tmp_path / "out").symlink_to("/etc/ssl")  # the host's is not looked at
+    places = {"/run": "", "/tmp": "size=1m", "/own": "mode=711", "/new": "", "/crun": "", "/var/run": "", "/out": ""}
+    point = MountPoint(type="tmpfs", destination="/own/x")
+    found = {mount["destination"]: mount["options"] for mount in made(point, rootfs=str(tmp_path), tmpfs=places)}
+    assert (tmp_path / "new").stat().st_mode & 0o7777 == 0o1777  # or the next start would have what the runtime makes
+    modes = {place: [word for word in found[place] if word.startswith("mode=")] for place in (*places, "/own/x")}
+    assert modes == {
+        "/run": ["mode=0755"], "/tmp": ["mode=1777"], "/own": ["mode=711"], "/new": ["mode=1777"],
+        "/var/run": ["mode=0755"], "/out": [], "/crun": [], "/own/x": [],
+    }  # fmt: skip
+
+
+def test_what_a_mount_lies_on_is_looked_at_only_where_nothing_else_is_mounted(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True, mode=0o700)
+    found = made(volume("/a"), rootfs=str(tmp_path), tmpfs={"/a/b": ""})
+    assert found[-1] == {
+        "destination": "/a/b", "type": "tmpfs", "source": "tmpfs", "options": ["noexec", "nosuid", "nodev"],
+    }  # fmt: skip
+
+
+def test_the_place_of_a_tmpfs_is_taken_clean() -> None:
+    found = [mount["destination"] for mount in made(tmpfs={"/x/../etc": "", "//y/": ""})]
+    assert found == ["/etc", "/y", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"]
 
 
 def test_a_missing_source_is_made_only_where_that_is_asked_for(tmp_path: Path) -> None:
