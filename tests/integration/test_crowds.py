@@ -16,7 +16,7 @@ pytestmark = pytest.mark.root
 STREAMS = 50  # of each kind
 KIB = 1 << 10
 PROMPT = 20.0  # seconds in which others are answered, on a machine that does much besides
-CALM, IDLE = 6.0, 0.15  # seconds; of a core, for all the streams (`make bench`: 0.1 for a thousand)
+CALM, IDLE = 4.0, 0.15  # seconds; of a core, for all the streams (`make bench`: 0.1 for a thousand)
 EACH_REQUEST, EACH_STREAM = 8 * KIB, 400 * KIB  # `make bench` has the real figures: 1, and 80 to 270
 
 
