@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import platform
 import subprocess
 import tarfile
 from pathlib import Path
+
+from shared.runtime.machine import architecture
 
 __all__ = ["PROGRAM", "archive"]
 
 PROGRAM = Path("/bin/busybox")
 CREATED = "1970-01-01T00:00:00Z"  # the same program gives the same image
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
     "nobody:x:65534:65534:nobody:/home:/bin/false\n",
@@ -31,7 +31,7 @@ def archive(reference: str = "busybox:latest") -> bytes:
     """Return the image as a docker archive. Errors: OSError, CalledProcessError (no busybox that works)."""
     layer = _layer()
     config = {
-        "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "architecture": architecture(),
         "os": "linux",
         "created": CREATED,
         "config": {"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},

@@ -11,6 +11,7 @@ import platform
 from typing import Any
 
 from shared.protocol import InvalidArgument
+from shared.runtime.machine import architecture
 
 __all__ = ["seccomp_profile"]
 
@@ -148,7 +149,7 @@ def _translate(text: str, capabilities: set[str]) -> dict[str, Any]:
 
 
 def _applies(rule: dict[str, Any], capabilities: set[str]) -> bool:
-    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    arch = architecture()
     includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
     return (
         set(includes.get("caps") or []) <= capabilities

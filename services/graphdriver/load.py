@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,11 @@ from shared.bus.context import check_cancelled, emit
 from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
 from shared.runtime.compression import ERRORS, decompressed, unpacked
+from shared.runtime.machine import architecture
 from shared.runtime.platforms import Platform
 
 __all__ = ["PLAIN", "Loader", "chain_ids", "image_config", "image_record", "load_archive"]
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
 MEDIA_TYPES = {b"\x1f\x8b": f"{PLAIN}+gzip", b"\x28\xb5": f"{PLAIN}+zstd"}
 
@@ -54,8 +53,7 @@ def load_archive(source: IO[bytes], directory: Path, to: Loader) -> None:
     """
     spool = Spool(directory)
     spool.take(unpacked(source))
-    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-    images = Archive(spool, architecture, to.fits if to.platform else None).images()
+    images = Archive(spool, architecture(), to.fits if to.platform else None).images()
     wanted = [(image, config) for image in images if to.fits(config := image_config(image.config))]
     if to.platform and not wanted:
         raise InvalidArgument(f"invalid archive: no image for {to.platform}")

@@ -12,6 +12,7 @@ from shared.protocol.disk import *
 from shared.protocol.errors import *
 from shared.protocol.exec import *
 from shared.protocol.health import *
+from shared.protocol.image_removal import *
 from shared.protocol.images import *
 from shared.protocol.job import *
 from shared.protocol.layers import *

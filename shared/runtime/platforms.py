@@ -5,13 +5,13 @@ The rules are those of containerd's platforms package: `Parse`, `Normalize` and 
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from shared.protocol import InvalidArgument
+from shared.runtime.machine import architecture
 
 __all__ = ["Platform", "host_platform", "normal", "parse_platform"]
 
@@ -88,7 +88,7 @@ def _level(platform: Platform) -> int:
 
 
 def host_platform() -> Platform:
-    return normal(OS, platform.machine(), "")
+    return normal(OS, architecture(), "")
 
 
 def parse_platform(text: str) -> Platform:

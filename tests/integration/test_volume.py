@@ -332,7 +332,7 @@ def test_killed_anywhere_nothing_is_left_that_no_record_tells_of(
     stack.dockyard("busybox")
     image_with_volumes(stack, tmp_path)
     stack.docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "scratch")
-    for step in range(6):  # more than ten restarts in a minute end the stack
+    for step in range(9):  # more than ten restarts in a minute end the stack
         name = f"victim{step}"
         command = ["docker", "run", "-d", "--name", name, "-v", f"named{step}:/data", "-v", "/anonymous",
                    "-v", "scratch:/scratch", "filled", "sleep", "60"]  # fmt: skip
@@ -341,7 +341,7 @@ def test_killed_anywhere_nothing_is_left_that_no_record_tells_of(
             running.wait(60)
             running = subprocess.Popen(["docker", "rm", "-f", "-v", name], env=stack.environ,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-        time.sleep(0.04 * step)
+        time.sleep(0.025 * step)
         kill(stack, service)
         running.wait(60)
         until(lambda name=name: gone(stack, name), 60)
