@@ -73,7 +73,7 @@ def create() -> Response:
         name=params.text("name"),
         platform=params.text("platform") if api_version() >= (1, 41) else "",
         config=params.decode(body, ContainerConfig),
-        host_config=params.decode(member(body, "HostConfig") or {}, HostConfig),
+        host_config=params.decode(member(body, "HostConfig"), HostConfig),
         networking_config=_networking(body),
     )
     if isinstance(runtime := member(body, "Runtime"), str):  # docker-py says it beside HostConfig
@@ -87,7 +87,7 @@ def _networking(body: dict[str, Any]) -> NetworkingConfig | None:
     networking = member(body, "NetworkingConfig")
     given = member(networking, "EndpointsConfig") if isinstance(networking, dict) else None
     if not isinstance(given, dict):
-        return params.decode(networking, NetworkingConfig) if networking else None
+        return None if networking is None else params.decode(networking, NetworkingConfig)
     settings = {name: {} if value is None else value for name, value in given.items()}
     return params.decode({"EndpointsConfig": settings}, NetworkingConfig)
 

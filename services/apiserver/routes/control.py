@@ -32,6 +32,12 @@ routes = Blueprint("control", __name__, url_prefix="/containers")
 SAMPLE_INTERVAL = 1.0  # seconds
 
 
+class AskedPolicy(RestartPolicy):
+    """An empty name asks for nothing."""
+
+    name: str = ""
+
+
 @routes.post("/<ref>/pause")
 def pause(ref: str) -> tuple[str, int]:
     call(PauseContainer(container=ref))
@@ -49,13 +55,13 @@ def update(ref: str) -> Response:
     """The body is flat: limits as in HostConfig, and a RestartPolicy whose empty name is none."""
     body = params.json_body()
     older.refuse_kernel_memory(body)
-    policy = params.decode(body.pop("RestartPolicy", None) or {"Name": ""}, RestartPolicy)
+    asked = params.decode(body.pop("RestartPolicy", None), AskedPolicy)
     if api_version() < (1, 40):
         body.pop("PidsLimit", None)
     job = UpdateContainer(
         container=ref,
         host_config=params.decode(body, HostConfig),
-        restart_policy=policy if policy.name else None,
+        restart_policy=RestartPolicy(**msgspec.structs.asdict(asked)) if asked.name else None,
     )
     return show(call(job))
 
