@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 from services.apiserver import older, params
 from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
+from services.apiserver.omitting import without_empty
 from services.apiserver.spelling import member
 from services.apiserver.stream import content_type, flushed
 from services.apiserver.versions import api_version
@@ -95,7 +96,7 @@ def _networking(body: dict[str, Any]) -> NetworkingConfig | None:
 @routes.get("/<ref>/json")
 def inspect(ref: str) -> Response:
     job = InspectContainer(container=ref, size=params.boolean("size"))
-    return show(older.show_container(_measured(job, job.size)))
+    return show(without_empty(older.show_container(_measured(job, job.size))))
 
 
 @routes.post("/<ref>/start")

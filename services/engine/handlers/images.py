@@ -140,7 +140,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
         repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
         repo_digests=[familiar(digest) for digest in engine.images.digests(image.id)],
         parent=image.parent,
-        comment=image.comment,
+        comment=image.comment or (str(image.history[-1].get("comment", "")) if image.history else ""),
         created=image.created,
         docker_version="",
         author=image.author,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.apiserver.omitting import without_empty
 from shared.protocol import (
     ContainerCreated,
     ContainerUpdated,
@@ -118,3 +119,14 @@ def test_an_image_with_a_tag_alone_had_no_digest_of_none() -> None:
     assert shown("1.42", repo_tags=[], repo_digests=["a@sha256:2"]) == ([], ["a@sha256:2"])
     assert shown("1.42", repo_tags=[], repo_digests=[]) == (["<none>:<none>"], ["<none>@<none>"])
     assert shown("1.43", repo_tags=[], repo_digests=[]) == ([], [])
+
+
+def test_what_moby_leaves_out_when_it_is_empty_is_left_out() -> None:
+    config = {"StopTimeout": 0, "Healthcheck": {"Test": ["CMD", "true"], "Retries": 0}, "Shell": None, "Env": None}
+    shown = without_empty({"Config": config, "HostConfig": {"Init": False, "Tmpfs": {}, "Binds": None}, "Name": ""})
+    assert shown == {
+        "Config": {"StopTimeout": 0, "Healthcheck": {"Test": ["CMD", "true"]}, "Env": None},
+        "HostConfig": {"Init": False, "Binds": None},
+        "Name": "",
+    }
+    assert without_empty({"Config": {"Healthcheck": {}, "StopTimeout": None}}) == {"Config": {"Healthcheck": {}}}
