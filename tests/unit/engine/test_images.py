@@ -167,6 +167,13 @@ def test_what_others_were_made_of_is_not_deleted_but_loses_its_name(stack: Any) 
     assert base in left(stack)
 
 
+@pytest.mark.parametrize("tag", ["", "1"])
+def test_no_tag_is_a_digest(stack: Any, tag: str) -> None:
+    with pytest.raises(InvalidArgument, match="refusing to create a tag with a digest reference"):
+        stack.client.call(TagImage(image="busybox", repo=f"x@sha256:{'a' * 64}", tag=tag))
+    assert left(stack) == {BUSYBOX}
+
+
 def test_an_image_without_a_comment_has_that_of_its_last_step(stack: Any) -> None:
     one = image(stack, "1", history=[{"comment": "first"}, {"comment": "last"}])
     two = image(stack, "2", history=[{"comment": "last"}], comment="own")
