@@ -18,7 +18,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +33,17 @@ __all__ = ["Caches"]
 
 POLL_INTERVAL = 0.1  # seconds
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-FILTERS = {"until", "unused-for", "id"}
+TESTS: dict[str, Callable[[BuildCache, str], bool]] = {  # by key of a prune's filters
+    "id": lambda cache, value: value in cache.id,
+    "type": lambda cache, value: cache.type == value,
+    "description": lambda cache, value: cache.description == value,
+    "parent": lambda _cache, _value: False,
+    "inuse": lambda cache, value: value == str(cache.in_use).lower(),
+    "shared": lambda cache, value: value == str(cache.shared).lower(),
+    "private": lambda cache, value: value == str(not cache.shared).lower(),
+    "label": lambda _cache, _value: False,  # `docker system prune` asks this of all that it prunes
+}
+FILTERS = {"until", "unused-for", "label!", *TESTS}
 
 
 class _Facts(msgspec.Struct):
@@ -151,13 +161,21 @@ class Caches:
     def prune(self, filters: dict[str, list[str]], keep_storage: int = 0) -> BuildCachePruned:
         for key in sorted(set(filters) - FILTERS):
             raise InvalidArgument(f"invalid filter '{key}'")
-        limits = [_limit(text) for text in [*filters.get("until", []), *filters.get("unused-for", [])]]
+        given = [*filters.get("until", []), *filters.get("unused-for", [])]
+        if len(given) > 1:
+            raise InvalidArgument("filters expect only one value")
+        limits = [_limit(text) for text in given]
+        shown = {cache.id: cache for cache in self.shown()}
         caches = sorted(self._all(), key=lambda cache: cache.facts.used)
         left = sum(cache.size for cache in caches)
         pruned = BuildCachePruned(caches_deleted=[], space_reclaimed=0)
         for cache in caches:
             chosen = all(cache.facts.used < limit for limit in limits)
-            chosen &= not filters.get("id") or cache.key in filters["id"]
+            chosen &= cache.key in shown and all(
+                any(test(shown[cache.key], value) for value in filters[key])
+                for key, test in TESTS.items()
+                if filters.get(key)
+            )
             if chosen and left > keep_storage - (not keep_storage) and self._remove(cache.key):
                 left -= cache.size
                 pruned.caches_deleted.append(cache.key)

@@ -221,3 +221,41 @@ def test_how_a_cache_is_shared(tmp_path: Path) -> None:
             current.reset(token)
     with caches.used("id", "private", 0o755, (0, 0)) as (again, _):
         assert again == one
+
+
+@pytest.mark.parametrize(
+    ("filters", "pruned"),
+    [
+        ({}, 1),
+        ({"type": ["exec.cachemount"]}, 1),
+        ({"type": ["regular"]}, 0),
+        ({"type": ["regular", "exec.cachemount"]}, 1),
+        ({"description": ["cached mount id"], "inuse": ["false"]}, 1),
+        ({"inuse": ["true"]}, 0),
+        ({"shared": ["false"], "private": ["true"]}, 1),
+        ({"private": ["false"]}, 0),
+        ({"parent": ["x"]}, 0),
+        ({"label": ["a=b"]}, 0),
+        ({"label!": ["a=b"]}, 1),
+        ({"until": ["24h"]}, 0),
+    ],
+)
+def test_a_prune_chooses_by_what_a_cache_is(tmp_path: Path, filters: dict[str, list[str]], pruned: int) -> None:
+    """`docker system prune --filter label=…` asks all that it prunes for a label."""
+    caches = Caches(tmp_path)
+    with caches.used("id", "shared", 0o755, (0, 0)):
+        assert caches.prune({}).caches_deleted == []  # a build has it
+    assert len(caches.prune(filters).caches_deleted) == pruned
+
+
+@pytest.mark.parametrize(
+    ("filters", "why"),
+    [
+        ({"name": ["x"]}, "invalid filter 'name'"),
+        ({"until": ["1h", "2h"]}, "filters expect only one value"),
+        ({"until": ["x"]}, "invalid filter 'until=x'"),
+    ],
+)
+def test_a_prune_that_cannot_choose(tmp_path: Path, filters: dict[str, list[str]], why: str) -> None:
+    with pytest.raises(InvalidArgument, match=why):
+        Caches(tmp_path).prune(filters)
