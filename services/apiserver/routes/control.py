@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import call, read, show
+from services.apiserver.spelling import member
 from services.apiserver.stream import flushed
 from services.apiserver.versions import api_version
 from shared.protocol import (
@@ -55,12 +56,13 @@ def update(ref: str) -> Response:
     """The body is flat: limits as in HostConfig, and a RestartPolicy whose empty name is none."""
     body = params.json_body()
     older.refuse_kernel_memory(body)
-    asked = params.decode(body.pop("RestartPolicy", None), AskedPolicy)
+    asked, limits = params.decode(member(body, "RestartPolicy"), AskedPolicy), params.decode(body, HostConfig)
+    limits.restart_policy = HostConfig().restart_policy
     if api_version() < (1, 40):
-        body.pop("PidsLimit", None)
+        limits.pids_limit = None
     job = UpdateContainer(
         container=ref,
-        host_config=params.decode(body, HostConfig),
+        host_config=limits,
         restart_policy=RestartPolicy(**msgspec.structs.asdict(asked)) if asked.name else None,
     )
     return show(call(job))

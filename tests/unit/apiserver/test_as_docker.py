@@ -13,9 +13,12 @@ from shared.protocol import (
     ContainerUpdated,
     Event,
     EventActor,
+    HostConfig,
     ImageSummary,
     ListContainers,
     NetworkInspect,
+    RestartPolicy,
+    UpdateContainer,
 )
 from tests.unit.apiserver.test_routes import api, message
 
@@ -130,3 +133,12 @@ def test_what_moby_leaves_out_when_it_is_empty_is_left_out() -> None:
         "Name": "",
     }
     assert without_empty({"Config": {"Healthcheck": {}, "StopTimeout": None}}) == {"Config": {"Healthcheck": {}}}
+
+
+@pytest.mark.parametrize("name", ["RestartPolicy", "restartPolicy", "restartpolicy"])
+def test_an_update_is_read_whatever_its_case(name: str) -> None:
+    http, bus = api(container_update=ContainerUpdated(warnings=[]))
+    assert http.post("/containers/x/update", json={name: {"name": "always"}, "memory": 5}).status_code == 200
+    (job,) = bus.calls
+    assert isinstance(job, UpdateContainer)
+    assert (job.restart_policy, job.host_config) == (RestartPolicy(name="always"), HostConfig(memory=5))
