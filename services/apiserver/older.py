@@ -181,7 +181,10 @@ def show_image(shown: ImageInspect) -> dict[str, Any]:
 
 
 def show_info(shown: dict[str, Any]) -> dict[str, Any]:
-    """Before 1.49 it was told which versions of other programs were expected; before 1.50, what bridges filter."""
+    """Before 1.49 it was told which versions of other programs were expected; before 1.50, what bridges filter.
+
+    What the firewall is made with is told since 1.49.
+    """
     version = api_version()
     if version < (1, 25):
         shown["SecurityOptions"] = [
@@ -194,6 +197,7 @@ def show_info(shown: dict[str, Any]) -> dict[str, Any]:
         for program in ("Containerd", "Runc", "Init"):
             commit = shown[f"{program}Commit"]
             commit["Expected"] = commit["ID"]
+        shown.pop("FirewallBackend", None)
     if version < (1, 50):
         shown["BridgeNfIptables"] = shown["BridgeNfIp6tables"] = False
     return shown

@@ -47,6 +47,7 @@ SUMMARY = {
 def engine() -> dict[str, Any]:
     return {
         "SecurityOptions": ["name=seccomp,profile=builtin"], "RegistryConfig": {},
+        "FirewallBackend": {"Driver": "nftables"},
         "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": "1.2"}, "InitCommit": {"ID": ""},
     }  # fmt: skip
 
@@ -67,6 +68,7 @@ def test_info(version: str, security: list[str], registry: int, runc: str | None
     assert shown["SecurityOptions"] == security
     assert len(shown["RegistryConfig"]) == registry
     assert shown["RuncCommit"].get("Expected") == runc
+    assert ("FirewallBackend" in shown) == (runc is None)
     assert shown.get("BridgeNfIptables") is filtered
 
 
