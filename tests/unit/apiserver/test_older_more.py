@@ -13,9 +13,11 @@ from shared.protocol import (
     ContainerConfig,
     ContainerCreated,
     ContainerExit,
+    ContainerInspect,
     CreateContainer,
     CreateNetwork,
     DiskUsage,
+    EndpointSettings,
     Event,
     EventActor,
     ImageInspect,
@@ -164,3 +166,25 @@ def test_options_of_other_types_of_mounts_were_not_looked_at() -> None:
     for version, kept in (("1.41", False), ("1.42", True)):
         (mount,) = asked(version, HostConfig={"Mounts": mounts}).host_config.mounts or []
         assert (mount.volume_options is not None, mount.tmpfs_options is not None) == (kept, kept)
+
+
+@pytest.mark.parametrize(
+    ("version", "aliases"),
+    [("1.44", {"bridge": None, "app": ["db", "cccccccccccc", "host"]}), ("1.45", {"bridge": None, "app": ["db"]})],
+)
+def test_what_a_container_is_called_in_networks_that_users_made(version: str, aliases: dict[str, Any]) -> None:
+    """moby never told of other names in the default one, where none is resolved."""
+    networks = {"bridge": EndpointSettings(), "app": EndpointSettings(aliases=["db"])}
+    shown = msgspec.convert(
+        {
+            **dict.fromkeys(("Created", "Path", "Image", "Name", "Driver", "Platform", "LogPath"), ""),
+            **dict.fromkeys(("ResolvConfPath", "HostnamePath", "HostsPath", "MountLabel", "ProcessLabel"), ""),
+            "Id": "c" * 64, "Args": [], "RestartCount": 0, "AppArmorProfile": "", "ExecIDs": None, "HostConfig": {},
+            "GraphDriver": {}, "Mounts": [], "Config": {"Hostname": "host"}, "State": {},
+            "NetworkSettings": {"Networks": msgspec.to_builtins(networks)},
+        },
+        ContainerInspect,
+    )  # fmt: skip
+    http, _ = api(container_inspect=lambda job: shown)
+    found = http.get(f"/v{version}/containers/x/json").get_json()["NetworkSettings"]["Networks"]
+    assert {name: network["Aliases"] for name, network in found.items()} == aliases
