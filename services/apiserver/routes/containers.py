@@ -46,6 +46,7 @@ routes = Blueprint("containers", __name__, url_prefix="/containers")
 
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 NO_BODY = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+BESIDE_CONFIG = {"hostconfig", "networkingconfig"}  # of a body to create a container
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
 
 
@@ -69,6 +70,8 @@ def _measured(job: Job[Any], size: bool) -> Any:
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
+    if not {name.lower() for name in body} - BESIDE_CONFIG:
+        raise InvalidArgument("config cannot be empty in order to create a container")
     older.refuse_kernel_memory(member(body, "HostConfig"))
     job = CreateContainer(
         name=params.text("name"),

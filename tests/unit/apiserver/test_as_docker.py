@@ -142,3 +142,13 @@ def test_an_update_is_read_whatever_its_case(name: str) -> None:
     (job,) = bus.calls
     assert isinstance(job, UpdateContainer)
     assert (job.restart_policy, job.host_config) == (RestartPolicy(name="always"), HostConfig(memory=5))
+
+
+@pytest.mark.parametrize("body", [{}, {"HostConfig": {"Memory": 5}}, {"networkingConfig": {}, "hostConfig": {}}])
+def test_a_container_is_made_of_a_config(body: dict[str, Any]) -> None:
+    """Some ask this to see whether they may create: the words are moby's."""
+    http, bus = api()
+    answer = http.post("/containers/create", json=body)
+    said = "config cannot be empty in order to create a container"
+    assert (answer.status_code, message(answer)) == (400, said)
+    assert not bus.calls
