@@ -91,8 +91,8 @@ def _is_about(event: Event, key: str, value: str) -> bool:
     attributes = event.actor.attributes
     if key == "image" and event.type == "container":
         return _same_image(attributes.get("image", ""), value)
-    if event.type != key:
-        return attributes.get(key) == value
+    if event.type != key:  # that a network has a container now is about the network
+        return False
     name = attributes.get("name", "")
     if key == "image":
         return event.actor.id.startswith(value) or _same_image(name, value)

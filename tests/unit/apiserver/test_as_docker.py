@@ -99,12 +99,16 @@ def test_a_prune_is_of_nothing_and_a_name_may_be_its_beginning() -> None:
         made = EventActor(id=actor, attributes=attributes)
         return Event(seq=seq, type=kind, action=action, actor=made, time=1, time_nano=10**9)
 
-    told = [about(1, "container", "prune", "", reclaimed="0"), about(2, "container", "die", "c" * 64, name="web-1")]
+    told = [
+        about(1, "container", "prune", "", reclaimed="0"),
+        about(2, "container", "die", "c" * 64, name="web-1"),
+        about(3, "network", "connect", "n" * 64, name="net", container="c" * 64),
+    ]
     http, _ = api(events=lambda job: [event for event in told if event.seq > job.after])
     query = {"since": "1", "until": "2"}
-    first, second = (json.loads(line) for line in http.get("/events", query_string=query).data.splitlines())
+    first, second, _ = (json.loads(line) for line in http.get("/events", query_string=query).data.splitlines())
     assert {"status", "id", "from"} & set(first) == {"status"}
-    for name, found in (("web", [second]), ("web-1", [second]), ("eb", [])):
+    for name, found in (("web", [second]), ("web-1", [second]), ("c" * 64, [second]), ("eb", [])):
         filters = json.dumps({"container": [name]})
         lines = http.get("/events", query_string={**query, "filters": filters}).data.splitlines()
         assert [json.loads(line) for line in lines] == found
