@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.runtime.machine import architecture
 from tests.integration.builds import build, build_in, write
 
 pytestmark = pytest.mark.root
@@ -142,6 +143,17 @@ def test_from_scratch(stack: Any) -> None:
     failed = build(stack, "FROM scratch\nRUN true\n", check=False)
     assert "RUN needs an image" in failed.stderr
     assert "No image was generated" in build(stack, "FROM scratch\n", check=False).stderr
+
+
+def test_from_scratch_for_another_platform(stack: Any) -> None:
+    shown = "{{.Os}}/{{.Architecture}}/{{.Variant}}"
+    for options, first, found in (
+        (["--platform", "linux/arm64"], "FROM scratch", "linux/arm64/"),
+        (["--platform", "linux/arm64"], "FROM --platform=linux/arm/v7 scratch AS a\nFROM a", "linux/arm/v7"),
+        ([], "FROM scratch", f"linux/{architecture()}/"),
+    ):
+        build(stack, f"{first}\nLABEL a=b\nCOPY Dockerfile /\n", *options)
+        assert stack.out("inspect", "-f", shown, "made") == found
 
 
 def test_arguments(stack: Any) -> None:
