@@ -19,6 +19,7 @@ from shared.protocol import (
     Header,
     ListBuildCache,
     ListBuilds,
+    LogEvent,
     NotImplementedByUs,
     PruneBuildCache,
     Unavailable,
@@ -82,4 +83,7 @@ def build_cache(builder: Builder, job: ListBuildCache) -> list[BuildCache]:
 
 @jobs.handles(PruneBuildCache)
 def prune(builder: Builder, job: PruneBuildCache) -> BuildCachePruned:
-    return builder.caches.prune(job.filters, job.keep_storage)
+    pruned = builder.caches.prune(job.filters, job.keep_storage)
+    told = {"reclaimed": str(pruned.space_reclaimed)}
+    builder.bus.call(LogEvent(action="prune", id="", type="builder", attributes=told))
+    return pruned

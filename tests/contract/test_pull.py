@@ -351,4 +351,6 @@ def test_basic_credentials(graph: Graph, registry: Scripted) -> None:
         pull(graph, registry)
     with pytest.raises(Unauthorized, match="unauthorized: authentication required"):
         pull(graph, registry, auth=AuthConfig(username="me", password="wrong"))
+    with pytest.raises(Unauthorized, match=r"^no basic auth credentials$"):
+        do(graph, InspectDistribution(image=f"{registry.host}/x:1"))
     assert pull(graph, registry, auth=AuthConfig(username="me", password="secret")).id == digest_of(config_of())

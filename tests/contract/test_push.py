@@ -287,6 +287,8 @@ def test_tokens(graph: Graph, registry: Scripted) -> None:
     assert len(tokens.asked) == 1  # it is kept for the whole push
     with pytest.raises(NotFound, match=r"pull access denied .* denied: requested access to the resource is denied"):
         pull(graph, registry.host)
+    with pytest.raises(Unauthorized, match=r"^denied: requested access to the resource is denied$"):
+        do(graph, InspectDistribution(image=f"{registry.host}/x:1"))
 
 
 def test_a_token_server_without_tls_gets_no_credentials(graph: Graph, tmp_path: Path) -> None:
