@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from services.builder.sources import Tree
+from services.builder.trees import Tree
 from shared.bus.bus import Bus
 from shared.bus.context import Context, check_cancelled, current
 from shared.protocol import (

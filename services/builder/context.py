@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from services.builder import git
-from services.builder.sources import Source, Tar, clean, follow
+from services.builder.sources import Source, clean, follow
+from services.builder.tars import Tar
 from shared.bus.context import check_cancelled
 from shared.bus.intake import incoming
 from shared.bus.tickets import TicketServer

@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 from services.builder import git
 from services.builder.copying import Copy, Picked, fingerprint, pick, place
 from services.builder.flags import Flag, take_flags, truth
-from services.builder.sources import Entry, Single, Source, Tar
+from services.builder.sources import Entry, Single, Source
+from services.builder.tars import Tar
 from services.builder.transfer import send, send_bytes
 from shared.bus.context import check_cancelled
 from shared.dockerfile.expansion import expand

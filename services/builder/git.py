@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from services.builder.sources import Tree, clean, follow, walk
+from services.builder.sources import clean, follow, walk
 from services.builder.tarstream import Item, chunks
+from services.builder.trees import Tree
 from shared.bus.context import check_cancelled
 from shared.protocol import DockyardError, InvalidArgument
 

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.builder.copying import Copy, fingerprint, pick
-from services.builder.sources import Entry, Source, Tar, Tree, clean, follow, glob, walk
+from services.builder.sources import Entry, Source, clean, follow, glob, walk
+from services.builder.tars import Tar
 from services.builder.tarstream import Item, chunks
+from services.builder.trees import Tree
 from shared.protocol import InvalidArgument
 
 
