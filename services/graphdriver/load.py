@@ -94,7 +94,7 @@ def _unpack(
         watched = blob if to.quiet else Watched(blob, descriptor.size, progress(diff_id, "Loading layer"))
         plain = decompressed(cast("IO[bytes]", watched))
         try:
-            return to.layers.unpack(chains[-1], chains[:-1], diff_id, plain, check)
+            return to.layers.unpack(chains, diff_id, descriptor, plain, check)
         except ERRORS as error:
             raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
 

@@ -97,6 +97,27 @@ def test_a_layer_that_was_loaded_is_fetched_to_be_what_the_manifest_names(graph:
     assert again.diff_ids == image.diff_ids
 
 
+def test_of_an_image_that_was_loaded_nothing_is_fetched(graph: Graph, registry: Scripted) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["busybox:1"]))
+    registry.put("x", "1", image_files(config_of(), PACKED))
+    graph.bus.answers["image_get"] = {"Id": image.id}
+    again = pull(graph, registry)
+    assert not registry.asked("/blobs/")
+    assert (again.layers, again.manifest) == (image.layers, None)  # no more is known to be what the manifest names
+    for layer in image.layers:  # what the archive brought is lost
+        graph.driver.blobs.path(layer.digest).unlink()
+    repaired = pull(graph, registry)
+    assert [layer.digest for layer in repaired.layers] == [digest_of(data) for data in PACKED]
+    assert len(registry.asked("/blobs/")) == 2
+
+
+def test_a_collection_takes_nothing_of_an_image_that_is_about_to_be_recorded(graph: Graph, registry: Scripted) -> None:
+    registry.put("x", "1", image_files(config_of(), PACKED))
+    graph.bus.answers["image_get"] = lambda job: {"Bytes": graph.do(GraphCollect(keep_names=[], keep_containers=[]))}
+    image = pull(graph, registry)
+    assert sorted(path.name for path in graph.mounted(image).rglob("*")) == ["etc", "one", "two"]
+
+
 def test_a_layer_that_is_here_does_not_vouch_for_another_blob(graph: Graph, registry: Scripted) -> None:
     """The config claims a diff_id that was unpacked before; the blob is something else."""
     graph.load(docker_archive(config_of(), list(LAYERS), ["busybox:1"]))

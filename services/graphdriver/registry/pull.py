@@ -7,6 +7,7 @@ import io
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -108,9 +109,10 @@ class Puller:
         image_id = manifest.config.digest
         digests = [layer.digest for layer in manifest.layers]
         is_known = bool(self.bus.call(GetImage(image=image_id)))
-        with self.blobs.hold([image_id, manifest.document.digest, *digests]):
+        with ExitStack() as held:
+            held.enter_context(self.blobs.hold([image_id, manifest.document.digest, *digests]))
             config = self._config(repository, manifest)
-            image = self._image(repository, manifest, config, is_known=is_known)
+            image = self._image(repository, manifest, config, held, is_known=is_known)
             self.blobs.durable.settle()
             before = self.bus.call(GetImage(image=reference.full)).get("Id")
             names = list(dict.fromkeys([reference.full, f"{reference.name}@{digest}"]))
@@ -138,18 +140,33 @@ class Puller:
             raise InvalidArgument("invalid image config: it names another number of layers than the manifest")
         return data
 
-    def _image(self, repository: Repository, manifest: Manifest, data: bytes, *, is_known: bool) -> Image:
+    def _image(
+        self, repository: Repository, manifest: Manifest, data: bytes, held: ExitStack, *, is_known: bool
+    ) -> Image:
+        """``held``: what keeps blobs and layers until the image is on record."""
         config = image_config(data)
         diff_ids = config["rootfs"]["diff_ids"]
         chains = chain_ids(diff_ids)
-        with self.blobs.hold(chains):
-            sizes = self._layers(repository, manifest.layers, diff_ids, chains, is_known=is_known)
-            document, layers = manifest.document, [as_oci(layer) for layer in manifest.layers]
-            self.blobs.add(io.BytesIO(data), manifest.config.digest)
-            self.blobs.add(io.BytesIO(document.data), document.digest)
-            image = image_record(manifest.config.digest, config, len(data), layers, chains, sizes)
-            kept = Descriptor(media_type=manifest.media_type, digest=document.digest, size=len(document.data))
-            return msgspec.structs.replace(image, manifest=kept)
+        held.enter_context(self.blobs.hold(chains))
+        named = [as_oci(layer) for layer in manifest.layers]
+        layers = [self._at_hand(*one, held) for one in zip(named, chains, strict=True)] if is_known else named
+        sizes = self._layers(repository, layers, diff_ids, chains, is_known=is_known)
+        self.blobs.add(io.BytesIO(data), manifest.config.digest)
+        image = image_record(manifest.config.digest, config, len(data), layers, chains, sizes)
+        if layers != named:
+            return image
+        document = manifest.document
+        self.blobs.add(io.BytesIO(document.data), document.digest)
+        kept = Descriptor(media_type=manifest.media_type, digest=document.digest, size=len(document.data))
+        return msgspec.structs.replace(image, manifest=kept)
+
+    def _at_hand(self, layer: Descriptor, chain: str, held: ExitStack) -> Descriptor:
+        """Return a layer of an image that is here: as the manifest names it, or in the form in which it was loaded."""
+        loaded = self.layers.blob(chain)
+        if loaded is None or self.blobs.has(layer.digest):
+            return layer
+        held.enter_context(self.blobs.hold([loaded.digest]))
+        return loaded if self.blobs.has(loaded.digest) else layer
 
     # -- layers
 
@@ -209,7 +226,7 @@ class Puller:
             watched = Watched(blob, layer.size, progress(layer.digest, "Extracting"))
             try:
                 plain = decompressed(cast("IO[bytes]", watched))
-                return self.layers.unpack(chains[-1], chains[:-1], diff_id, plain, check)
+                return self.layers.unpack(chains, diff_id, layer, plain, check)
             except ERRORS as error:
                 raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
 
