@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import gzip
 import json
+import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -267,8 +270,13 @@ def test_but_not_for_ever(graph: Graph, registry: Scripted) -> None:
 @pytest.mark.parametrize("graph", ["overlay"], indirect=True)
 def test_a_registry_that_stumbles_is_asked_again(graph: Graph, registry: Scripted) -> None:
     registry.put("x", "1", image_files(config_of(), PACKED))
-    answers = [Answer(503), Answer(429)]
-    registry.handle = lambda request: answers.pop() if digest_of(PACKED[0]) in request.path and answers else None
+    answers = {digest: [Answer(503), Answer(429)] for digest in (digest_of(PACKED[0]), digest_of(config_of()))}
+
+    def handle(request: Request) -> Answer | None:
+        left = answers.get(request.path.rpartition("/")[2])
+        return left.pop() if left else None
+
+    registry.handle = handle
     assert pull(graph, registry).id == digest_of(config_of())
 
 
@@ -375,3 +383,20 @@ def test_basic_credentials(graph: Graph, registry: Scripted) -> None:
     with pytest.raises(Unauthorized, match=r"^no basic auth credentials$"):
         do(graph, InspectDistribution(image=f"{registry.host}/x:1"))
     assert pull(graph, registry, auth=AuthConfig(username="me", password="secret")).id == digest_of(config_of())
+
+
+def test_a_server_that_closes_when_it_is_spoken_to_in_tls_has_answered_in_http(graph: Graph) -> None:
+    """It is no TLS that failed: what counts is what it says in HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server, concurrent.futures.ThreadPoolExecutor(1) as executor:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    if connection.recv(1 << 16).startswith(b"GET "):
+                        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        served = executor.submit(serve)
+        with pytest.raises(NotFound, match=r"^pull access denied for 127"):
+            pull(graph, SimpleNamespace(host=f"127.0.0.1:{server.getsockname()[1]}"))  # type: ignore[arg-type]
+        served.result(10)

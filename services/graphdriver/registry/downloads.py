@@ -22,7 +22,7 @@ from services.graphdriver.registry.transport import TRANSPORT_ERRORS, Unreachabl
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, InvalidArgument, Unavailable, from_code
 
-__all__ = ["DONE", "DOWNLOADING", "Downloads"]
+__all__ = ["DONE", "DOWNLOADING", "Downloads", "Told"]
 
 CHUNK = 1 << 16
 LOOK = 0.1  # seconds between two looks at a download by who waits for it
@@ -168,6 +168,8 @@ class _Download:
                     raise InvalidArgument(f"blob {self.descriptor.digest} is larger than the manifest says")
                 partial.write(piece)
                 self._state = (DOWNLOADING, partial.size)
+            if partial.size < self.descriptor.size and "Content-Length" in answer.headers:  # it has come whole
+                raise InvalidArgument(f"blob {self.descriptor.digest} is not of {self.descriptor.size} bytes")
             if partial.size < self.descriptor.size:
                 raise Unreachable(f"unexpected EOF after {partial.size} of {self.descriptor.size} bytes")
             answer.release_conn()

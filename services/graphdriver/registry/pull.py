@@ -20,7 +20,7 @@ from services.graphdriver.load import chain_ids, image_config, image_record
 from services.graphdriver.progress import Watched, progress, tell
 from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
-from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads
+from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads, Told
 from services.graphdriver.registry.manifests import Manifest, as_oci, choose, parse
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
@@ -126,13 +126,9 @@ class Puller:
 
     def _config(self, repository: Repository, manifest: Manifest) -> bytes:
         descriptor = manifest.config
-        has = self.blobs.has(descriptor.digest)
-        try:
-            data = (
-                self.blobs.read(descriptor.digest) if has else repository.read_blob(descriptor.digest, descriptor.size)
-            )
-        except Refused as refused:
-            raise refused.error() from refused
+        if not self.blobs.has(descriptor.digest):
+            self._download(repository, descriptor, lambda state, size: None)
+        data = self.blobs.read(descriptor.digest)
         if len(data) != descriptor.size:
             raise InvalidArgument(f"blob {descriptor.digest} is not of {descriptor.size} bytes")
         config = image_config(data)
@@ -216,10 +212,15 @@ class Puller:
             else:
                 tell(state, layer.digest, progressDetail={})
 
-        source = f"{repository.url}/{repository.path}"
-        self.downloads.fetch(layer, source, lambda offset: repository.blob(layer.digest, offset), told, check)
+        self._download(repository, layer, told, check)
         tell("Verifying Checksum", layer.digest, progressDetail={})
         tell(DONE, layer.digest, progressDetail={})
+
+    def _download(
+        self, repository: Repository, blob: Descriptor, told: Told, check: Callable[[], None] = check_cancelled
+    ) -> None:
+        source = f"{repository.url}/{repository.path}"
+        self.downloads.fetch(blob, source, lambda offset: repository.blob(blob.digest, offset), told, check)
 
     def _extract(self, layer: Descriptor, diff_id: str, chains: list[str], check: Callable[[], None]) -> int:
         with self.blobs.path(layer.digest).open("rb") as blob:
