@@ -342,8 +342,9 @@ def test_a_pull_that_nobody_waits_for_stops(graph: Graph, registry: Scripted) ->
     one.cancelled.set()
     one.join(5)
     assert isinstance(one.error, Cancelled)
-    release.set()
     until(lambda: not len(graph.driver.downloads) and not list((graph.config.root / "graph/tmp").iterdir()))
+    assert not release.is_set()  # the registry has not sent another byte
+    release.set()
     assert not recorded(graph)
 
 

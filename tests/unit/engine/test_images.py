@@ -107,6 +107,12 @@ def test_the_variables_that_are_asked_for_come_before_the_images(stack: Any) -> 
     assert shown.config.env == ["C=3", "A=4", "B", "PATH=/bin"]
 
 
+def test_a_prune_collects_what_came_to_nothing(stack: Any) -> None:
+    stack.world.script["graph_collect"] = lambda job: 7
+    pruned = stack.client.call(PruneImages())
+    assert (pruned.images_deleted, pruned.space_reclaimed) == (None, 7)
+
+
 def test_nothing_to_prune_is_null(stack: Any) -> None:
     assert prune(stack) is None
 
