@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,28 @@ def test_an_upload_that_breaks_off_is_resumed(graph: Graph, registry: Scripted) 
     size = image.layers[0].size
     assert uploads.ranges[:2] == [None, f"{1 << 20}-{size - 1}"]
     assert digest_of(uploads.blobs[image.layers[0].digest]) == image.layers[0].digest
+
+
+STUMBLING = ("HEAD blobs", "POST blobs", "PUT blobs", "PUT manifests")
+
+
+def test_a_registry_that_stumbles_is_asked_again(graph: Graph, registry: Scripted) -> None:
+    """Each kind of request fails at first; the end of the upload is done although its answer says otherwise."""
+    image = loaded(graph, (BIG,), gzip.compress)
+    uploads, asked = Uploads(cut=0), Counter[str]()
+
+    def handle(request: Request) -> Answer | None:
+        kind = f"{request.method} {''.join(request.path.split('/')[3:4])}"
+        asked[kind] += 1
+        if kind == "PUT blobs" and asked[kind] == 2:
+            return Answer(404)  # the upload is no more
+        answer = uploads(request) if kind not in ("HEAD blobs", "POST blobs") or asked[kind] > 1 else None
+        return Answer(503) if asked[kind] == 1 and kind in STUMBLING else answer
+
+    registry.handle = handle
+    push(graph, image, registry.host)
+    assert all(asked[kind] > 1 for kind in STUMBLING)
+    assert {image.id, image.layers[0].digest} <= set(uploads.blobs)
 
 
 def test_a_push_that_is_given_up_tells_the_registry(graph: Graph, registry: Scripted) -> None:
