@@ -495,7 +495,7 @@ def test_a_full_disk_is_not_the_archives_fault(graph: Graph, monkeypatch: pytest
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("services.graphdriver.unpack._write", full)
-    with pytest.raises(DockyardError, match="No space") as caught:
+    with pytest.raises(DockyardError, match="no space") as caught:
         graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
     assert caught.value.code == "internal"
 

@@ -22,6 +22,7 @@ from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.transport import TRANSPORT_ERRORS, Unreachable, explain
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, InvalidArgument, Unavailable, from_code
+from shared.runtime.reasons import reason
 
 __all__ = ["DONE", "DOWNLOADING", "Downloads", "Told"]
 
@@ -96,7 +97,7 @@ class Downloads:
         except Refused as refused:
             failure = refused.error()
         except OSError as error:
-            failure = DockyardError(f"blob {download.descriptor.digest} not written: {error}")
+            failure = DockyardError(f"blob {download.descriptor.digest} not written: {reason(error)}")
         except Exception as error:
             if not download.given_up.is_set():
                 log.exception("download failed digest=%s", download.descriptor.digest)
