@@ -25,6 +25,7 @@ from shared.protocol import (
     Unavailable,
 )
 from shared.runtime.config import Config
+from shared.runtime.reasons import reason
 
 __all__ = ["Builder", "jobs"]
 
@@ -67,6 +68,8 @@ def build(builder: Builder, job: BuildImage) -> str:
             return Build(builder, job, output).run()
     except Unavailable as error:
         raise DockyardError(error.message) from error  # it ends the build: it is not to be asked for again
+    except OSError as error:
+        raise DockyardError(f"build: {reason(error)}") from error
     finally:
         builder.builds.pop(job_id(), None)
 

@@ -30,7 +30,7 @@ def swept(driver: GraphDriver, what: str) -> Iterator[None]:
     except BaseException as error:
         if driver.blobs.durable.changes != before:
             with unhindered(), suppress(DockyardError):
-                driver.bus.call(CollectGarbage(), timeout=TIMEOUT, patience=0)
+                driver.bus.call(CollectGarbage(), timeout=TIMEOUT)
         if isinstance(error, OSError):
             raise DockyardError(f"{what}: {reason(error)}") from error
         raise

@@ -293,14 +293,14 @@ def test_two_pulls_share_a_download_and_one_may_hang_up(clean: Stack, served: Sc
 
 def test_a_pull_whose_client_hangs_up_stops(clean: Stack, served: Scripted) -> None:
     _, blob = big_image(served)
-    release = hold(served, blob)
+    before, release = stored(clean), hold(served, blob)
     pull = start_pull(clean, f"{served.host}/big:1")
     until(lambda: partial(clean))
     pull.send_signal(signal.SIGINT)
     pull.communicate(timeout=10)
     until(lambda: not [job for job in jobs_under_way(clean) if job == "pull"])
     release.set()
-    until(lambda: not partial(clean))
+    until(lambda: stored(clean) == before)  # of the config too, which had come whole
     assert clean.docker("inspect", f"{served.host}/big:1", check=False).returncode == 1
 
 
