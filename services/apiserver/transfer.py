@@ -126,20 +126,19 @@ def upload(job: Job[Any]) -> None:
 
 
 def progress_stream(
-    job: Job[Any], *, at_once: bool, last: str = "", timeout: float | None = UPLOAD_TIMEOUT
+    job: Job[Any], *, in_band: bool = False, last: str = "", timeout: float | None = UPLOAD_TIMEOUT
 ) -> Response:
     """Call a job that takes the request's body and tells of its progress (wire-details §6).
 
-    Errors come in-band, from the start if the head goes out ``at_once``, else after the first line. ``last``: the
-    member of a last line with the job's result.
+    The head goes out with the first line: some clients (skopeo 1.9) take it for the end, and send no more. Errors come
+    in-band after that line, or also as the first if they are to be ``in_band``. ``last``: the member of a last line
+    with the job's result.
     """
     lines = _lines(job, last, timeout)
-    if at_once:
-        return flushed(_rendered(lines))
     first = next(lines, None)
     if first is None:
         return flushed(())
-    if isinstance(first, DockyardError):
+    if isinstance(first, DockyardError) and not in_band:
         collections.deque(lines, maxlen=0)  # they end when the body is read: who still sends looks for no answer
         raise first
     return flushed(_rendered(itertools.chain([first], lines)))

@@ -46,7 +46,7 @@ def build() -> Response:
         secrets=_header("X-Dockyard-Build-Secrets", dict[str, str]),
         **fields,
     )
-    return progress_stream(job, at_once=False, timeout=None)
+    return progress_stream(job, timeout=None)
 
 
 def _refuse_buildkit() -> None:

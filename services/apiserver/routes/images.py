@@ -68,7 +68,7 @@ def pull() -> Response:
         platform=params.text("platform") if api_version() >= (1, 32) else "",
         auth=params.registry_auth(),
     )
-    return progress_stream(job, at_once=False, timeout=None)
+    return progress_stream(job, timeout=None)
 
 
 @routes.post("/<path:ref>/push")
@@ -79,7 +79,7 @@ def push(ref: str) -> Response:
         platform=params.platform((1, 46)),
         auth=params.registry_auth(),
     )
-    return progress_stream(job, at_once=False, timeout=None)
+    return progress_stream(job, timeout=None)
 
 
 @routes.get("/search")
@@ -101,7 +101,7 @@ def prune() -> Response:
 @routes.post("/load")
 def load() -> Response:
     job = LoadImages(quiet=params.boolean("quiet", default=True), platform=params.platform((1, 48)))
-    return progress_stream(job, at_once=True)
+    return progress_stream(job, in_band=True)
 
 
 @routes.get("/get")
