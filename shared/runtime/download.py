@@ -48,6 +48,8 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
         reason = error.reason
         told = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
         raise DockyardError(f"{url}: {told}") from error
+    except http.client.IncompleteRead as error:
+        raise DockyardError(f"{url}: unexpected EOF: {error.expected} bytes are missing") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         raise DockyardError(f"{url}: {error}") from error
 
