@@ -105,6 +105,8 @@ class Build:
         for number, (name, made) in enumerate(self.built):
             if reference.lower() == name or reference == str(number):
                 return made.image
+        if reference == str(len(self.built)):
+            raise InvalidArgument(f"invalid from flag value {reference}: refers to current build stage")
         if reference.isdigit():
             raise InvalidArgument(f"invalid from flag value {reference}: invalid stage index")
         try:

@@ -244,6 +244,7 @@ def test_flags_of_a_copy_have_variables_that_count_in_the_cache(stack: Any) -> N
         ("COPY --chown=nobody-here a.txt /", "unable to find user nobody-here"),
         ("COPY --from=nothing /a /", "invalid from flag value nothing"),
         ("COPY --from=7 /a /", "invalid from flag value 7"),
+        ("COPY --from=0 /a /", "invalid from flag value 0: refers to current build stage"),
         ("RUN --mount=type=ssh true", "RUN --mount=type=ssh is not supported"),
         ("RUN --security=insecure true", "RUN --security=insecure is not allowed"),
         ("RUN exit 7", "The command '/bin/sh -c exit 7' returned a non-zero code: 7"),

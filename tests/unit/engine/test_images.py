@@ -357,9 +357,9 @@ def test_what_comes_again_is_what_it_was_made_of_here(stack: Any) -> None:
     assert stack.client.call(InspectImage(image=made)).parent == parent
     stack.client.call(CollectGarbage())
     assert manifest.digest in asked[-1].keep_names
-    others = [msgspec.structs.replace(manifest, digest=f"sha256:{'d' * 64}")]
+    others, collections = [msgspec.structs.replace(manifest, digest=f"sha256:{'d' * 64}")], len(asked)
     image(stack, "2", "two:latest", action="load", layers=others)  # which the manifest does not name
-    stack.client.call(CollectGarbage())
+    assert len(asked) == collections + 1
     assert manifest.digest not in asked[-1].keep_names
     stack.client.call(DeleteImage(image=made))
     assert left(stack) == {BUSYBOX}
