@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 
 import msgspec
 from flask import Response, request
+from gunicorn.http.errors import ParseException
 
 from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import bus
@@ -88,7 +89,7 @@ class _Body:
     def _send(self, ticket: Ticket) -> None:
         try:
             deliver(ticket, self._chunks())
-        except (OSError, Unavailable) as error:
+        except (OSError, ParseException, Unavailable) as error:
             log.debug("the body was not taken to its end error=%s", error)
 
     def _chunks(self) -> Iterator[bytes]:
@@ -100,7 +101,10 @@ class _Body:
             raise ConnectionResetError(f"the client went away after {come} of {self._length} bytes")
 
     def drain(self) -> None:
-        """Read what nobody wanted: a client that is still sending does not look for an answer."""
+        """Read what nobody wanted: a client that is still sending does not look for an answer.
+
+        Errors: ParseException (it is garbled).
+        """
         if self._pump is not None:
             self._pump.join()
         try:
@@ -168,7 +172,8 @@ def _lines(job: Job[Any], last: str, timeout: float | None) -> Generator[dict[st
             if not said.told_error:
                 lines.put(error)
         finally:
-            body.drain()
+            with contextlib.suppress(ParseException):  # who waits for lines is told of the job, not of its body
+                body.drain()
             lines.put(None)
 
     with client_gone() as gone:  # not `while_connected`: a generator must leave nothing behind in its thread's context
