@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 
 import msgspec
 from flask import Response, request
+from gunicorn.http.errors import ParseException
 
 from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import bus
@@ -88,7 +89,7 @@ class _Body:
     def _send(self, ticket: Ticket) -> None:
         try:
             deliver(ticket, self._chunks())
-        except (OSError, Unavailable) as error:
+        except (OSError, ParseException, Unavailable) as error:
             log.debug("the body was not taken to its end error=%s", error)
 
     def _chunks(self) -> Iterator[bytes]:
@@ -100,7 +101,10 @@ class _Body:
             raise ConnectionResetError(f"the client went away after {come} of {self._length} bytes")
 
     def drain(self) -> None:
-        """Read what nobody wanted: a client that is still sending does not look for an answer."""
+        """Read what nobody wanted: a client that is still sending does not look for an answer.
+
+        Errors: ParseException (it is garbled).
+        """
         if self._pump is not None:
             self._pump.join()
         try:
@@ -126,20 +130,19 @@ def upload(job: Job[Any]) -> None:
 
 
 def progress_stream(
-    job: Job[Any], *, at_once: bool, last: str = "", timeout: float | None = UPLOAD_TIMEOUT
+    job: Job[Any], *, in_band: bool = False, last: str = "", timeout: float | None = UPLOAD_TIMEOUT
 ) -> Response:
     """Call a job that takes the request's body and tells of its progress (wire-details §6).
 
-    Errors come in-band, from the start if the head goes out ``at_once``, else after the first line. ``last``: the
-    member of a last line with the job's result.
+    The head goes out with the first line: some clients (skopeo 1.9) take it for the end, and send no more. Errors come
+    in-band after that line, or also as the first if they are to be ``in_band``. ``last``: the member of a last line
+    with the job's result.
     """
     lines = _lines(job, last, timeout)
-    if at_once:
-        return flushed(_rendered(lines))
     first = next(lines, None)
     if first is None:
         return flushed(())
-    if isinstance(first, DockyardError):
+    if isinstance(first, DockyardError) and not in_band:
         collections.deque(lines, maxlen=0)  # they end when the body is read: who still sends looks for no answer
         raise first
     return flushed(_rendered(itertools.chain([first], lines)))
@@ -169,7 +172,8 @@ def _lines(job: Job[Any], last: str, timeout: float | None) -> Generator[dict[st
             if not said.told_error:
                 lines.put(error)
         finally:
-            body.drain()
+            with contextlib.suppress(ParseException):  # who waits for lines is told of the job, not of its body
+                body.drain()
             lines.put(None)
 
     with client_gone() as gone:  # not `while_connected`: a generator must leave nothing behind in its thread's context

@@ -26,7 +26,7 @@ def platform_arguments(wanted: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     host = host_platform()
     for side, platform in (("BUILD", host), ("TARGET", parse_platform(wanted) if wanted else host)):
-        variant = platform.variant or ("v7" if platform.architecture == "arm" else "")
+        variant = platform.written_variant
         whole = "/".join(filter(None, [platform.os, platform.architecture, variant]))
         facts = {"PLATFORM": whole, "OS": platform.os, "ARCH": platform.architecture, "VARIANT": variant}
         found |= {f"{side}{name}": value for name, value in facts.items()}

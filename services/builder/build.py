@@ -74,7 +74,7 @@ class Build:
         config = msgspec.structs.replace(base.config, on_build=None)
         if not any(entry.startswith("PATH=") for entry in config.env or []):
             config.env = [DEFAULT_PATH, *(config.env or [])]
-        build = StageBuild(self, Base(base.image, config), StageArguments(self.arguments))
+        build = StageBuild(self, Base(base.image, config, base.platform), StageArguments(self.arguments))
         build.tell_image()
         build.run_triggers(base.config.on_build or [])
         for step in stage.instructions:
@@ -84,7 +84,7 @@ class Build:
         if last and self.job.labels:
             self.announce(f"LABEL {' '.join(f'{key}={value}' for key, value in sorted(self.job.labels.items()))}")
             build.label(self.job.labels)
-        return Base(build.image, build.config)
+        return Base(build.image, build.config, base.platform)
 
     def announce(self, what: str) -> None:
         self._step += 1
@@ -95,7 +95,9 @@ class Build:
             if name and name == stage.base.lower():
                 return made
         if stage.base == SCRATCH:
-            return Base("", ContainerConfig())
+            platform = stage.platform or self.job.platform
+            check_platform(platform)
+            return Base("", ContainerConfig(), platform)
         return self.images.base(stage.base, stage.platform)
 
     def other(self, reference: str) -> str:
@@ -103,6 +105,8 @@ class Build:
         for number, (name, made) in enumerate(self.built):
             if reference.lower() == name or reference == str(number):
                 return made.image
+        if reference == str(len(self.built)):
+            raise InvalidArgument(f"invalid from flag value {reference}: refers to current build stage")
         if reference.isdigit():
             raise InvalidArgument(f"invalid from flag value {reference}: invalid stage index")
         try:

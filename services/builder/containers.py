@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from services.builder.sources import Tree
+from services.builder.trees import Tree
 from shared.bus.bus import Bus
-from shared.bus.context import Context, check_cancelled, current
+from shared.bus.context import check_cancelled, unhindered
 from shared.protocol import (
     ContainerConfig,
     CreateContainer,
     DockyardError,
     EndBuild,
-    Header,
     HostConfig,
     MountLayer,
     NotFound,
@@ -27,7 +25,7 @@ from shared.protocol import (
     Unavailable,
 )
 
-__all__ = ["Containers", "FileTree", "unhindered"]
+__all__ = ["Containers", "FileTree"]
 
 R = TypeVar("R")
 ENDLESS = None  # a build takes as long as it takes
@@ -89,18 +87,6 @@ class Containers:
                 os.close(root)
         finally:
             self.remove(container)
-
-
-@contextmanager
-def unhindered() -> Iterator[None]:
-    """Do what has to be done although the build was cancelled, or its deadline has passed."""
-    context = current.get()
-    header = Header(id=context.header.id, name=context.header.name) if context is not None else Header()
-    token = current.set(Context(header, lambda output: None, cancelled=threading.Event()))
-    try:
-        yield
-    finally:
-        current.reset(token)
 
 
 def _again(work: Callable[[], R]) -> R | None:

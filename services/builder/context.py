@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO, cast
 
 from services.builder import git
-from services.builder.sources import Source, Tar, clean, follow
+from services.builder.sources import Source, clean, follow
+from services.builder.tars import Tar
 from shared.bus.context import check_cancelled
 from shared.bus.intake import incoming
 from shared.bus.tickets import TicketServer
 from shared.dockerfile.ignore import Ignore, read_patterns
 from shared.protocol import BuildImage, DockyardError, InvalidArgument
-from shared.runtime.compression import ERRORS, unpacked
+from shared.runtime.compression import ERRORS, MAX_UNPACKED, unpacked
 from shared.runtime.download import downloaded, is_web
 
 __all__ = ["Context", "opened", "spool"]
@@ -54,11 +55,15 @@ def opened(job: BuildImage, tickets: TicketServer, temporary: Path, say: Callabl
 
 
 def spool(source: IO[bytes], file: IO[bytes]) -> None:
-    """Write what comes, unpacked. Errors: InvalidArgument (broken), Cancelled."""
+    """Write what comes, unpacked. Errors: InvalidArgument (broken, or more than `MAX_UNPACKED`), Cancelled."""
+    size = 0
     try:
         plain = unpacked(source)
         while chunk := plain.read(CHUNK):
             check_cancelled()
+            size += len(chunk)
+            if size > MAX_UNPACKED:
+                raise InvalidArgument(f"the build context unpacks to more than {MAX_UNPACKED} bytes")
             file.write(chunk)
     except ERRORS as error:
         raise InvalidArgument(f"Error processing tar file: {error}") from error

@@ -48,6 +48,7 @@ class Copy:
 
     destination: str
     picked: list[Picked]
+    instruction: str = "COPY"
     chown: str = ""
     mode: int | None = None
     preserve_owner: bool = False
@@ -57,10 +58,10 @@ class Copy:
     def check(self) -> None:
         """Errors: InvalidArgument."""
         if not self.picked:
-            raise InvalidArgument("no source files were specified")
+            raise InvalidArgument(f"{self.instruction} failed: no source files were specified")
         if len(self.picked) > 1 and not self.destination.endswith("/"):
             why = "the destination must be a directory and end with a /"
-            raise InvalidArgument(f"When using COPY with more than one source file, {why}")
+            raise InvalidArgument(f"When using {self.instruction} with more than one source file, {why}")
 
 
 def pick(source: Source, word: str, *, unpack: bool = False, parents: bool = False) -> list[Picked]:
@@ -78,7 +79,7 @@ def pick(source: Source, word: str, *, unpack: bool = False, parents: bool = Fal
         if pattern:
             raise InvalidArgument("no source files were specified")
         why = "file not found in build context or excluded by .dockerignore"
-        raise InvalidArgument(f"COPY failed: {why}: stat {word}: file does not exist")
+        raise InvalidArgument(f"{why}: stat {word}: file does not exist")
     return found
 
 

@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -17,13 +18,14 @@ from urllib.parse import unquote, urlsplit
 from services.builder import git
 from services.builder.copying import Copy, Picked, fingerprint, pick, place
 from services.builder.flags import Flag, take_flags, truth
-from services.builder.sources import Entry, Single, Source, Tar
+from services.builder.sources import Entry, Single, Source
+from services.builder.tars import Tar
 from services.builder.transfer import send, send_bytes
 from shared.bus.context import check_cancelled
 from shared.dockerfile.expansion import expand
 from shared.dockerfile.parser import Heredoc, Instruction
 from shared.dockerfile.words import json_list
-from shared.protocol import InvalidArgument, NotImplementedByUs
+from shared.protocol import Cancelled, DockyardError, InvalidArgument, NotImplementedByUs, Unavailable
 from shared.runtime.download import downloaded, is_web
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ FLAGS = {
     "copy": {"from", "chown", "chmod", "link", "parents", "exclude"},
     "add": {"chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack"},
 }
+EXPANDED = {"checksum", "chmod", "chown", "exclude", "from"}  # in the values of these, variables are replaced
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 OCTAL = re.compile(r"[0-7]{1,5}")
 MAX_MODE = 0o7777
 DOWNLOAD_MODE, HEREDOC_MODE = 0o600, 0o644
@@ -44,6 +48,7 @@ DOWNLOAD_MODE, HEREDOC_MODE = 0o600, 0o644
 def copy(stage: StageBuild, step: Instruction) -> None:
     """Do a COPY or an ADD. Errors: InvalidArgument, those of the jobs that are called."""
     flags, rest = take_flags(step.text, stage.build.escape)
+    flags = [Flag(one.name, stage.scope.expand(one.value)) if one.name in EXPANDED else one for one in flags]
     for flag in flags:
         if flag.name == "keep-git-dir" and truth(flag.name, flag.value):
             raise NotImplementedByUs("ADD --keep-git-dir is not supported")
@@ -82,39 +87,62 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _read(stage: StageBuild, step: Instruction, flags: list[Flag], rest: str, files: list[IO[bytes]]) -> Copy:
-    """Replace variables and find all that is copied; what had to be fetched is in ``files``."""
+    """Find all that is copied; what had to be fetched is in ``files``."""
     scope, values = stage.scope, {flag.name: flag.value for flag in flags}
     words = json_list(rest)
-    words = [scope.expand(word) for word in (scope.split(rest) if words is None else words)]
-    *sources, destination = words
-    given_from = values.get("from", "")
+    *sources, destination = [scope.expand(word) for word in (scope.split(rest) if words is None else words)]
+    name = step.name.upper()
     origin: Source = stage.build.context.source
-    if given_from:
-        origin = stage.build.images.tree(stage.build.other(scope.expand(given_from))).source
-    parents = "parents" in values and truth("parents", values["parents"])
-    heredocs = iter(step.heredocs)
-    picked: list[Picked] = []
-    for word in sources:
-        if word.lstrip("0123456789").startswith("<<"):
-            picked.append(_heredoc(stage, next(heredocs), files))
-        elif step.name == "add" and is_web(word) and not git.is_git(word):
-            picked.append(_downloaded(stage, word, destination, values, files))
-        elif step.name == "add" and git.is_git(word) and "checksum" not in values:
-            picked += _repository(stage, word, files)
-        elif "checksum" in values:
-            raise InvalidArgument("checksum can't be specified for non-HTTP(S) sources")
-        else:
-            unpack = step.name == "add" and truth("unpack", values.get("unpack", ""))
-            picked += pick(origin, word, unpack=unpack, parents=parents)
+    if values.get("from"):
+        origin = stage.build.images.tree(stage.build.other(values["from"])).source
+    try:
+        reading = _Reading(stage, step, origin, destination, values, files, iter(step.heredocs))
+        picked = [one for word in sources for one in reading.picked(word)]
+    except (Cancelled, Unavailable):
+        raise
+    except DockyardError as error:
+        raise type(error)(f"{name} failed: {error.message}") from error
     return Copy(
         destination=_absolute(destination, stage.config.working_dir),
         picked=picked,
-        chown=scope.expand(values.get("chown", "")),
-        mode=_mode(scope.expand(values.get("chmod", ""))),
-        preserve_owner=bool(given_from) and "chown" not in values,
-        parents=parents,
-        exclude=[scope.expand(flag.value) for flag in flags if flag.name == "exclude"],
+        instruction=name,
+        chown=values.get("chown", ""),
+        mode=_mode(values.get("chmod", "")),
+        preserve_owner=bool(values.get("from")) and "chown" not in values,
+        parents=_is_set(values, "parents"),
+        exclude=[flag.value for flag in flags if flag.name == "exclude"],
     )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is the same for all sources of an instruction; ``values`` are those of its flags."""
+
+    stage: StageBuild
+    step: Instruction
+    origin: Source
+    destination: str
+    values: dict[str, str]
+    files: list[IO[bytes]]
+    heredocs: Iterator[Heredoc]
+
+    def picked(self, word: str) -> list[Picked]:
+        """Find what a word names."""
+        adds = self.step.name == "add"
+        if word.lstrip("0123456789").startswith("<<"):
+            return [_heredoc(self.stage, next(self.heredocs), self.files)]
+        if adds and is_web(word) and not git.is_git(word):
+            return [_downloaded(self.stage, word, self.destination, self.values, self.files)]
+        if adds and git.is_git(word) and "checksum" not in self.values:
+            return _repository(self.stage, word, self.files)
+        if "checksum" in self.values:
+            raise InvalidArgument("checksum can't be specified for non-HTTP(S) sources")
+        unpack = adds and truth("unpack", self.values.get("unpack", ""))
+        return pick(self.origin, word, unpack=unpack, parents=_is_set(self.values, "parents"))
+
+
+def _is_set(values: dict[str, str], name: str) -> bool:
+    return name in values and truth(name, values[name])
 
 
 def _absolute(destination: str, working_dir: str) -> str:
@@ -161,6 +189,9 @@ def _downloaded(
     name = posixpath.basename(unquote(urlsplit(url).path))
     if not name and destination.endswith("/"):
         raise InvalidArgument(f"cannot determine filename for url: {url}")
+    wanted = values.get("checksum", "")
+    if wanted and not DIGEST.fullmatch(wanted):
+        raise InvalidArgument(f"invalid checksum digest format: {wanted}")
     file = _scratch(stage, files)
     digest = hashlib.sha256()
 
@@ -173,12 +204,10 @@ def _downloaded(
             digest.update(data)
             file.write(data)
     file.flush()
-    wanted = values.get("checksum", "")
     if wanted and wanted != f"sha256:{digest.hexdigest()}":
         raise InvalidArgument(f"digest mismatch sha256:{digest.hexdigest()}: {wanted}")
     picked = _single(file, name or "download", DOWNLOAD_MODE, mtime)
-    unpack = "unpack" in values and truth("unpack", values["unpack"])
-    return Picked(picked.source, picked.path, picked.entry, picked.name, unpack=unpack)
+    return Picked(picked.source, picked.path, picked.entry, picked.name, unpack=_is_set(values, "unpack"))
 
 
 def _time(text: str) -> int:

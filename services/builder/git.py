@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from services.builder.sources import Tree, clean, follow, walk
+from services.builder.sources import clean, follow, walk
 from services.builder.tarstream import Item, chunks
+from services.builder.trees import Tree
 from shared.bus.context import check_cancelled
 from shared.protocol import DockyardError, InvalidArgument
 
@@ -69,7 +70,11 @@ def _fetch(work: Path, address: str, ref: str) -> None:
         wanted = _resolved(work, ref) if ref else "FETCH_HEAD"
     _git(work, "checkout", "--quiet", "--force", wanted)
     if (work / ".gitmodules").is_file():
-        _git(work, "submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
+        command = ("submodule", "update", "--quiet", "--init", "--recursive")
+        try:
+            _git(work, *command, "--depth", "1")
+        except DockyardError:  # as above
+            _git(work, *command)
 
 
 def _resolved(work: Path, ref: str) -> str:

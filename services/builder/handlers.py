@@ -19,11 +19,13 @@ from shared.protocol import (
     Header,
     ListBuildCache,
     ListBuilds,
+    LogEvent,
     NotImplementedByUs,
     PruneBuildCache,
     Unavailable,
 )
 from shared.runtime.config import Config
+from shared.runtime.reasons import reason
 
 __all__ = ["Builder", "jobs"]
 
@@ -66,6 +68,8 @@ def build(builder: Builder, job: BuildImage) -> str:
             return Build(builder, job, output).run()
     except Unavailable as error:
         raise DockyardError(error.message) from error  # it ends the build: it is not to be asked for again
+    except OSError as error:
+        raise DockyardError(f"build: {reason(error)}") from error
     finally:
         builder.builds.pop(job_id(), None)
 
@@ -82,4 +86,7 @@ def build_cache(builder: Builder, job: ListBuildCache) -> list[BuildCache]:
 
 @jobs.handles(PruneBuildCache)
 def prune(builder: Builder, job: PruneBuildCache) -> BuildCachePruned:
-    return builder.caches.prune(job.filters, job.keep_storage)
+    pruned = builder.caches.prune(job.filters, job.keep_storage)
+    told = {"reclaimed": str(pruned.space_reclaimed)}
+    builder.bus.call(LogEvent(action="prune", id="", type="builder", attributes=told))
+    return pruned

@@ -31,10 +31,11 @@ HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
 
 @dataclass(frozen=True)
 class Base:
-    """``image``: an id, empty for nothing at all."""
+    """``image``: an id, empty for nothing at all. ``platform``: of what is made of nothing, empty for ours."""
 
     image: str
     config: ContainerConfig
+    platform: str = ""
 
 
 def check_platform(text: str) -> None:

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING
 
 from services.builder.copying import Copy, fingerprint, pick
 from services.builder.flags import options, truth
-from services.builder.sources import Source, Tree, clean, follow, walk
+from services.builder.sources import Source, clean, follow, walk
 from services.builder.tarstream import Item
 from services.builder.transfer import send
+from services.builder.trees import Tree
 from shared.protocol import InvalidArgument, Mount, NotFound, NotImplementedByUs
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from services.builder import mounts
 from services.builder.flags import Flag, take_flags
 from services.builder.mounts import Mounted, MountSpec
 from services.builder.output import Output, StepFailed
-from services.builder.sources import Tree
+from services.builder.trees import Tree
 from shared.bus.context import current
 from shared.dockerfile.instructions import DEFAULT_SHELL, environment
 from shared.dockerfile.parser import Instruction

@@ -42,7 +42,7 @@ class StageBuild:
 
     def __init__(self, build: Build, base: Base, arguments: StageArguments) -> None:
         self.build, self.arguments = build, arguments
-        self.image, self.config = base.image, base.config
+        self.image, self.config, self._platform = base.image, base.config, base.platform
         self._author = ""
         self._has_command = False  # a CMD of this stage
         self._missed = False  # a step was not in the cache: those behind it are not either
@@ -139,7 +139,13 @@ class StageBuild:
         if self._missed or job.nocache:
             return False
         found = self.build.bus.call(
-            FindCached(parent=self.image, created_by=created_by, config=self.config, cachefrom=job.cachefrom),
+            FindCached(
+                parent=self.image,
+                created_by=created_by,
+                config=self.config,
+                cachefrom=job.cachefrom,
+                platform=self._platform,
+            ),
             timeout=None,
         )
         if not found:
@@ -158,6 +164,7 @@ class StageBuild:
             author=self._author,
             container=container,
             mounted=mounted or [],
+            platform=self._platform,
         )
         self.image = self.build.bus.call(job, timeout=None)
 

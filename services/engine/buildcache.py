@@ -11,14 +11,23 @@ from collections.abc import Iterable
 
 from services.engine.images import Images
 from shared.protocol import ContainerConfig, DockyardError, Image, encode_body
+from shared.runtime.platforms import Platform, normal
 
 __all__ = ["find_cached"]
 
 
 def find_cached(
-    images: Images, parent: Image | None, created_by: str, config: ContainerConfig, cachefrom: list[str]
+    images: Images,
+    parent: Image | None,
+    created_by: str,
+    config: ContainerConfig,
+    cachefrom: list[str],
+    platform: Platform,
 ) -> tuple[Image | None, Image | None]:
-    """Return (the image, None), (None, the image whose history has this step), or (None, None)."""
+    """Return (the image, None), (None, the image whose history has this step), or (None, None).
+
+    ``platform``: what an image is for that has no parent.
+    """
     wanted = encode_body(config)
     children = [
         image
@@ -27,6 +36,7 @@ def find_cached(
         and len(image.history) == len(parent.history if parent else []) + 1
         and image.history[-1].get("created_by", "") == created_by
         and encode_body(image.config) == wanted
+        and (parent is not None or _is_for(image, platform))
     ]
     children.sort(key=lambda image: image.created, reverse=True)
     if not cachefrom:
@@ -36,7 +46,7 @@ def find_cached(
         if any(child.id in _line(images, source) for source in sources):
             return child, None
     for source in sources:
-        if _goes_on(source, parent, created_by):
+        if (parent is not None or _is_for(source, platform)) and _goes_on(source, parent, created_by):
             return None, source
     return None, None
 
@@ -70,6 +80,10 @@ def _goes_on(source: Image, parent: Image | None, created_by: str) -> bool:
     entry = source.history[count]
     has_layer = bool(entry.get("empty_layer")) or len(source.diff_ids) > len(layers)
     return entry.get("created_by", "") == created_by and has_layer
+
+
+def _is_for(image: Image, platform: Platform) -> bool:
+    return normal(image.os, image.architecture, image.variant) == platform
 
 
 def _told(entry: dict[str, object]) -> tuple[object, bool]:

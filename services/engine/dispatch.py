@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
@@ -141,14 +141,22 @@ class Dispatcher:
         elif header.deadline is not None and header.deadline <= time.monotonic():
             self.fail(flight, Unavailable(f"{name}: not begun before the deadline"))
         elif name in self._handlers:
-            flight.task = self._tasks.spawn(self._run(flight))
+            self._spawn(flight, self._run(flight))
         elif driver := driver or self.drivers.choose(name):
             self._forward(flight, driver)
         elif name in self._names or time.monotonic() < self._began + GRACE:
-            flight.task = self._tasks.spawn(self._wait_for_holder(flight))
+            self._spawn(flight, self._wait_for_holder(flight))
         else:
             self.fail(flight, JobNotFound(f"{name}: command not found"))
         return flight
+
+    def _spawn(self, flight: Flight, work: Coroutine[Any, Any, None]) -> None:
+        def end(task: asyncio.Task[None]) -> None:
+            if task.cancelled():  # before it had begun, maybe: then nothing in it could tell
+                self.fail(flight, Cancelled(f"{flight.header.name}: cancelled"))
+
+        flight.task = self._tasks.spawn(work)
+        flight.task.add_done_callback(end)
 
     async def _run(self, flight: Flight) -> None:
         header = flight.header

@@ -99,9 +99,8 @@ class Images:
 
     def put(self, image: Image, tags: list[str]) -> None:
         """Record an image and tag it; a tag moves from the image that had it."""
-        known = self._images.get(image.id)
-        if known is not None and not image.last_tagged:
-            image = msgspec.structs.replace(image, last_tagged=known.last_tagged)
+        if (known := self._images.get(image.id)) is not None:
+            image = _come_again(image, known)
         with self._store.transaction():
             self._store.put_image(image)
             for tag in tags:
@@ -144,6 +143,19 @@ class Images:
         """Remove the record of one that was removed."""
         self._store.delete_image(image.id)
         del self._removed[image.id]
+
+
+def _come_again(image: Image, known: Image) -> Image:
+    """Return an image that is here already with what is known of it, and cannot be told from an archive or a registry.
+
+    Its parent is what it was made of here; its manifest is believed as long as it names these layers.
+    """
+    return msgspec.structs.replace(
+        image,
+        parent=image.parent or known.parent,
+        manifest=image.manifest or (known.manifest if known.layers == image.layers else None),
+        last_tagged=image.last_tagged or known.last_tagged,
+    )
 
 
 @functools.lru_cache(4096)

@@ -60,7 +60,7 @@ class Archive:
     def _from_docker(self, entry: Any) -> LoadedImage:
         entry = _dict(entry, "manifest.json")
         config = self._read(_text(entry.get("Config"), "Config"))
-        tags = [normalize(_text(tag, "RepoTags")) for tag in _list(entry.get("RepoTags") or [], "RepoTags")]
+        tags = [_tag(_text(tag, "RepoTags")) for tag in _list(entry.get("RepoTags") or [], "RepoTags")]
         paths = [_text(path, "Layers") for path in _list(entry.get("Layers") or [], "Layers")]
         if len(paths) > MAX_LAYERS:
             raise InvalidArgument(f"invalid archive: more than {MAX_LAYERS} layers")
@@ -101,9 +101,9 @@ class Archive:
         if name is None or not set(":/@") & set(name):
             return []  # a bare tag has no repository to go with
         try:
-            return [normalize(name)]
+            return [_tag(name)]
         except InvalidArgument:
-            return []  # ref.name may be a bare tag or a free text
+            return []  # ref.name may be a bare tag, a free text, or a name by its digest
 
     def _from_manifest(self, manifest: dict[str, Any], tags: list[str]) -> LoadedImage:
         config = self._blob(_dict(manifest.get("config"), "config"))
@@ -149,8 +149,15 @@ class Archive:
 def _parse(data: bytes, name: str) -> Any:
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"invalid archive: {name}: {error}") from None
+    except (ValueError, RecursionError):
+        raise InvalidArgument(f"invalid archive: {name} is not JSON") from None
+
+
+def _tag(text: str) -> str:
+    """Return a complete reference. That an image has a digest at a registry is not an archive's to say."""
+    if "@" in text:
+        raise InvalidArgument(f'invalid tag "{text}"')
+    return normalize(text)
 
 
 def _dict(value: Any, name: str) -> dict[str, Any]:

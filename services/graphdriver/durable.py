@@ -17,11 +17,11 @@ __all__ = ["Durable"]
 
 
 class Durable:
-    """``root``: a directory of the file system."""
+    """``root``: a directory of the file system. ``changes``: how often something was made visible."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._changed = True  # by an earlier process, maybe
+        self._changed, self.changes = True, 0  # by an earlier process, maybe
         self._flag, self._syncing = threading.Lock(), threading.Lock()
 
     @contextmanager
@@ -29,6 +29,7 @@ class Durable:
         """Make something visible. Whoever sees it, sees that there is something to `settle`."""
         with self._flag:
             self._changed = True
+            self.changes += 1
             yield
 
     def settle(self) -> None:

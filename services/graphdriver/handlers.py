@@ -17,6 +17,7 @@ from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import Loader, load_archive
 from services.graphdriver.registry.downloads import Downloads
 from services.graphdriver.registry.sessions import Registries
+from services.graphdriver.sweeping import swept
 from services.graphdriver.volumes import handlers as volumes
 from services.graphdriver.volumes.local import Local
 from services.graphdriver.volumes.volumes import Volumes
@@ -41,6 +42,7 @@ from shared.protocol import (
 )
 from shared.runtime.config import Config
 from shared.runtime.platforms import parse_platform
+from shared.runtime.reasons import reason
 
 __all__ = ["GraphDriver", "jobs"]
 
@@ -74,7 +76,7 @@ def create(driver: GraphDriver, job: CreateLayer) -> dict[str, str]:
     try:
         return driver.layers.create(job.container, job.chain_ids)
     except OSError as error:
-        raise DockyardError(f"layer of {job.container} not created: {error}") from error
+        raise DockyardError(f"layer of {job.container} not created: {reason(error)}") from error
 
 
 @jobs.handles(MountLayer)
@@ -82,7 +84,7 @@ def mount(driver: GraphDriver, job: MountLayer) -> str:
     try:
         return str(driver.layers.mount(job.container))
     except OSError as error:
-        raise DockyardError(f"layer of {job.container} not mounted: {error}") from error
+        raise DockyardError(f"layer of {job.container} not mounted: {reason(error)}") from error
 
 
 @jobs.handles(UnmountLayer)
@@ -90,7 +92,7 @@ def unmount(driver: GraphDriver, job: UnmountLayer) -> None:
     try:
         driver.layers.unmount(job.container)
     except OSError as error:
-        raise DockyardError(f"layer of {job.container} not unmounted: {error}") from error
+        raise DockyardError(f"layer of {job.container} not unmounted: {reason(error)}") from error
 
 
 @jobs.handles(RemoveLayer)
@@ -98,7 +100,7 @@ def remove(driver: GraphDriver, job: RemoveLayer) -> None:
     try:
         driver.layers.remove(job.container)
     except OSError as error:
-        raise DockyardError(f"layer of {job.container} not removed: {error}") from error
+        raise DockyardError(f"layer of {job.container} not removed: {reason(error)}") from error
 
 
 @jobs.handles(MeasureLayer)
@@ -106,7 +108,7 @@ def measure(driver: GraphDriver, job: MeasureLayer) -> LayerUsage:
     try:
         return usage(driver.layers, job.container)
     except OSError as error:
-        raise DockyardError(f"layer of {job.container} not measured: {error}") from error
+        raise DockyardError(f"layer of {job.container} not measured: {reason(error)}") from error
 
 
 @jobs.handles(GraphStatus)
@@ -121,10 +123,8 @@ def load(driver: GraphDriver, job: LoadImages) -> None:
     directory = driver.temporary / secrets.token_hex(8)
     directory.mkdir(mode=0o700)
     try:
-        with incoming(driver.tickets) as source:
+        with swept(driver, "load"), incoming(driver.tickets) as source:
             load_archive(source, directory, to)
-    except OSError as error:
-        raise DockyardError(f"load: {error}") from error
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -157,4 +157,4 @@ def collect(driver: GraphDriver, job: GraphCollect) -> int:
         freed = driver.blobs.collect(keep, is_asked)
         return freed + driver.layers.collect(keep, set(job.keep_containers), is_asked)
     except OSError as error:
-        raise DockyardError(f"graph not collected: {error}") from error
+        raise DockyardError(f"graph not collected: {reason(error)}") from error

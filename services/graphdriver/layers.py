@@ -19,7 +19,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import msgspec
 
 from services.graphdriver.abreast import MOST
 from services.graphdriver.ahead import ahead
@@ -31,7 +33,7 @@ from services.graphdriver.trees import tree_size
 from services.graphdriver.unpack import MAX_UNPACKED
 from services.graphdriver.vfs import Vfs
 from shared.bus.context import check_cancelled
-from shared.protocol import COLLECTED_BY, DockyardError, InvalidArgument, NotFound
+from shared.protocol import COLLECTED_BY, Descriptor, DockyardError, InvalidArgument, NotFound
 
 __all__ = ["Layers", "choose_driver"]
 
@@ -103,13 +105,22 @@ class Layers:
 
     def size(self, chain_id: str) -> int | None:
         """Return the bytes of a layer's files, None if it is not here."""
+        facts = self._facts(chain_id)
+        return None if facts is None else int(facts["size"])
+
+    def blob(self, chain_id: str) -> Descriptor | None:
+        """Return what a layer was unpacked from, which may be gone; None if the layer is not here or does not say."""
+        facts = self._facts(chain_id)
+        return msgspec.convert(facts["blob"], Descriptor) if facts is not None and "blob" in facts else None
+
+    def _facts(self, chain_id: str) -> dict[str, Any] | None:
         try:
-            facts = json.loads((self.path(chain_id) / "layer.json").read_text())
+            facts: dict[str, Any] = json.loads((self.path(chain_id) / "layer.json").read_text())
         except FileNotFoundError:
             return None
         if facts["chain_id"] != chain_id:
             raise DockyardError(f"layers {facts['chain_id']} and {chain_id} share a short name")
-        return int(facts["size"])
+        return facts
 
     @property
     def at_a_time(self) -> int:
@@ -118,17 +129,19 @@ class Layers:
 
     def unpack(
         self,
-        chain_id: str,
-        parents: list[str],
+        chain_ids: list[str],
         diff_id: str,
+        blob: Descriptor,
         source: IO[bytes],
         check: Callable[[], None] = check_cancelled,
     ) -> int:
-        """Unpack an uncompressed tar as a layer; returns its size. ``check`` raises when it is not wanted any more.
+        """Unpack an uncompressed tar, which ``blob`` holds, as a layer; returns its size.
 
+        ``chain_ids``: those of the layers below, and its own. ``check`` raises when it is not wanted any more.
         One that is here already is not unpacked again, but read: its blob may be another, which has to be the same.
         Errors: InvalidArgument (broken, or not diff_id), those of ``check``.
         """
+        *parents, chain_id = chain_ids
         with self._locks[chain_id]:
             known, stream = self.size(chain_id), _Hashing(source, self.max_unpacked, check)
             if known is not None:
@@ -143,7 +156,8 @@ class Layers:
                     size = apply_layer(plain, target, overlay=self.driver.name == "overlay")
                 if (found := stream.digest()) != diff_id:
                     raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")
-                (temporary / "layer.json").write_text(json.dumps({"chain_id": chain_id, "size": size}))
+                facts = {"chain_id": chain_id, "size": size, "blob": msgspec.to_builtins(blob)}
+                (temporary / "layer.json").write_text(json.dumps(facts))
                 with self._blobs.durable.change():
                     temporary.rename(self.path(chain_id))
             finally:

@@ -19,7 +19,7 @@ from services.graphdriver.progress import Watched, progress
 from services.graphdriver.spool import Spool, Spooled
 from shared.bus.bus import Bus
 from shared.bus.context import check_cancelled, emit
-from shared.protocol import ContainerConfig, Descriptor, Image, InvalidArgument, SetImage
+from shared.protocol import ContainerConfig, Descriptor, GetImage, Image, InvalidArgument, SetImage
 from shared.protocol.reference import familiar
 from shared.runtime.compression import ERRORS, decompressed, unpacked
 from shared.runtime.machine import architecture
@@ -77,8 +77,11 @@ def _load_image(loaded: LoadedImage, config: dict[str, Any], to: Loader) -> None
         to.blobs.add(io.BytesIO(loaded.config), image_id)
         image = image_record(image_id, config, len(loaded.config), descriptors, chains, sizes)
         to.blobs.durable.settle()
+        before = {tag: to.bus.call(GetImage(image=tag)).get("Id", image_id) for tag in loaded.tags}
         to.bus.call(SetImage(image=image, tags=loaded.tags))
-    for tag in loaded.tags:
+    for tag, old in before.items():
+        if old != image_id:
+            _say(f"The image {familiar(tag)} already exists, renaming the old one with ID {old} to empty string\n")
         _say(f"Loaded image: {familiar(tag)}\n")
     if not loaded.tags:
         _say(f"Loaded image ID: {image_id}\n")
@@ -94,7 +97,7 @@ def _unpack(
         watched = blob if to.quiet else Watched(blob, descriptor.size, progress(diff_id, "Loading layer"))
         plain = decompressed(cast("IO[bytes]", watched))
         try:
-            return to.layers.unpack(chains[-1], chains[:-1], diff_id, plain, check)
+            return to.layers.unpack(chains, diff_id, descriptor, plain, check)
         except ERRORS as error:
             raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
 

@@ -21,11 +21,11 @@ from typing import Protocol
 
 from shared.bus.context import check_cancelled
 from shared.protocol import InvalidArgument
+from shared.runtime.compression import MAX_UNPACKED
 from shared.runtime.members import TAR_ERRORS, Forward, Source, open_tar
 
 __all__ = ["FORBIDDEN_XATTRS", "MAX_UNPACKED", "NOFOLLOW_DIRECTORY", "Place", "XATTR", "remove", "unpack"]
 
-MAX_UNPACKED = 64 << 30  # bytes one archive may unpack to
 XATTR = "SCHILY.xattr."
 FORBIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")  # they would speak to overlayfs
 NOFOLLOW_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

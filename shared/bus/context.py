@@ -21,6 +21,7 @@ __all__ = [
     "emit",
     "job_id",
     "origin",
+    "unhindered",
     "waiting_for",
 ]
 
@@ -100,3 +101,15 @@ def waiting_for(what: str) -> Iterator[None]:
         yield
     finally:
         context.waiting = before
+
+
+@contextmanager
+def unhindered() -> Iterator[None]:
+    """Do what has to be done although the present job was cancelled, or its deadline has passed."""
+    context = current.get()
+    header = Header(id=context.header.id, name=context.header.name) if context is not None else Header()
+    token = current.set(Context(header, lambda output: None))
+    try:
+        yield
+    finally:
+        current.reset(token)

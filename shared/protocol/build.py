@@ -125,8 +125,9 @@ class PruneBuildCache(Job[BuildCachePruned], frozen=True, tag="build_cache_prune
 class FindCached(Job[str], frozen=True, tag="build_cached"):
     """Return the id of the image that a step would make of ``parent`` (an id, or nothing), if it was made before.
 
-    ``created_by`` says what the step does, ``config`` what comes of it. With ``cachefrom`` (references; those that are
-    not there count for nothing) only what one of these images was made of counts.
+    ``created_by`` says what the step does, ``config`` what comes of it; ``platform`` as in `CommitStep`. With
+    ``cachefrom`` (references; those that are not there count for nothing) only what one of these images was made of
+    counts.
     """
 
     REPEATABLE: ClassVar[bool] = True
@@ -134,6 +135,7 @@ class FindCached(Job[str], frozen=True, tag="build_cached"):
     created_by: str
     config: ContainerConfig
     cachefrom: list[str] = field(default_factory=list)
+    platform: str = ""
 
 
 class CommitStep(Job[str], frozen=True, tag="build_commit"):
@@ -141,7 +143,8 @@ class CommitStep(Job[str], frozen=True, tag="build_commit"):
 
     Its layer is what changed in ``container``; without one it is ``parent`` (an id, or nothing) with another
     ``config``.
-    ``mounted``: paths in the container that were made to mount something on. Errors: NotFound.
+    ``mounted``: paths in the container that were made to mount something on. ``platform``: what an image is for that
+    is made of nothing, as ``linux/arm64``; this machine's if it is empty. Errors: NotFound, InvalidArgument.
     """
 
     REPEATABLE: ClassVar[bool] = True
@@ -151,6 +154,7 @@ class CommitStep(Job[str], frozen=True, tag="build_commit"):
     author: str = ""
     container: str = ""
     mounted: list[str] = field(default_factory=list)
+    platform: str = ""
 
 
 class EndBuild(Job[None], frozen=True, tag="build_end"):

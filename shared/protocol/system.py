@@ -153,13 +153,18 @@ class ReadEvents(Job[list[Event]], frozen=True, tag="events"):
 
 
 class LogEvent(Job[None], frozen=True, tag="log"):
-    """Journal and publish an event about a container, as drivers of one's own may want to: 2014's ACTION ID FROM."""
+    """Journal and publish an event, as drivers may want to: 2014's ACTION ID FROM, about a container.
+
+    Or about something of another ``type``, with ``attributes`` of its own.
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("action", "id", "origin")
     REPEATABLE: ClassVar[bool] = True
     action: str
     id: str
     origin: str = ""  # the image
+    type: str = "container"
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 class Subscribers(Data, frozen=True):

@@ -12,11 +12,12 @@ from typing import IO, Any, Protocol, cast
 import zstandard
 from isal import igzip_lib
 
-__all__ = ["ERRORS", "decompressed", "unpacked"]
+__all__ = ["ERRORS", "MAX_UNPACKED", "decompressed", "unpacked"]
 
 ISAL_ERROR = cast("type[Exception]", igzip_lib.error)  # its stub has an instance
 ERRORS: tuple[type[Exception], ...] = (EOFError, ISAL_ERROR, zstandard.ZstdError, lzma.LZMAError)
 """Of the data, not of the disk."""
+MAX_UNPACKED = 64 << 30  # bytes that one archive may unpack to
 MAX_WINDOW = 256 << 20  # bytes of memory that a stream may ask for
 HEAD = 6  # bytes that tell the formats apart
 CHUNK = 1 << 18  # bytes unpacked at a time

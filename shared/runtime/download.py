@@ -19,6 +19,7 @@ __all__ = ["Download", "downloaded", "is_web"]
 TIMEOUT = 30.0  # seconds in which a server must say something
 SAFE = "%/:?#[]@!$&'()*+,;=~"  # what is in a path or query as it is
 STEP = 1 << 20  # bytes between two reports
+PIECE = 1 << 17  # bytes that are read at once
 Tell = Callable[[int, int], None]  # (bytes that have come, bytes in all or 0)
 
 
@@ -49,6 +50,8 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
         reason = error.reason
         told = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
         raise DockyardError(f"{url}: {told}") from error
+    except http.client.IncompleteRead as error:
+        raise DockyardError(f"{url}: unexpected EOF: {error.expected} bytes are missing") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         raise DockyardError(f"{url}: {error}") from error
 
@@ -95,10 +98,18 @@ class Download:
         return cast("IO[bytes]", self)
 
     def read(self, size: int = -1) -> bytes:
+        """Return ``size`` bytes, less only at the end. Errors: Cancelled, however slowly they come."""
+        pieces, come = list[bytes](), 0
+        while come != size and (piece := self._piece(PIECE if size < 0 else min(PIECE, size - come))):
+            pieces.append(piece)
+            come += len(piece)
+        return b"".join(pieces)
+
+    def _piece(self, size: int) -> bytes:
         import http.client
 
         check_cancelled()
-        data = self._response.read(size)
+        data = self._response.read1(size)
         self._come += len(data)
         if not data and self.total is not None and self._come < self.total:
             raise http.client.IncompleteRead(b"", self.total - self._come)

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 
-__all__ = ["open_beneath", "open_inside"]
+__all__ = ["PATH_MAX", "open_beneath", "open_inside"]
 
 SYS_OPENAT2 = 437  # the same on every architecture
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x02, 0x04, 0x08, 0x10

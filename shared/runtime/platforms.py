@@ -41,6 +41,11 @@ class Platform:
     def __str__(self) -> str:
         return "/".join(filter(None, [self.os, self.architecture, self.variant]))
 
+    @property
+    def written_variant(self) -> str:
+        """The variant as images and build arguments have it: arm never goes without."""
+        return self.variant or (f"v{USUAL['arm']}" if self.architecture == "arm" else "")
+
     def rank(self, offered: Platform) -> int | None:
         """Say how well an image's platform serves this one: less is better, None not at all."""
         return next((rank for rank, served in enumerate(self._served_by()) if served == offered), None)

@@ -16,10 +16,12 @@ from pathlib import Path
 from services.graphdriver.blobs import Blobs
 from services.graphdriver.layers import Layers, choose_driver
 from services.graphdriver.load import chain_ids
+from shared.protocol import Descriptor
 from shared.runtime.compression import decompressed
 
 __all__ = ["unpack_speed"]
 
+NO_BLOB = Descriptor(media_type="", digest="", size=0)  # the layers do not come from a content store
 DECOMPRESSORS = ("zcat", "pigz -dc", "igzip -dc")
 
 
@@ -67,7 +69,7 @@ def _ours(layers: list[Path], target: Path) -> None:
     chains = chain_ids(diff_ids)
     for number, layer in enumerate(layers):
         with layer.open("rb") as blob:
-            store.unpack(chains[number], chains[:number], diff_ids[number], decompressed(blob))
+            store.unpack(chains[: number + 1], diff_ids[number], NO_BLOB, decompressed(blob))
 
 
 def _diff_id(layer: Path) -> str:

@@ -199,7 +199,7 @@ def test_a_commit_that_fails_leaves_nothing(graph: Graph, monkeypatch: pytest.Mo
     graph.do(GraphCollect(keep_names=sorted(parent.names), keep_containers=[CONTAINER]))
     assert graph.files() == before
     monkeypatch.setattr("services.graphdriver.durable.sync_file_system", full_disk)
-    with pytest.raises(DockyardError, match="No space left"):
+    with pytest.raises(DockyardError, match="no space left"):
         commit(graph, parent)
     assert not list((graph.config.root / "graph/tmp").iterdir())
 

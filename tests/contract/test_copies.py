@@ -91,6 +91,30 @@ def test_what_is_copied_into_stays_as_it_is(graph: Graph) -> None:
     assert (rootfs / "old/sub/mine").is_dir()
 
 
+def test_an_archive_may_go_deeper_than_a_path_can_say(graph: Graph) -> None:
+    graph.do(CreateLayer(container=CONTAINER, chain_ids=base(graph).chain_ids))
+    deep = "/".join(["d" * 200] * 25)
+    put(graph, "/tmp", tar({deep: None, f"{deep}/a": b"a"}))
+    put(graph, "/tmp", tar({f"{deep}/x/y/z": b"z"}))
+    put(graph, "/tmp", linking(f"{deep}/away", "/etc"))
+    put(graph, "/tmp", tar({f"{deep}/away/b": b"b"}))  # links are followed, as the container follows them
+    got = members(get(graph, "/tmp"))
+    assert {f"tmp/{deep}/{name}" for name in ("a", "x/y/z", "away")} <= set(got)
+    assert "etc/b" in members(get(graph, "/etc"))
+    put(graph, "/tmp", linking(f"{deep}/nowhere", "../../nothing"))
+    with pytest.raises(InvalidArgument, match="through a link to nowhere"):
+        put(graph, "/tmp", tar({f"{deep}/nowhere/c": b"c"}))
+
+
+def linking(name: str, target: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = tarfile.SYMTYPE, target
+        archive.addfile(link)
+    return buffer.getvalue()
+
+
 def test_an_archive_of_nothing_is_one(graph: Graph) -> None:
     rootfs = graph.mounted(base(graph))
     before = sorted(rootfs.rglob("*"))

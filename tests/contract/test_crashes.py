@@ -135,7 +135,7 @@ def test_a_full_disk_at_each_step(order: Order, small: Callable[[str], Path], tm
             needed += 1
         else:
             assert answer["code"] == "internal", answer
-            assert "No space left on device" in answer["message"], answer
+            assert "no space left on device" in answer["message"], answer
             failures.add(answer["message"])
             assert order(root, "overlay", "")["steps"] == 0
             check(root, "overlay")

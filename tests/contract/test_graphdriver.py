@@ -59,7 +59,7 @@ CONTAINER = "c" * 64
 
 class Graph:
     def __init__(self, config: Config) -> None:
-        self.config, self.bus = config, FakeBus()
+        self.config, self.bus = config, FakeBus({"image_get": {}})
         self.driver = GraphDriver(config, self.bus)
         self.progress: list[Any] = []
 
@@ -185,6 +185,16 @@ def test_a_docker_archive_becomes_an_image(graph: Graph, pack: Any, outer: Any) 
     assert graph.progress[0] == {"stream": "Loaded image: busybox:1\n"}
     rootfs = graph.mounted(image)
     assert sorted(p.name for p in rootfs.rglob("*")) == ["etc", "one", "two"]
+
+
+def test_a_load_tells_who_loses_a_name(graph: Graph) -> None:
+    held = {"docker.io/library/busybox:1": "sha256:old", "docker.io/library/mine:1": digest_of(config_of())}
+    graph.bus.answers["image_get"] = lambda job: {"Id": held[job.image]} if job.image in held else {}
+    graph.load(docker_archive(config_of(), list(LAYERS), ["busybox:1", "mine:1", "new:1"]))
+    assert [line["stream"] for line in graph.progress] == [
+        "The image busybox:1 already exists, renaming the old one with ID sha256:old to empty string\n",
+        "Loaded image: busybox:1\n", "Loaded image: mine:1\n", "Loaded image: new:1\n",
+    ]  # fmt: skip
 
 
 def test_an_oci_layout_with_nested_indexes_too(graph: Graph) -> None:
@@ -485,7 +495,7 @@ def test_a_full_disk_is_not_the_archives_fault(graph: Graph, monkeypatch: pytest
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("services.graphdriver.unpack._write", full)
-    with pytest.raises(DockyardError, match="No space") as caught:
+    with pytest.raises(DockyardError, match="no space") as caught:
         graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
     assert caught.value.code == "internal"
 

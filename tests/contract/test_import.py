@@ -16,6 +16,7 @@ import zstandard
 from services.graphdriver.blobs import digest_of
 from shared.bus.tickets import deliver
 from shared.protocol import (
+    CollectGarbage,
     DockyardError,
     GraphCollect,
     ImportLayer,
@@ -53,10 +54,10 @@ def test_a_tar_becomes_an_image(graph: Graph, pack: Callable[[bytes], bytes]) ->
      bz2.compress(BASE)[:-9], lzma.compress(BASE)[:-9], BASE[:1536] + b"x" * 512 + BASE[2048:]],
 )  # fmt: skip
 def test_a_broken_tar_becomes_none(graph: Graph, data: bytes) -> None:
+    graph.bus.answers["graph_gc"] = lambda job: graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     with pytest.raises(InvalidArgument):
         upload(graph, ImportLayer(src="-", image=new_image()), sender(data))
-    assert not graph.bus.calls
-    graph.do(GraphCollect(keep_names=[], keep_containers=[]))
+    assert not [call for call in graph.bus.calls if not isinstance(call, CollectGarbage)]
     assert not graph.files()
 
 
@@ -121,7 +122,7 @@ def test_a_url_is_fetched_with_progress(graph: Graph, serve: Callable[[bytes], s
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP status code 404"),
         (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", "status code 302"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + BASE[:1024], "IncompleteRead"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + BASE[:1024], "unexpected EOF: "),
         (b"SSH-2.0\r\n", "cannot import"),
     ],
 )

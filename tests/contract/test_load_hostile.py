@@ -14,7 +14,7 @@ import pytest
 from services.graphdriver.blobs import digest_of
 from shared.protocol import GraphCollect, InvalidArgument, SetImage
 from tests.contract.pulls import OCI_INDEX, PACKED
-from tests.contract.test_graphdriver import LAYERS, Graph, config_of, docker_archive, graph, machine, tar
+from tests.contract.test_graphdriver import LAYERS, Graph, config_of, docker_archive, graph, machine, oci_layout, tar
 
 __all__ = ["graph", "machine"]
 
@@ -71,6 +71,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a hard link to the host": (links(FOR_C, ("c", tarfile.LNKTYPE, "/etc/passwd")), "missing"),
     "a device for a layer": (
         links(tar({"manifest.json": named("c", "d"), "c": config_of()}), ("d", tarfile.CHRTYPE, "")), "'d' is missing"),
+    "a digest that a registry would give": (
+        docker_archive(config_of(), list(LAYERS), [f"x@sha256:{'0' * 64}"]), '^invalid tag "x@sha256:0'),
+    "brackets without end": (tar({"manifest.json": b"[" * 200_000}), "manifest.json is not JSON"),
     "no UTF-8": (tar({"manifest.json": b'[{"Config": "\xff"}]'}), "manifest.json"),
     "no UTF-8 in a config": (tar({"manifest.json": named("c"), "c": b'{"author": "\xff"}'}), "invalid image config"),
     "an index and a manifest": (layout(BOTH), "both an index and a manifest"),
@@ -84,6 +87,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut off and packed": (gzip.compress(docker_archive(config_of(), list(LAYERS), ["x:1"]))[:-50], "ended before"),
     "a changed byte": (gzip.compress(docker_archive(config_of(), list(LAYERS), ["x:1"]))[:-8] + bytes(8), "checksum"),
 }  # fmt: skip
+
+
+def test_a_layout_does_not_give_digests_of_registries(graph: Graph) -> None:
+    graph.load(oci_layout(config_of(), list(LAYERS), f"x@sha256:{'0' * 64}"))
+    assert graph.bus.calls[-1].tags == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", REFUSED)

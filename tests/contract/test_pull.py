@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import gzip
 import json
+import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,6 +98,27 @@ def test_a_layer_that_was_loaded_is_fetched_to_be_what_the_manifest_names(graph:
     graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     (again,) = graph.load(archive)
     assert again.diff_ids == image.diff_ids
+
+
+def test_of_an_image_that_was_loaded_nothing_is_fetched(graph: Graph, registry: Scripted) -> None:
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["busybox:1"]))
+    registry.put("x", "1", image_files(config_of(), PACKED))
+    graph.bus.answers["image_get"] = {"Id": image.id}
+    again = pull(graph, registry)
+    assert not registry.asked("/blobs/")
+    assert (again.layers, again.manifest) == (image.layers, None)  # no more is known to be what the manifest names
+    for layer in image.layers:  # what the archive brought is lost
+        graph.driver.blobs.path(layer.digest).unlink()
+    repaired = pull(graph, registry)
+    assert [layer.digest for layer in repaired.layers] == [digest_of(data) for data in PACKED]
+    assert len(registry.asked("/blobs/")) == 2
+
+
+def test_a_collection_takes_nothing_of_an_image_that_is_about_to_be_recorded(graph: Graph, registry: Scripted) -> None:
+    registry.put("x", "1", image_files(config_of(), PACKED))
+    graph.bus.answers["image_get"] = lambda job: {"Bytes": graph.do(GraphCollect(keep_names=[], keep_containers=[]))}
+    image = pull(graph, registry)
+    assert sorted(path.name for path in graph.mounted(image).rglob("*")) == ["etc", "one", "two"]
 
 
 def test_a_layer_that_is_here_does_not_vouch_for_another_blob(graph: Graph, registry: Scripted) -> None:
@@ -246,8 +270,13 @@ def test_but_not_for_ever(graph: Graph, registry: Scripted) -> None:
 @pytest.mark.parametrize("graph", ["overlay"], indirect=True)
 def test_a_registry_that_stumbles_is_asked_again(graph: Graph, registry: Scripted) -> None:
     registry.put("x", "1", image_files(config_of(), PACKED))
-    answers = [Answer(503), Answer(429)]
-    registry.handle = lambda request: answers.pop() if digest_of(PACKED[0]) in request.path and answers else None
+    answers = {digest: [Answer(503), Answer(429)] for digest in (digest_of(PACKED[0]), digest_of(config_of()))}
+
+    def handle(request: Request) -> Answer | None:
+        left = answers.get(request.path.rpartition("/")[2])
+        return left.pop() if left else None
+
+    registry.handle = handle
     assert pull(graph, registry).id == digest_of(config_of())
 
 
@@ -313,8 +342,9 @@ def test_a_pull_that_nobody_waits_for_stops(graph: Graph, registry: Scripted) ->
     one.cancelled.set()
     one.join(5)
     assert isinstance(one.error, Cancelled)
-    release.set()
     until(lambda: not len(graph.driver.downloads) and not list((graph.config.root / "graph/tmp").iterdir()))
+    assert not release.is_set()  # the registry has not sent another byte
+    release.set()
     assert not recorded(graph)
 
 
@@ -351,4 +381,23 @@ def test_basic_credentials(graph: Graph, registry: Scripted) -> None:
         pull(graph, registry)
     with pytest.raises(Unauthorized, match="unauthorized: authentication required"):
         pull(graph, registry, auth=AuthConfig(username="me", password="wrong"))
+    with pytest.raises(Unauthorized, match=r"^no basic auth credentials$"):
+        do(graph, InspectDistribution(image=f"{registry.host}/x:1"))
     assert pull(graph, registry, auth=AuthConfig(username="me", password="secret")).id == digest_of(config_of())
+
+
+def test_a_server_that_closes_when_it_is_spoken_to_in_tls_has_answered_in_http(graph: Graph) -> None:
+    """It is no TLS that failed: what counts is what it says in HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server, concurrent.futures.ThreadPoolExecutor(1) as executor:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    if connection.recv(1 << 16).startswith(b"GET "):
+                        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        served = executor.submit(serve)
+        with pytest.raises(NotFound, match=r"^pull access denied for 127"):
+            pull(graph, SimpleNamespace(host=f"127.0.0.1:{server.getsockname()[1]}"))  # type: ignore[arg-type]
+        served.result(10)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.runtime.machine import architecture
 from tests.integration.builds import build, build_in, write
 
 pytestmark = pytest.mark.root
@@ -144,6 +145,17 @@ def test_from_scratch(stack: Any) -> None:
     assert "No image was generated" in build(stack, "FROM scratch\n", check=False).stderr
 
 
+def test_from_scratch_for_another_platform(stack: Any) -> None:
+    shown = "{{.Os}}/{{.Architecture}}/{{.Variant}}"
+    for options, first, found in (
+        (["--platform", "linux/arm64"], "FROM scratch", "linux/arm64/"),
+        (["--platform", "linux/arm64"], "FROM --platform=linux/arm/v7 scratch AS a\nFROM a", "linux/arm/v7"),
+        ([], "FROM scratch", f"linux/{architecture()}/"),
+    ):
+        build(stack, f"{first}\nLABEL a=b\nCOPY Dockerfile /\n", *options)
+        assert stack.out("inspect", "-f", shown, "made") == found
+
+
 def test_arguments(stack: Any) -> None:
     dockerfile = """ARG GLOBAL=g
         FROM busybox
@@ -207,11 +219,23 @@ COOKED
     ]  # less what `out` strips
 
 
+def test_flags_of_a_copy_have_variables_that_count_in_the_cache(stack: Any) -> None:
+    dockerfile = "FROM busybox\nARG U\nARG M=600\nCOPY --chown=$U --chmod=$M a.txt /a\n"
+    build(stack, dockerfile, "--build-arg", "U=1", a__txt="")
+    assert run(stack, "stat", "-c", "%u:%g %a", "/a") == "1:1 600"
+    for arguments, found in ((["U=2"], "2:2 600"), (["U=2", "M=640"], "2:2 640")):
+        build(stack, dockerfile, *(word for text in arguments for word in ("--build-arg", text)), a__txt="")
+        assert run(stack, "stat", "-c", "%u:%g %a", "/a") == found
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
         ("COPY missing /", "COPY failed: file not found in build context or excluded by .dockerignore: stat missing"),
-        ("COPY no*thing /", "no source files were specified"),
+        ("COPY no*thing /", "COPY failed: no source files were specified"),
+        ("ADD missing /", "ADD failed: file not found in build context or excluded by .dockerignore: stat missing"),
+        ("ADD a.txt b.txt /dir", "When using ADD with more than one source file, the destination must be a directory"),
+        ("ADD --checksum=md5:00 http://127.0.0.1:1/x /", "ADD failed: invalid checksum digest format: md5:00"),
         ("COPY a.txt b.txt /dir", "the destination must be a directory and end with a /"),
         ("COPY ../a.txt/x /", "COPY failed: file not found"),
         ("COPY a.txt /etc/passwd/x", "cannot copy to non-directory: /etc/passwd"),
@@ -220,11 +244,12 @@ COOKED
         ("COPY --chown=nobody-here a.txt /", "unable to find user nobody-here"),
         ("COPY --from=nothing /a /", "invalid from flag value nothing"),
         ("COPY --from=7 /a /", "invalid from flag value 7"),
+        ("COPY --from=0 /a /", "invalid from flag value 0: refers to current build stage"),
         ("RUN --mount=type=ssh true", "RUN --mount=type=ssh is not supported"),
         ("RUN --security=insecure true", "RUN --security=insecure is not allowed"),
         ("RUN exit 7", "The command '/bin/sh -c exit 7' returned a non-zero code: 7"),
         ("ENV A", "ENV must have two arguments"),
-        ("ADD --checksum=sha256:00 a.txt /", "checksum can't be specified for non-HTTP(S) sources"),
+        ("ADD --checksum=sha256:00 a.txt /", "ADD failed: checksum can't be specified for non-HTTP(S) sources"),
         ("WORKDIR $NOTHING", "cannot normalize nothing"),
         ("NOSUCH thing", "dockerfile parse error on line 2: unknown instruction: NOSUCH"),
         ("STOPSIGNAL SIGNONE", "Invalid signal: SIGNONE"),

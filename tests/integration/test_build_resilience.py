@@ -55,6 +55,9 @@ def test_mounts_of_a_step(stack: Any) -> None:
     assert (df["Type"], df["TotalCount"]) == ("Build Cache", "1")
     pruned = stack.out("builder", "prune", "-f")
     assert "Total reclaimed space: " in pruned
+    until = f"{time.time():.9f}"
+    (event,) = stack.out("events", "--since", "1h", "--until", until, "--filter", "type=builder").splitlines()
+    assert event.partition(" ")[2].startswith("builder prune  (reclaimed=")
     assert request(stack, "POST", "/build/prune")[1] == {"CachesDeleted": [], "SpaceReclaimed": 0}
     assert not list((stack.root / "builder" / "cache").iterdir())
 

@@ -119,6 +119,24 @@ def test_a_repository_of_git_as_the_context(stack: Any, web: tuple[Path, str]) -
     assert not list((stack.root / "builder" / "tmp").iterdir())
 
 
+def test_a_repository_with_a_submodule(stack: Any, web: tuple[Path, str]) -> None:
+    """From a server of plain files, which gives no part of a repository."""
+    directory, url = web
+    for name, files in (("inner", {"i": "inner"}), ("outer", {"Dockerfile": "FROM busybox\nCOPY . /c\n"})):
+        work = write(directory / name, files)
+        git(work, "init", "-q", "-b", "main")
+        if name == "outer":
+            git(work, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(directory / "inner"), "m")
+            git(work, "config", "-f", ".gitmodules", "submodule.m.url", f"{url}/inner.git")
+        git(work, "add", ".")
+        git(work, "commit", "-qm", "1")
+        git(directory, "clone", "-q", "--bare", name, f"{name}.git")
+        git(directory / f"{name}.git", "update-server-info")
+    status, messages = post_build(stack, f"remote={url}/outer.git&t=made")
+    assert (status, "Successfully built" in said(messages)) == (200, True), messages
+    assert run(stack, "cat", "/c/m/i") == "inner"
+
+
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target

@@ -121,6 +121,7 @@ MALFORMED = {
     "a header among trailers": (400, CREATE + JSON + CHUNKED + b"2\r\n{}\r\n0\r\nContent-Length: 9\r\n\r\n"),
     "chunks to start": (400, b"POST /containers/x/start HTTP/1.1\r\n" + JSON + CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n"),
     "chunks to an exec": (400, b"POST /exec/x/start HTTP/1.1\r\n" + JSON + CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n"),
+    "chunks to a build": (501, b"POST /build?squash=1 HTTP/1.1\r\n" + CLOSE + CHUNKED + b"5\r\nabcdeXX0\r\n"),
     "chunks to cp": (400, b"PUT /containers/x/archive?path=/ HTTP/1.1\r\n" + CLOSE + CHUNKED + b"zz\r\n"),
 }
 

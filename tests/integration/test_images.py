@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import select
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.integration.api import Connection
 
 pytestmark = pytest.mark.root
 
@@ -107,3 +111,22 @@ def test_an_image_that_is_removed_by_force_is_gone_and_its_container_is_not(stac
     assert stack.out("run", "--rm", "copied", "cat", "/file") == "kept"
     stack.docker("rmi", copied)
     assert len(layers - set((stack.root / "graph/overlay").iterdir())) == 1  # big's
+
+
+def test_a_load_is_answered_when_the_archive_has_come(stack: Any, tmp_path: Path) -> None:
+    """Some clients take the head of the answer for its end, and send no more of the archive."""
+    stack.docker("save", "-o", str(tmp_path / "saved.tar"), "busybox")
+    archive = (tmp_path / "saved.tar").read_bytes()
+    connection = Connection(stack)
+    connection.putrequest("POST", "/images/load?quiet=1")
+    connection.putheader("Content-Length", str(len(archive)))
+    connection.endheaders(archive[:-1024])
+    assert not select.select([connection.sock], [], [], 0.3)[0]
+    connection.send(archive[-1024:])
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())) == (200, {"stream": "Loaded image: busybox:latest\n"})
+    connection.request("POST", "/images/load", b"no archive")
+    answer = connection.getresponse()
+    assert answer.status == 200  # as dockerd has it: errors are told in the stream
+    assert "invalid" in json.loads(answer.read())["error"]
+    connection.close()

@@ -103,4 +103,4 @@ def import_image() -> Response:
         changes=request.args.getlist("changes"),
         platform=params.text("platform"),
     )
-    return progress_stream(job, at_once=False, last="status")
+    return progress_stream(job, last="status")

@@ -17,7 +17,7 @@ routes = Blueprint("build", __name__, url_prefix="/build")
 
 JSON_FIELDS = {
     "buildargs": dict[str, str | None], "labels": dict[str, str], "cachefrom": list[str],
-    "ulimits": list[Ulimit], "securityopt": list[str],
+    "ulimits": list[Ulimit],
 }  # fmt: skip
 NUMBERS = ("shmsize", "memory", "memswap", "cpushares", "cpuperiod", "cpuquota")
 TEXTS = ("remote", "networkmode", "target", "platform", "cpusetcpus", "cpusetmems", "cgroupparent", "isolation")
@@ -42,11 +42,12 @@ def build() -> Response:
         force_remove=params.boolean("forcerm"),
         squash=params.boolean("squash"),
         extrahosts=[host for text in request.args.getlist("extrahosts") for host in text.split(",") if host],
+        securityopt=[text for text in request.args.getlist("securityopt") if text not in ("", "null")],
         registries=_header("X-Registry-Config", dict[str, AuthConfig]),
         secrets=_header("X-Dockyard-Build-Secrets", dict[str, str]),
         **fields,
     )
-    return progress_stream(job, at_once=False, timeout=None)
+    return progress_stream(job, timeout=None)
 
 
 def _refuse_buildkit() -> None:

@@ -69,7 +69,7 @@ def pull() -> Response:
         platform=params.text("platform") if api_version() >= (1, 32) else "",
         auth=params.registry_auth(),
     )
-    return progress_stream(job, at_once=False, timeout=None)
+    return progress_stream(job, timeout=None)
 
 
 @routes.post("/<path:ref>/push")
@@ -80,7 +80,7 @@ def push(ref: str) -> Response:
         platform=params.platform((1, 46)),
         auth=params.registry_auth(),
     )
-    return progress_stream(job, at_once=False, timeout=None)
+    return progress_stream(job, timeout=None)
 
 
 @routes.get("/search")
@@ -102,7 +102,7 @@ def prune() -> Response:
 @routes.post("/load")
 def load() -> Response:
     job = LoadImages(quiet=params.boolean("quiet", default=True), platform=params.platform((1, 48)))
-    return progress_stream(job, at_once=True)
+    return progress_stream(job, in_band=True)
 
 
 @routes.get("/get")

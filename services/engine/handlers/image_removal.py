@@ -127,6 +127,6 @@ async def prune(engine: Engine, job: PruneImages) -> ImagesPruned:
             continue
         gone += [_untag(engine, image, name) for name in engine.images.references(image.id)]
         gone += _delete(engine, image)
-    reclaimed = await engine.graph.collect() if gone else 0
+    reclaimed = await engine.graph.collect()  # also of what pulls and loads left that came to nothing
     engine.events.append("image", "prune", "", {"reclaimed": str(reclaimed)})
     return ImagesPruned(images_deleted=gone or None, space_reclaimed=reclaimed)

@@ -54,7 +54,10 @@ async def set_image(engine: Engine, job: SetImage) -> None:
         await engine.graph.note(job.image.id, [tag for tag in job.tags if "@" in tag])
     else:
         image = _tagged_now(job.image) if names and job.action in ("create", "import") else job.image
+        known = engine.images.by_id(image.id)
         await engine.graph.record(image, job.tags, job.order)
+        if known is not None and known.names - image.names:
+            await engine.graph.collect()  # what it came as before: its layers are packed in another way now
     if job.action in ("pull", "push"):
         tell(engine, job.action, job.image, familiar(repository_of(job.tags[0])), actor=names[0])
         return

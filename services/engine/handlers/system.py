@@ -117,7 +117,8 @@ async def events(engine: Engine, job: ReadEvents) -> list[Event]:
 @jobs.handles(LogEvent)
 def log_event(engine: Engine, job: LogEvent) -> None:
     with engine.store.transaction():
-        engine.events.append("container", job.action, job.id, {"image": job.origin})
+        attributes = {"image": job.origin} if job.type == "container" else {}
+        engine.events.append(job.type, job.action, job.id, attributes | job.attributes)
         engine.done(LogEvent, None)
 
 

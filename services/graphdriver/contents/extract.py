@@ -8,6 +8,7 @@ from services.graphdriver.contents.roots import Root
 from services.graphdriver.pack import is_kernels
 from services.graphdriver.unpack import NOFOLLOW_DIRECTORY
 from shared.protocol import InvalidArgument
+from shared.runtime.openat2 import PATH_MAX
 
 __all__ = ["Extraction"]
 
@@ -24,7 +25,7 @@ class Extraction:
 
     def open_parent(self, name: str, parts: list[str]) -> int:
         try:
-            parent = self._root.open("/".join([self._path, *parts]) or "/", DIRECTORY)
+            parent = self._open("/".join([self._path, *parts]) or "/")
         except FileNotFoundError:
             parent = self._make(name, parts)
         if is_kernels(parent):
@@ -32,13 +33,17 @@ class Extraction:
             raise InvalidArgument(f"invalid archive: {name!r} is among the kernel's own files")
         return parent
 
+    def _open(self, path: str) -> int:
+        is_deep = len(os.fsencode(path)) >= PATH_MAX
+        return (self._root.open_deep if is_deep else self._root.open)(path, DIRECTORY)
+
     def _make(self, name: str, parts: list[str]) -> int:
         path = self._path
         current = self._root.open(path or "/", DIRECTORY)
         for part in parts:
             path = f"{path}/{part}"
             try:
-                following = self._root.open(path, DIRECTORY)
+                following = self._open(path)
             except FileNotFoundError:
                 following = self._make_one(name, part, current)
             finally:

@@ -16,6 +16,7 @@ from services.graphdriver.contents.commit import write_changes
 from services.graphdriver.contents.images import Maker
 from services.graphdriver.contents.source import import_tar
 from services.graphdriver.pack import TreeWriter
+from services.graphdriver.sweeping import swept
 from shared.bus.handlers import Handlers
 from shared.bus.intake import incoming
 from shared.protocol import (
@@ -37,6 +38,7 @@ from shared.protocol import (
     WritePath,
 )
 from shared.runtime.compression import ERRORS, decompressed, unpacked
+from shared.runtime.reasons import reason
 
 if TYPE_CHECKING:
     from services.graphdriver.handlers import GraphDriver
@@ -51,7 +53,7 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DockyardError(f"{what}: {error}") from error
+        raise DockyardError(f"{what}: {reason(error)}") from error
 
 
 @jobs.handles(LayerChanges)
@@ -111,20 +113,20 @@ def export(driver: GraphDriver, job: ExportLayer) -> Ticket:
 
 @jobs.handles(CommitLayer)
 def commit(driver: GraphDriver, job: CommitLayer) -> str:
-    with _told("not committed"):
+    with swept(driver, "not committed"):
         mounted = frozenset(path.strip("/") for path in job.mounted)
         return _maker(driver).make(job.image, partial(write_changes, driver.layers, job.container, mounted))
 
 
 @jobs.handles(ConfigureImage)
 def configure(driver: GraphDriver, job: ConfigureImage) -> str:
-    with _told("not recorded"):
+    with swept(driver, "not recorded"):
         return _maker(driver).configure(job.image, job.source)
 
 
 @jobs.handles(ImportLayer)
 def import_image(driver: GraphDriver, job: ImportLayer) -> str:
-    with _told("not imported"):
+    with swept(driver, "not imported"):
         return _maker(driver).make(job.image, partial(import_tar, job.src, driver.tickets))
 
 

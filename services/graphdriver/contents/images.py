@@ -142,7 +142,7 @@ class Maker:
         with self.blobs.hold([image_id, *(descriptor.digest for descriptor in layers), *chains]):
             if layer is not None:
                 self.blobs.adopt(layer.path, layers[-1].digest)
-                sizes.append(self._unpack(chains, diff_ids[-1], layers[-1].digest))
+                sizes.append(self._unpack(chains, diff_ids[-1], layers[-1]))
             self.blobs.add(io.BytesIO(config), image_id)
             self._tell(asked, image_record(image_id, document, len(config), layers, chains, sizes))
         return image_id
@@ -152,12 +152,12 @@ class Maker:
         self.blobs.durable.settle()
         self.bus.call(SetImage(image=image, tags=asked.tags, action=asked.action, order=asked.order))
 
-    def _unpack(self, chains: list[str], diff_id: str, digest: str) -> int:
-        with self.blobs.path(digest).open("rb") as blob:
+    def _unpack(self, chains: list[str], diff_id: str, blob: Descriptor) -> int:
+        with self.blobs.path(blob.digest).open("rb") as file:
             try:
-                return self.layers.unpack(chains[-1], chains[:-1], diff_id, decompressed(blob))
+                return self.layers.unpack(chains, diff_id, blob, decompressed(file))
             except ERRORS as error:
-                raise InvalidArgument(f"layer {digest} cannot be unpacked: {error}") from error
+                raise InvalidArgument(f"layer {blob.digest} cannot be unpacked: {error}") from error
 
 
 def _document(asked: NewImage, diff_ids: list[str], *, empty: bool) -> dict[str, Any]:

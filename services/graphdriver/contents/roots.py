@@ -52,6 +52,10 @@ class Root:
         """Open an absolute path; returns a descriptor."""
         if not self._mounts:
             return open_inside(self.descriptor, path, flags)
+        return self.open_deep(path, flags)
+
+    def open_deep(self, path: str, flags: int) -> int:
+        """`open` an absolute path that may be longer than the kernel takes at once."""
         head, _, last = path.rpartition("/")
         if last in ("", "."):  # what can only be said of a directory; `follow` drops it
             flags |= os.O_DIRECTORY

@@ -102,7 +102,8 @@ class Authorizer:
         if answer.status in (400, 401, 403):
             raise Unauthorized(f"unauthorized: {message_of(data) or 'authentication required'}")
         if answer.status != 200:
-            raise Unavailable(f"the token server {url.partition('?')[0]} answers {answer.status}: {message_of(data)}")
+            told = filter(None, [f"the token server {url.partition('?')[0]} answers {answer.status}", message_of(data)])
+            raise Unavailable(": ".join(told))
         try:
             document = json.loads(data)
         except (ValueError, RecursionError):

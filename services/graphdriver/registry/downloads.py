@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,8 +22,9 @@ from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.transport import TRANSPORT_ERRORS, Unreachable, explain
 from shared.bus.context import check_cancelled
 from shared.protocol import Cancelled, Descriptor, DockyardError, InvalidArgument, Unavailable, from_code
+from shared.runtime.reasons import reason
 
-__all__ = ["DONE", "DOWNLOADING", "Downloads"]
+__all__ = ["DONE", "DOWNLOADING", "Downloads", "Told"]
 
 CHUNK = 1 << 16
 LOOK = 0.1  # seconds between two looks at a download by who waits for it
@@ -80,7 +82,7 @@ class Downloads:
         with self._lock:
             download.waiting -= 1
             if not download.waiting:
-                download.given_up.set()
+                download.give_up()
 
     def _run(self, download: _Download) -> None:
         path = self._temporary / secrets.token_hex(8)
@@ -95,9 +97,10 @@ class Downloads:
         except Refused as refused:
             failure = refused.error()
         except OSError as error:
-            failure = DockyardError(f"blob {download.descriptor.digest} not written: {error}")
+            failure = DockyardError(f"blob {download.descriptor.digest} not written: {reason(error)}")
         except Exception as error:
-            log.exception("download failed digest=%s", download.descriptor.digest)
+            if not download.given_up.is_set():
+                log.exception("download failed digest=%s", download.descriptor.digest)
             failure = DockyardError(f"blob {download.descriptor.digest}: {type(error).__name__}")
         finally:
             path.unlink(missing_ok=True)
@@ -117,6 +120,7 @@ class _Download:
         self._state: tuple[str, int] = (DOWNLOADING, 0)
         self._ended = threading.Event()
         self._failure: DockyardError | None = None
+        self._answer: urllib3.BaseHTTPResponse | None = None  # that is read at present
 
     # -- who waits
 
@@ -138,6 +142,13 @@ class _Download:
         self._state = (DONE, self.descriptor.size)
         self._ended.set()
 
+    def give_up(self) -> None:
+        """End the transfer, also where the registry sends nothing."""
+        self.given_up.set()
+        if isinstance(answer := self._answer, urllib3.HTTPResponse):
+            with suppress(ValueError, RuntimeError, OSError):  # it has come to its end meanwhile
+                answer.shutdown()
+
     # -- the transfer
 
     def run(self, file: IO[bytes]) -> None:
@@ -158,22 +169,28 @@ class _Download:
             raise InvalidArgument(f"blob {self.descriptor.digest} does not match its digest: {found}")
 
     def _transfer(self, partial: _Partial) -> None:
-        answer = self._open(partial.size)
+        answer = self._answer = self._open(partial.size)
         try:
             self._check(answer, partial)
-            while piece := answer.read1(CHUNK):
-                if self.given_up.is_set():
-                    raise Cancelled("nobody waits for the blob any more")
+            while piece := self._read(answer):
                 if partial.size + len(piece) > self.descriptor.size:
                     raise InvalidArgument(f"blob {self.descriptor.digest} is larger than the manifest says")
                 partial.write(piece)
                 self._state = (DOWNLOADING, partial.size)
+            if partial.size < self.descriptor.size and "Content-Length" in answer.headers:  # it has come whole
+                raise InvalidArgument(f"blob {self.descriptor.digest} is not of {self.descriptor.size} bytes")
             if partial.size < self.descriptor.size:
                 raise Unreachable(f"unexpected EOF after {partial.size} of {self.descriptor.size} bytes")
             answer.release_conn()
         finally:
+            self._answer = None
             if partial.size < self.descriptor.size:
                 answer.close()
+
+    def _read(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        if self.given_up.is_set():
+            raise Cancelled("nobody waits for the blob any more")
+        return answer.read1(CHUNK)
 
     def _check(self, answer: urllib3.BaseHTTPResponse, partial: _Partial) -> None:
         encoding = answer.headers.get("Content-Encoding", "").lower()

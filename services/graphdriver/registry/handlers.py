@@ -14,6 +14,7 @@ from services.graphdriver.registry.pull import Puller, mismatch
 from services.graphdriver.registry.push import Pusher
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.search import search
+from services.graphdriver.sweeping import swept
 from shared.bus.handlers import Handlers
 from shared.protocol import (
     Authenticate,
@@ -34,6 +35,7 @@ from shared.protocol import (
     UpdateTrustBase,
 )
 from shared.runtime.platforms import normal, parse_platform
+from shared.runtime.reasons import reason
 
 if TYPE_CHECKING:
     from services.graphdriver.handlers import GraphDriver
@@ -50,7 +52,7 @@ def _told(what: str, act: Callable[[], T]) -> T:
     except Refused as refused:
         raise refused.error() from refused
     except OSError as error:
-        raise DockyardError(f"{what}: {error}") from error
+        raise DockyardError(f"{what}: {reason(error)}") from error
 
 
 def _answered(act: Callable[[], T]) -> T:
@@ -68,7 +70,7 @@ def pull(driver: GraphDriver, job: PullImage) -> None:
     puller = Puller(
         driver.blobs, driver.layers, driver.downloads, driver.bus, config.max_concurrent_downloads or MAX_LAYERS
     )
-    with driver.registries.session(reference.domain, job.auth) as session:
+    with swept(driver, "pull"), driver.registries.session(reference.domain, job.auth) as session:
         _told("pull", lambda: puller.pull(session, reference, job.platform))
 
 

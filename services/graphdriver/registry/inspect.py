@@ -15,15 +15,19 @@ from shared.runtime.platforms import Platform
 
 __all__ = ["inspect_distribution"]
 
+WANTS_CREDENTIALS = (401, 403)
+
 
 def inspect_distribution(session: Session, reference: Reference) -> DistributionInspect:
-    """Errors: as those of a pull."""
+    """Errors: as those of a pull; Unauthorized, PermissionDenied where a pull says that there may be nothing."""
 
     def find(repository: Repository) -> DistributionInspect:
         try:
             top = parse(repository.manifest(reference.wanted))
             platforms = _platforms(repository, top)
         except Refused as refused:
+            if refused.status in WANTS_CREDENTIALS:
+                raise refused.error() from refused
             raise pull_error(refused, reference) from refused
         descriptor = {
             "mediaType": top.media_type,

@@ -120,8 +120,8 @@ def _descriptor(entry: dict[str, Any], limit: int) -> Descriptor:
 def _decode(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"invalid manifest: {error}") from None
+    except (ValueError, RecursionError):
+        raise InvalidArgument("invalid manifest: it is not JSON") from None
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import io
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -19,7 +20,7 @@ from services.graphdriver.load import chain_ids, image_config, image_record
 from services.graphdriver.progress import Watched, progress, tell
 from services.graphdriver.registry.answers import Refused, pull_error
 from services.graphdriver.registry.client import Repository
-from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads
+from services.graphdriver.registry.downloads import DONE, DOWNLOADING, Downloads, Told
 from services.graphdriver.registry.manifests import Manifest, as_oci, choose, parse
 from services.graphdriver.registry.references import Reference
 from services.graphdriver.registry.sessions import Session
@@ -108,9 +109,10 @@ class Puller:
         image_id = manifest.config.digest
         digests = [layer.digest for layer in manifest.layers]
         is_known = bool(self.bus.call(GetImage(image=image_id)))
-        with self.blobs.hold([image_id, manifest.document.digest, *digests]):
+        with ExitStack() as held:
+            held.enter_context(self.blobs.hold([image_id, manifest.document.digest, *digests]))
             config = self._config(repository, manifest)
-            image = self._image(repository, manifest, config, is_known=is_known)
+            image = self._image(repository, manifest, config, held, is_known=is_known)
             self.blobs.durable.settle()
             before = self.bus.call(GetImage(image=reference.full)).get("Id")
             names = list(dict.fromkeys([reference.full, f"{reference.name}@{digest}"]))
@@ -124,13 +126,9 @@ class Puller:
 
     def _config(self, repository: Repository, manifest: Manifest) -> bytes:
         descriptor = manifest.config
-        has = self.blobs.has(descriptor.digest)
-        try:
-            data = (
-                self.blobs.read(descriptor.digest) if has else repository.read_blob(descriptor.digest, descriptor.size)
-            )
-        except Refused as refused:
-            raise refused.error() from refused
+        if not self.blobs.has(descriptor.digest):
+            self._download(repository, descriptor, lambda state, size: None)
+        data = self.blobs.read(descriptor.digest)
         if len(data) != descriptor.size:
             raise InvalidArgument(f"blob {descriptor.digest} is not of {descriptor.size} bytes")
         config = image_config(data)
@@ -138,18 +136,33 @@ class Puller:
             raise InvalidArgument("invalid image config: it names another number of layers than the manifest")
         return data
 
-    def _image(self, repository: Repository, manifest: Manifest, data: bytes, *, is_known: bool) -> Image:
+    def _image(
+        self, repository: Repository, manifest: Manifest, data: bytes, held: ExitStack, *, is_known: bool
+    ) -> Image:
+        """``held``: what keeps blobs and layers until the image is on record."""
         config = image_config(data)
         diff_ids = config["rootfs"]["diff_ids"]
         chains = chain_ids(diff_ids)
-        with self.blobs.hold(chains):
-            sizes = self._layers(repository, manifest.layers, diff_ids, chains, is_known=is_known)
-            document, layers = manifest.document, [as_oci(layer) for layer in manifest.layers]
-            self.blobs.add(io.BytesIO(data), manifest.config.digest)
-            self.blobs.add(io.BytesIO(document.data), document.digest)
-            image = image_record(manifest.config.digest, config, len(data), layers, chains, sizes)
-            kept = Descriptor(media_type=manifest.media_type, digest=document.digest, size=len(document.data))
-            return msgspec.structs.replace(image, manifest=kept)
+        held.enter_context(self.blobs.hold(chains))
+        named = [as_oci(layer) for layer in manifest.layers]
+        layers = [self._at_hand(*one, held) for one in zip(named, chains, strict=True)] if is_known else named
+        sizes = self._layers(repository, layers, diff_ids, chains, is_known=is_known)
+        self.blobs.add(io.BytesIO(data), manifest.config.digest)
+        image = image_record(manifest.config.digest, config, len(data), layers, chains, sizes)
+        if layers != named:
+            return image
+        document = manifest.document
+        self.blobs.add(io.BytesIO(document.data), document.digest)
+        kept = Descriptor(media_type=manifest.media_type, digest=document.digest, size=len(document.data))
+        return msgspec.structs.replace(image, manifest=kept)
+
+    def _at_hand(self, layer: Descriptor, chain: str, held: ExitStack) -> Descriptor:
+        """Return a layer of an image that is here: as the manifest names it, or in the form in which it was loaded."""
+        loaded = self.layers.blob(chain)
+        if loaded is None or self.blobs.has(layer.digest):
+            return layer
+        held.enter_context(self.blobs.hold([loaded.digest]))
+        return loaded if self.blobs.has(loaded.digest) else layer
 
     # -- layers
 
@@ -199,17 +212,22 @@ class Puller:
             else:
                 tell(state, layer.digest, progressDetail={})
 
-        source = f"{repository.url}/{repository.path}"
-        self.downloads.fetch(layer, source, lambda offset: repository.blob(layer.digest, offset), told, check)
+        self._download(repository, layer, told, check)
         tell("Verifying Checksum", layer.digest, progressDetail={})
         tell(DONE, layer.digest, progressDetail={})
+
+    def _download(
+        self, repository: Repository, blob: Descriptor, told: Told, check: Callable[[], None] = check_cancelled
+    ) -> None:
+        source = f"{repository.url}/{repository.path}"
+        self.downloads.fetch(blob, source, lambda offset: repository.blob(blob.digest, offset), told, check)
 
     def _extract(self, layer: Descriptor, diff_id: str, chains: list[str], check: Callable[[], None]) -> int:
         with self.blobs.path(layer.digest).open("rb") as blob:
             watched = Watched(blob, layer.size, progress(layer.digest, "Extracting"))
             try:
                 plain = decompressed(cast("IO[bytes]", watched))
-                return self.layers.unpack(chains[-1], chains[:-1], diff_id, plain, check)
+                return self.layers.unpack(chains, diff_id, layer, plain, check)
             except ERRORS as error:
                 raise InvalidArgument(f"layer {layer.digest} cannot be unpacked: {error}") from error
 

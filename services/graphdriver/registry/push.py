@@ -10,11 +10,12 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from services.graphdriver.blobs import Blobs, digest_of
 from services.graphdriver.contents.images import LayerFile
@@ -31,7 +32,8 @@ from shared.protocol import Descriptor, DockyardError, Image, NotFound, Pushable
 
 __all__ = ["Pusher"]
 
-ATTEMPTS, PAUSE = 5, 0.5  # of one blob's upload; seconds between two
+T = TypeVar("T")
+ATTEMPTS, PAUSE = 5, 0.5  # of one request, of one blob's upload; seconds between two
 LOOK = 0.2  # seconds between two looks at whether the job was cancelled
 CONFIG_TYPE = {
     DOCKER_MANIFEST: "application/vnd.docker.container.image.v1+json",
@@ -88,7 +90,7 @@ class Pusher:
                 shutil.rmtree(directory, ignore_errors=True)
             media_type, data = self._manifest(image, sent)
             self._send_config(repository, image)
-            repository.put_manifest(reference.tag, media_type, data)
+            _steadily(lambda: repository.put_manifest(reference.tag, media_type, data))
             digest = digest_of(data)
             self.bus.call(SetImage(image=image, tags=[reference.full, f"{reference.name}@{digest}"], action="push"))
         tell(f"{reference.tag}: digest: {digest} size: {len(data)}")
@@ -111,7 +113,7 @@ class Pusher:
         return media_type, json.dumps(document, indent=3).encode()
 
     def _send_config(self, repository: Repository, image: Image) -> None:
-        if not repository.has_blob(image.id):
+        if not _steadily(lambda: repository.has_blob(image.id)):
             path = self.blobs.path(image.id)
             config = Descriptor(media_type="", digest=image.id, size=image.config_size)
             _upload(repository, _Blob(image.id, image.id, config, path), lambda current, total: None)
@@ -166,7 +168,7 @@ def _at_a_time(blobs: list[_Blob], concurrency: int, send: Any) -> None:
 def _send(repository: Repository, blob: _Blob, directory: Path) -> None:
     _pack(blob, directory)
     digest = blob.descriptor.digest
-    if repository.has_blob(digest):
+    if _steadily(lambda: repository.has_blob(digest)):
         tell("Layer already exists", blob.diff_id, progressDetail={})
         return
     for source in blob.mounts:
@@ -198,7 +200,7 @@ def _pack(blob: _Blob, directory: Path) -> None:
 
 def _upload(repository: Repository, blob: _Blob, told: Any) -> None:
     """Send a blob; where the connection breaks, what has arrived is not sent again."""
-    location, size = repository.begin_upload(), blob.descriptor.size
+    location, size = _steadily(repository.begin_upload), blob.descriptor.size
     with blob.path.open("rb") as file, _given_up(repository, lambda: location):
         source, offset = cast("IO[bytes]", _Checked(Watched(file, size, told))), 0
         for attempt in range(1, ATTEMPTS + 1):
@@ -213,7 +215,28 @@ def _upload(repository: Repository, blob: _Blob, told: Any) -> None:
                     raise
                 log.info("upload broke off digest=%s error=%s", blob.descriptor.digest, error)
                 _pause(attempt)
-        repository.finish_upload(location, blob.descriptor.digest)
+        _steadily(lambda: _finish(repository, location, blob.descriptor.digest))
+
+
+def _finish(repository: Repository, location: str, digest: str) -> None:
+    try:
+        repository.finish_upload(location, digest)
+    except Refused as refused:  # it may have been finished before, by a request whose answer was lost
+        if refused.status != HTTPStatus.NOT_FOUND or not repository.has_blob(digest):
+            raise
+
+
+def _steadily(ask: Callable[[], T]) -> T:
+    """Ask something that may be asked twice, again while the registry stumbles. Errors: those of ``ask``, Cancelled."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return ask()
+        except (Unreachable, Refused) as error:
+            if isinstance(error, Refused) and not error.is_passing:
+                raise
+            log.info("the registry stumbles error=%s", error)
+            _pause(attempt)
+    return ask()
 
 
 def _may_go_on(refused: Refused) -> bool:

@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from http import client
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -35,10 +37,17 @@ TRANSPORT_ERRORS = (http.HTTPError, OSError)
 # who names a registry in insecure-registries knows
 warnings.filterwarnings("ignore", category=http.InsecureRequestWarning)
 Body = bytes | Any | None
+PLACE = re.compile(r" \(_ssl\.c:\d+\)$")  # in Python, at the end of a text
+UNKNOWN = "certificate signed by unknown authority"
+VERIFY_WORDS = {  # X509_V_ERR_… of openssl/x509_vfy.h, in the words that users of registries look for
+    9: "certificate has expired or is not yet valid",
+    10: "certificate has expired or is not yet valid",
+    **dict.fromkeys((2, 18, 19, 20, 21), UNKNOWN),
+}
 
 
 class Unreachable(Unavailable):
-    """There was no HTTP answer: the name has no address, nobody listens, TLS failed (``in_tls``)."""
+    """There was no HTTP answer: the name has no address, nobody listens, TLS failed (``in_tls``: by what it says)."""
 
     in_tls = False
 
@@ -102,7 +111,7 @@ class Transport:
             )  # fmt: skip
         except TRANSPORT_ERRORS as error:
             failure = Unreachable(f'{method.capitalize()} "{url}": {explain(error)}')
-            failure.in_tls = isinstance(error, http.SSLError) and not _is_plain(error)
+            failure.in_tls = isinstance(error, http.SSLError) and not (_is_plain(error) or _is_end(error))
             raise failure from error
         except ValueError as error:
             raise InvalidArgument(f'{method.capitalize()} "{url}": {error}') from error
@@ -176,6 +185,8 @@ def explain(error: BaseException) -> str:
         return _explain_tls(error)
     if isinstance(error, http.IncompleteRead):
         return f"unexpected EOF: {error.expected} bytes are missing"
+    if isinstance(error, client.RemoteDisconnected):
+        return "EOF"
     if isinstance(error, http.ProtocolError) and len(error.args) > 1 and isinstance(error.args[1], Exception):
         return explain(error.args[1])
     return str(error)
@@ -184,7 +195,10 @@ def explain(error: BaseException) -> str:
 def _explain_tls(error: BaseException) -> str:
     reason = error.args[0] if error.args else error
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"tls: failed to verify certificate: x509: {reason.verify_message}"
+        why = VERIFY_WORDS.get(reason.verify_code, reason.verify_message)
+        return f"tls: failed to verify certificate: x509: {why}"
+    if _is_end(error):
+        return "EOF"
     if _is_plain(error):
         return "http: server gave HTTP response to HTTPS client"
     _, alert, text = str(getattr(reason, "reason", None) or "").partition("_ALERT_")
@@ -197,13 +211,19 @@ def _tls_reason(error: object) -> str:
     """Return what is wrong in words, without OpenSSL's place in Python."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")
-    return str(getattr(error, "strerror", None) or error)
+    return PLACE.sub("", str(getattr(error, "strerror", None) or error))
 
 
 def _is_plain(error: BaseException) -> bool:
     """Say whether the other side spoke HTTP where TLS was wanted."""
     reason = error.args[0] if error.args else error
     return getattr(reason, "reason", "") in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+
+
+def _is_end(error: BaseException) -> bool:
+    """Say whether the other side just closed the connection: that is no word about TLS, it may not know of any."""
+    reason = error.args[0] if error.args else error
+    return isinstance(reason, ssl.SSLEOFError) or getattr(reason, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
 
 
 def body_of(answer: urllib3.BaseHTTPResponse, what: str, limit: int = MAX_DOCUMENT) -> bytes:

@@ -18,6 +18,7 @@ from shared.protocol import (
     UnmakeVolume,
     UnmountVolume,
 )
+from shared.runtime.reasons import reason
 
 if TYPE_CHECKING:
     from services.graphdriver.handlers import GraphDriver
@@ -30,7 +31,7 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DockyardError(f"{what}: {error}") from error
+        raise DockyardError(f"{what}: {reason(error)}") from error
 
 
 @jobs.handles(MakeVolume)

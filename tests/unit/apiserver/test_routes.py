@@ -165,6 +165,12 @@ def test_filters_come_in_two_forms_and_booleans_as_docker_reads_them() -> None:
     ]
 
 
+def test_security_options_of_a_build_are_words_and_not_json() -> None:
+    http, bus = api(build=NotFound("as far as it comes"))
+    http.post("/build?securityopt=no-new-privileges&securityopt=seccomp=unconfined", data=b"")
+    assert bus.calls[0].securityopt == ["no-new-privileges", "seccomp=unconfined"]
+
+
 def test_null_in_a_query_is_what_go_has_for_nothing() -> None:
     http, bus = api(build=NotFound("as far as it comes"), containers=[])
     # as the command of 20.10 asks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -16,9 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.builder.context import spool
 from services.builder.copying import Copy, fingerprint, pick
-from services.builder.sources import Entry, Source, Tar, Tree, clean, follow, glob, walk
+from services.builder.sources import Entry, Source, clean, follow, glob, walk
+from services.builder.tars import Tar
 from services.builder.tarstream import Item, chunks
+from services.builder.trees import Tree
 from shared.protocol import InvalidArgument
 
 
@@ -209,3 +213,11 @@ def test_owner_and_mode_are_replaced_where_they_are_asked_for() -> None:
         first, second = archive.getmembers()
     assert (first.uid, first.gid, first.mode) == (1, 2, 0o777)
     assert (second.uid, second.mode) == (0, 0o700)
+
+
+def test_a_context_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.builder.context.MAX_UNPACKED", 1 << 20)
+    with tempfile.TemporaryFile() as file:
+        with pytest.raises(InvalidArgument, match="unpacks to more than 1048576 bytes"):
+            spool(io.BytesIO(gzip.compress(bytes(4 << 20))), file)
+        assert file.tell() <= 1 << 20

@@ -8,6 +8,7 @@ import msgspec
 
 from services.engine.buildcache import find_cached
 from shared.protocol import ContainerConfig, Image, NotFound
+from shared.runtime.platforms import parse_platform
 from tests.unit.engine.conftest import IMAGE
 
 CONFIG = ContainerConfig(cmd=["x"])
@@ -44,9 +45,15 @@ def step(name: str, above: Image, created_by: str, *, layer: str = "", **facts: 
 
 
 def find(
-    images: Known, parent: Image | None, created_by: str, *cachefrom: str, config: ContainerConfig = CONFIG
+    images: Known,
+    parent: Image | None,
+    created_by: str,
+    *cachefrom: str,
+    config: ContainerConfig = CONFIG,
+    platform: str = "linux/amd64",
 ) -> tuple[str, str]:
-    found, source = find_cached(images, parent, created_by, config, list(cachefrom))  # type: ignore[arg-type]
+    where = parse_platform(platform)
+    found, source = find_cached(images, parent, created_by, config, list(cachefrom), where)  # type: ignore[arg-type]
     return (found.id if found else "", source.id if source else "")
 
 
@@ -79,3 +86,17 @@ def test_a_source_without_parents_has_its_history() -> None:
     assert find(images, BASE, "RUN other", "two") == ("", "")
     another = step("made", BASE, "RUN a", layer="another")
     assert find(Known(BASE, loaded, another), another, "ENV b", "two") == ("", "")  # not the same layers
+
+
+def test_what_is_made_of_nothing_is_for_one_platform() -> None:
+    entry = {"created_by": "COPY x", "empty_layer": True}
+    facts = {"history": [entry], "config": CONFIG, "diff_ids": [], "parent": ""}
+    amd64 = msgspec.structs.replace(IMAGE, id="amd64", architecture="amd64", **facts)
+    arm = msgspec.structs.replace(IMAGE, id="arm", architecture="arm", variant="v7", **facts)
+    images = Known(amd64, arm)
+    assert find(images, None, "COPY x") == ("amd64", "")
+    assert find(images, None, "COPY x", platform="linux/arm") == ("arm", "")
+    assert find(images, None, "COPY x", platform="linux/arm64") == ("", "")
+    away = Known(*(msgspec.structs.replace(image, parent="away") for image in (amd64, arm)))
+    assert find(away, None, "COPY x", "arm", "amd64") == ("", "amd64")
+    assert find(away, None, "COPY x", "amd64", platform="linux/arm/v7") == ("", "")

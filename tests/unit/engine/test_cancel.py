@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from shared.bus.client import Client
-from shared.bus.context import check_cancelled
+from shared.bus.context import Context, check_cancelled, current
 from shared.bus.sockets import engine_endpoint
 from shared.protocol import (
     Cancelled,
     ContainerConfig,
     CreateContainer,
+    Header,
     ListJobs,
     ListServices,
     RuntimeStart,
@@ -24,6 +25,7 @@ from shared.protocol import (
     StartContainer,
     Unavailable,
     WaitContainer,
+    new_id,
 )
 
 
@@ -55,6 +57,25 @@ def test_a_job_of_another_caller_is_cancelled(stack: Any, other: Client, pool: T
     assert stack.client.cancel(under_way(stack, "wait"))
     with pytest.raises(Cancelled):
         waiting.result(5)
+
+
+def test_a_job_that_is_cancelled_before_it_has_begun_ends(stack: Any, other: Client) -> None:
+    """Its caller sends the cancellation right behind it: the engine reads both before it begins."""
+    gone = threading.Event()
+    gone.set()
+    token = current.set(Context(Header(id=new_id()), lambda output: None, cancelled=gone))
+    try:
+        for _ in range(20):
+            with pytest.raises(Cancelled):
+                other.call(WaitContainer(container="web", condition="next-exit"), timeout=None)
+    finally:
+        current.reset(token)
+    for _ in range(500):
+        left = [job for job in stack.client.call(ListJobs(running=True)) if job.name == "wait"]
+        if not left:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"still under way: {left}")
 
 
 def test_a_job_that_is_not_there_has_ended(stack: Any) -> None:

@@ -15,6 +15,7 @@ from shared.protocol import (
     CreateContainer,
     DeletedImage,
     DeleteImage,
+    Descriptor,
     EndBuild,
     FindCached,
     GraphCollect,
@@ -104,6 +105,12 @@ def test_the_variables_that_are_asked_for_come_before_the_images(stack: Any) -> 
     stack.client.call(CreateContainer(name="web", config=config))
     shown = stack.client.call(InspectContainer(container="web"))
     assert shown.config.env == ["C=3", "A=4", "B", "PATH=/bin"]
+
+
+def test_a_prune_collects_what_came_to_nothing(stack: Any) -> None:
+    stack.world.script["graph_collect"] = lambda job: 7
+    pruned = stack.client.call(PruneImages())
+    assert (pruned.images_deleted, pruned.space_reclaimed) == (None, 7)
 
 
 def test_nothing_to_prune_is_null(stack: Any) -> None:
@@ -351,6 +358,25 @@ def test_what_was_removed_and_comes_again_is_there(stack: Any) -> None:
 
 def tagged(stack: Any, ref: str) -> str:
     return str(stack.client.call(InspectImage(image=ref)).metadata["LastTagTime"])
+
+
+def test_what_comes_again_is_what_it_was_made_of_here(stack: Any) -> None:
+    asked: list[GraphCollect] = []
+    stack.world.script["graph_collect"] = lambda job: asked.append(job) or 0
+    parent = image(stack, "1", action="build")
+    manifest = Descriptor(media_type="application/vnd.oci.image.manifest.v1+json", digest=f"sha256:{'e' * 64}", size=9)
+    image(stack, "2", "two:latest", action="build", parent=parent)
+    image(stack, "2", "two:latest", action="pull", manifest=manifest)
+    made = image(stack, "2", "two:latest", action="load")
+    assert stack.client.call(InspectImage(image=made)).parent == parent
+    stack.client.call(CollectGarbage())
+    assert manifest.digest in asked[-1].keep_names
+    others, collections = [msgspec.structs.replace(manifest, digest=f"sha256:{'d' * 64}")], len(asked)
+    image(stack, "2", "two:latest", action="load", layers=others)  # which the manifest does not name
+    assert len(asked) == collections + 1
+    assert manifest.digest not in asked[-1].keep_names
+    stack.client.call(DeleteImage(image=made))
+    assert left(stack) == {BUSYBOX}
 
 
 def test_when_an_image_got_a_name(stack: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import ssl
 from typing import Any
 
 import pytest
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from services.graphdriver.registry.endpoints import HUB, Endpoint, Endpoints
 from services.graphdriver.registry.manifests import parse
 from services.graphdriver.registry.proxies import Proxies
 from services.graphdriver.registry.references import Reference
+from services.graphdriver.registry.transport import explain
 from shared.protocol import InvalidArgument, NotFound
 from shared.runtime.config import Config
 
@@ -228,3 +232,21 @@ def test_what_registries_say() -> None:
 @given(st.integers(300, 599), st.binary(max_size=100))
 def test_any_answer_is_an_error_with_a_message(status: int, data: bytes) -> None:
     assert Refused(status, data).error().message
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol (_ssl.c:2427)"), "EOF"),
+        (ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof while reading (_ssl.c:1006)"), "EOF"),
+        (ssl.SSLError(5, "something else (_ssl.c:99)"), "tls: something else"),
+    ],
+)
+def test_failures_of_tls_do_not_name_places_in_python(error: ssl.SSLError, told: str) -> None:
+    error.reason = "UNEXPECTED_EOF_WHILE_READING" if "UNEXPECTED" in str(error) else ""
+    assert explain(urllib3.exceptions.SSLError(error)) == told
+
+
+def test_a_server_that_goes_without_a_word_is_an_end_of_file() -> None:
+    gone = http.client.RemoteDisconnected("Remote end closed connection without response")
+    assert explain(urllib3.exceptions.ProtocolError("Connection aborted.", gone)) == "EOF"

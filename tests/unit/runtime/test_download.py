@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.protocol import DockyardError, InvalidArgument
+from shared.bus.context import Context, current
+from shared.protocol import Cancelled, DockyardError, Header, InvalidArgument
 from shared.runtime.download import downloaded
 
 
@@ -83,3 +84,29 @@ def test_what_no_request_line_may_have_is_escaped(listener: socket.socket, path:
 def test_a_name_of_no_host_is_refused_in_words(host: str) -> None:
     with pytest.raises(InvalidArgument, match="no http or https URL"), downloaded(f"http://{host}/"):
         pass
+
+
+def test_a_slow_download_can_be_cancelled_between_two_bytes(listener: socket.socket) -> None:
+    cancelled, done = threading.Event(), threading.Event()
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na")
+            cancelled.set()
+            connection.sendall(b"b")
+            done.wait(20)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    token = current.set(Context(Header(name="build"), lambda output: None, cancelled=cancelled))
+    try:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        with pytest.raises(Cancelled), downloaded(url) as download:
+            download.read(100)
+        assert not done.is_set()
+    finally:
+        current.reset(token)
+        done.set()
+        thread.join()
