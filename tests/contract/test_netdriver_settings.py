@@ -25,6 +25,7 @@ from tests.unit.netdriver.rig import (
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "networks.md"
 LOCALNET = Path("/proc/sys/net/ipv4/conf/dockyard0/route_localnet")
 
 
@@ -78,6 +79,19 @@ def test_without_icc_there_is_no_way_by_the_host_either(run: Path, icc: bool) ->
     with server(two, "published"):
         assert fetch(HOST_ADDRESS, 8080) == "published"
     assert pings(one.netns, WORLD_ADDRESS)
+
+
+def test_the_operators_rule_of_the_document_is_obeyed(run: Path) -> None:
+    (rule,) = (line.strip() for line in DOCUMENT.read_text().splitlines() if "nft add rule" in line)
+    again = rule.partition(" operator ")[2]  # as /etc/nftables.conf says it
+    assert f"            {again}\n" in DOCUMENT.read_text()
+    driver = make(run)
+    one = driver.allocate(want(1, tcp80="8080", tcp81="8081"))
+    shell(rule)
+    with server(one, "shut"), server(one, "open", 81):
+        assert fetch(HOST_ADDRESS, 8081, os.environ["WORLD"]) == "open"
+        assert fetch(HOST_ADDRESS, 8080, os.environ["WORLD"]) == ""
+        assert fetch(HOST_ADDRESS, 8080) == "shut"
 
 
 class TestWithoutFirewall:

@@ -112,17 +112,25 @@ def test_what_is_no_network(stack: Any, options: dict[str, Any], error: type[Doc
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"subnet": "nonsense"}, "invalid subnet nonsense"),
+        ({"subnet": "nonsense"}, "invalid subnet nonsense: invalid CIDR block notation"),
+        ({"subnet": "10.1.2.3"}, "invalid subnet 10.1.2.3: it should be 10.1.2.3/32"),
         ({"subnet": "10.1.0.1/16"}, "it should be 10.1.0.0/16"),
         ({"subnet": "10.1.0.0/31"}, "no containers fit"),
-        ({"subnet": "10.1.0.0/24", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1"),
-        ({"subnet": "10.1.0.0/24", "ip_range": "10.2.0.0/28"}, "invalid ip-range"),
-        ({"subnet": "10.1.0.0/24", "auxiliary_addresses": {"x": "10.1.0.255"}}, "invalid auxiliary address"),
+        ({"subnet": "10.1.0.0/24", "gateway": "10.2.0.1"}, "10.2.0.1: parent subnet 10.1.0.0/24 doesn't"),
+        ({"subnet": "10.1.0.0/24", "gateway": "10.1.0.256"}, "invalid gateway 10.1.0.256: invalid address"),
+        ({"subnet": "10.1.0.0/24", "ip_range": "10.1.0.7/28"}, "invalid ip-range 10.1.0.7/28: it should be 10.1.0.0"),
+        ({"subnet": "10.1.0.0/24", "ip_range": "10.1.0.0/16"}, "block is bigger than its parent subnet 10.1.0.0/24"),
+        ({"subnet": "10.1.0.0/24", "ip_range": "10.2.0.0/28"}, "parent subnet 10.1.0.0/24 doesn't contain ip-range"),
+        ({"subnet": "10.1.0.0/24", "auxiliary_addresses": {"x": "10.1.0.255"}}, "invalid auxiliary address x: no host"),
+        (
+            {"subnet": "10.1.0.0/24", "gateway": "10.1.0.5", "auxiliary_addresses": {"x": "10.1.0.5"}},
+            r"failed to allocate secondary ip address \(x:10.1.0.5\): Address already in use",
+        ),
         ({"gateway": "10.2.0.1"}, "without a subnet"),
         ({"subnet": "fd00::1/64"}, "it should be fd00::/64"),
         ({"subnet": "fd00::/127"}, "no containers fit"),
-        ({"subnet": "fd00::/64", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1"),
-        ({"subnet": "fd00::/64", "ip_range": "10.2.0.0/28"}, "invalid ip-range"),
+        ({"subnet": "fd00::/64", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1: parent subnet is an IPv6 block"),
+        ({"subnet": "fd00::/64", "ip_range": "10.2.0.0/28"}, "10.2.0.0/28: parent subnet is an IPv6 block"),
     ],
 )
 def test_what_is_no_subnet(stack: Any, config: dict[str, Any], text: str) -> None:
@@ -240,6 +248,19 @@ def test_a_network_with_running_containers_is_not_removed(stack: Any) -> None:
         stack.client.call(StartContainer(container="web"))
     make(stack)  # of the same name
     stack.client.call(StartContainer(container="web"))
+
+
+@pytest.mark.parametrize(
+    ("options", "families"),
+    [
+        ({"options": {"com.docker.network.enable_ipv6": "true"}}, (True, True)),
+        ({"options": {"com.docker.network.enable_ipv6": "true"}, "enable_ipv6": False}, (True, False)),
+        ({"options": {"com.docker.network.enable_ipv4": "0"}, "enable_ipv6": True}, (False, True)),
+    ],
+)
+def test_families_are_chosen_by_options_too(stack: Any, options: dict[str, Any], families: tuple[bool, bool]) -> None:
+    made = stack.world.networks[make(stack, **options)]
+    assert (made.ipv4, made.ipv6) == families
 
 
 @pytest.mark.parametrize("name", ["bridge", "host", "none"])
