@@ -75,7 +75,7 @@ def _dangling(values: list[str]) -> bool | None:
     if not values:
         return None
     if len(values) > 1 or values[0].lower() not in TRUE + FALSE:
-        raise InvalidArgument(f"invalid filter 'dangling={values}'")
+        raise InvalidArgument(f"invalid filter 'dangling=[{' '.join(values)}]'")
     return values[0].lower() in TRUE
 
 

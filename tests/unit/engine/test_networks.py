@@ -28,6 +28,7 @@ from shared.protocol import (
     InvalidArgument,
     IPAMConfig,
     KillContainer,
+    ListContainers,
     ListNetworks,
     NetworkingConfig,
     NotFound,
@@ -341,6 +342,25 @@ def test_names_of_links_inside_are_the_network_s_or_the_endpoint_s(stack: Any) -
     ):
         with pytest.raises(error, match=next(iter(options.values())) if error is InvalidArgument else "--sysctl"):
             start(stack, "other", driver_opts=options)
+
+
+@pytest.mark.parametrize(
+    ("network", "ports"),
+    [("bridge", {"80/tcp": None}), ("app", {"80/tcp": None}), ("lan", {}), ("host", {}), ("none", {})],
+)
+def test_a_port_is_exposed_on_a_bridge_alone(stack: Any, network: str, ports: dict[str, Any]) -> None:
+    make(stack)
+    make(stack, "lan", driver="macvlan", options={"parent": "eth0"})
+    config = ContainerConfig(image="busybox", exposed_ports={"80/tcp": {}})
+    job = CreateContainer(name="web", config=config, host_config=HostConfig(network_mode=network))
+    container = stack.client.call(job).id
+    stack.client.call(StartContainer(container=container))
+    settings = stack.client.call(InspectContainer(container=container)).network_settings
+    assert settings.ports == ports
+    assert bool(stack.client.call(ListContainers())[0].ports) is bool(ports)
+    there = stack.client.call(InspectNetwork(network=network)).containers[container]
+    assert len(there["EndpointID"]) == 64
+    assert settings.networks[network].endpoint_id == there["EndpointID"]
 
 
 @pytest.mark.parametrize("mode", ["host", "none", "container:web"])
