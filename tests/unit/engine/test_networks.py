@@ -36,7 +36,9 @@ from shared.protocol import (
     PermissionDenied,
     PruneNetworks,
     RenameContainer,
+    RuntimeSetAddresses,
     RuntimeSetResolver,
+    RuntimeStart,
     StartContainer,
 )
 from tests.unit.engine.test_engine import create, until
@@ -302,6 +304,24 @@ def test_connect_and_disconnect_a_container_that_runs(stack: Any) -> None:
     stack.restart_engine()
     assert list(networks_of(stack, container)) == ["app"]
     assert told_at_boot(stack, 2).connected == {container: [network]}
+
+
+def test_the_hosts_file_is_told_of_all_addresses_and_of_those_that_are_gone(stack: Any) -> None:
+    make(stack)
+    make(stack, "other")
+    start(stack, "web", network="app", aliases=["front"])
+    places = {"app": EndpointSettings(), "other": EndpointSettings()}
+    job = CreateContainer(
+        name="two", config=CONFIG, networking_config=NetworkingConfig(endpoints_config=places),
+        host_config=HostConfig(network_mode="app"),
+    )  # fmt: skip
+    stack.client.call(StartContainer(container=stack.client.call(job).id))
+    started = [job.addresses for job in stack.world.calls if isinstance(job, RuntimeStart)]
+    assert started == [["198.51.100.2"], ["198.51.100.2", "198.51.100.3"]]
+    stack.client.call(ConnectNetwork(network="other", container="web"))
+    stack.client.call(DisconnectNetwork(network="app", container="web"))
+    told = [(job.addresses, job.gone) for job in stack.world.calls if isinstance(job, RuntimeSetAddresses)]
+    assert told == [(["198.51.100.2", "198.51.100.3"], []), (["198.51.100.3"], ["198.51.100.2"])]
 
 
 def test_a_connect_that_fails_changes_nothing(stack: Any) -> None:
