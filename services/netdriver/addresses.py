@@ -48,7 +48,7 @@ class Addresses:
     def allocate(self, job: AllocateInterface) -> dict[int, Address]:
         """Take an address of each version, or none at all.
 
-        Raises Conflict (nothing is set up), Unavailable, PermissionDenied, InvalidArgument.
+        Raises Conflict (nothing is set up), PermissionDenied, InvalidArgument, DockyardError (no address is left).
         """
         if not self._pools:
             raise Conflict("the network driver is not initialised")
