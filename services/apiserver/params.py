@@ -99,12 +99,12 @@ def _short(value: str) -> str:
 
 
 def nanoseconds(name: str) -> int:
-    """A time as ``seconds[.fraction]`` since the epoch, exact; 0 where it is not given, 1 for what was before it."""
+    """A time as ``seconds[.fraction]`` since the epoch, exact to nine digits; 0 where it is not given, 1 before it."""
     value = request.args.get(name, "") or "0"
     whole, _, fraction = value.partition(".")
-    if not re.fullmatch(r"-?\d{1,11}", whole, re.ASCII) or not re.fullmatch(r"\d{0,9}", fraction, re.ASCII):
+    if not re.fullmatch(r"-?\d{1,11}", whole, re.ASCII) or not re.fullmatch(r"\d{0,99}", fraction, re.ASCII):
         raise InvalidArgument(f"invalid value for {name}: {_short(value)} is not a timestamp")
-    found = 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    found = 1 if whole.startswith("-") else int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
     if found >= 1 << 63:
         raise InvalidArgument(f"invalid value for {name}: {_short(value)} is beyond the year 2262")
     return found

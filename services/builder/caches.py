@@ -18,7 +18,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +33,19 @@ __all__ = ["Caches"]
 
 POLL_INTERVAL = 0.1  # seconds
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-FILTERS = {"until", "unused-for", "id"}
+# of the Docker Engine API, /build/prune; a cache has neither parents nor labels
+TESTS: dict[str, Callable[[BuildCache, str], bool]] = {
+    "id": lambda shown, value: shown.id.startswith(value),
+    "type": lambda shown, value: shown.type == value,
+    "description": lambda shown, value: shown.description == value,
+    "inuse": lambda shown, value: shown.in_use == _truth("inuse", value),
+    "shared": lambda shown, value: shown.shared == _truth("shared", value),
+    "private": lambda shown, value: shown.shared != _truth("private", value),
+    "parent": lambda _shown, _value: False,
+    "label": lambda _shown, _value: False,
+    "label!": lambda _shown, _value: True,
+}
+TIMES = ("until", "unused-for")
 
 
 class _Facts(msgspec.Struct):
@@ -133,31 +145,31 @@ class Caches:
         return found
 
     def shown(self) -> list[BuildCache]:
-        return [
-            BuildCache(
-                id=cache.key,
-                type="exec.cachemount",
-                description=f"cached mount {cache.facts.name}",
-                in_use=self._users[cache.key] > 0,
-                shared=False,
-                size=cache.size,
-                created_at=_rfc3339(cache.facts.created),
-                last_used_at=_rfc3339(cache.facts.used),
-                usage_count=cache.facts.count,
-            )
-            for cache in self._all()
-        ]
+        return [self._show(cache) for cache in self._all()]
+
+    def _show(self, cache: _Cache) -> BuildCache:
+        return BuildCache(
+            id=cache.key,
+            type="exec.cachemount",
+            description=f"cached mount {cache.facts.name}",
+            in_use=self._users[cache.key] > 0,
+            shared=False,
+            size=cache.size,
+            created_at=_rfc3339(cache.facts.created),
+            last_used_at=_rfc3339(cache.facts.used),
+            usage_count=cache.facts.count,
+        )
 
     def prune(self, filters: dict[str, list[str]], keep_storage: int = 0) -> BuildCachePruned:
-        for key in sorted(set(filters) - FILTERS):
+        for key in sorted(set(filters) - {*TESTS, *TIMES}):
             raise InvalidArgument(f"invalid filter '{key}'")
-        limits = [_limit(text) for text in [*filters.get("until", []), *filters.get("unused-for", [])]]
+        limits = [_limit(text) for name in TIMES for text in filters.get(name, [])]
         caches = sorted(self._all(), key=lambda cache: cache.facts.used)
         left = sum(cache.size for cache in caches)
         pruned = BuildCachePruned(caches_deleted=[], space_reclaimed=0)
         for cache in caches:
             chosen = all(cache.facts.used < limit for limit in limits)
-            chosen &= not filters.get("id") or cache.key in filters["id"]
+            chosen &= _matches(self._show(cache), filters)
             if chosen and left > keep_storage - (not keep_storage) and self._remove(cache.key):
                 left -= cache.size
                 pruned.caches_deleted.append(cache.key)
@@ -176,6 +188,21 @@ class Caches:
                 return False
         shutil.rmtree(doomed, ignore_errors=True)
         return True
+
+
+def _matches(shown: BuildCache, filters: dict[str, list[str]]) -> bool:
+    """Say whether a cache has one value of each filter."""
+    return all(
+        any(TESTS[name](shown, value) for value in values)
+        for name, values in filters.items()
+        if name in TESTS and values
+    )
+
+
+def _truth(name: str, value: str) -> bool:
+    if value.lower() not in ("true", "1", "false", "0"):
+        raise InvalidArgument(f"invalid filter '{name}={value}'")
+    return value.lower() in ("true", "1")
 
 
 def _limit(text: str) -> float:

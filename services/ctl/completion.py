@@ -25,7 +25,8 @@ from shared.protocol import (
     catalogue,
     job_type,
 )
-from shared.runtime.config import Config, ConfigError, load_config
+from shared.runtime.config import Config, ConfigError
+from shared.runtime.loading import load_config
 
 __all__ = ["PATIENCE", "arguments", "jobs", "past_jobs", "running_jobs", "services", "settings"]
 

@@ -13,7 +13,8 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from services.ctl.up import EX_CONFIG, fail, find_ini, up, up_checked, up_detached
-from shared.runtime.config import NAMES, PREFIX, SETTINGS, Config, ConfigError, load_config
+from shared.runtime.config import NAMES, PREFIX, SETTINGS, Config, ConfigError
+from shared.runtime.loading import load_config
 from shared.runtime.settings import Setting, to_text
 
 __all__ = ["UpCommand", "up_command"]

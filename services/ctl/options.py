@@ -12,7 +12,8 @@ from services.ctl.presence import require_stack
 from services.ctl.up import EX_CONFIG, fail
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
-from shared.runtime.config import Config, ConfigError, load_config
+from shared.runtime.config import Config, ConfigError
+from shared.runtime.loading import load_config
 
 __all__ = ["File", "Json", "Root", "Run", "common", "settings", "the_client", "the_config", "the_run"]
 

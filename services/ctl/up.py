@@ -22,7 +22,8 @@ from services.ctl.stacklog import keep_bounded, log_file
 from services.ctl.startup import CHECKS, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
 from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
-from shared.runtime.config import PREFIX, Config, ConfigError, load_config, to_environ
+from shared.runtime.config import PREFIX, Config, ConfigError
+from shared.runtime.loading import load_config, to_environ
 from shared.runtime.log import set_up_logging
 from shared.runtime.process import STOP_MARGIN, stop_limit
 

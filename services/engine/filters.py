@@ -135,6 +135,8 @@ def prune_filter(filters: Filters) -> Callable[[int, dict[str, str]], bool]:
     """Return a test of (created in nanoseconds, labels) for a prune. Errors: InvalidArgument."""
     check_keys(filters, {"until", "label", "label!"})
     until = [parse_time(text) for text in filters.get("until", [])]
+    if len(until) > 1:
+        raise InvalidArgument("more than one until filter specified")
 
     def wanted(created: int, labels: dict[str, str]) -> bool:
         return (

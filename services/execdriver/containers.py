@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import select
 import signal
 import threading
@@ -13,14 +12,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
-from services.execdriver import monitor, resources, rootfs, shm
+from services.execdriver import limits, monitor, resources, shm
 from services.execdriver.attach import Attachments
 from services.execdriver.bundle import Bundle, Process, Start
+from services.execdriver.bundling import write_bundle
 from services.execdriver.cgroups import Cgroup, expect_moves
 from services.execdriver.exits import Exits
-from services.execdriver.files import set_resolver, write_files
+from services.execdriver.files import set_resolver
 from services.execdriver.health import Checks
 from services.execdriver.joining import joined
 from services.execdriver.placement import Placement
@@ -28,7 +26,6 @@ from services.execdriver.reports import Reports
 from services.execdriver.rotation import Rotation
 from services.execdriver.runtimes import RuntimeOf
 from services.execdriver.signals import once
-from services.execdriver.spec import build_spec
 from shared.bus.context import asked_again
 from shared.protocol import (
     Conflict,
@@ -42,7 +39,6 @@ from shared.protocol import (
     RuntimeStarted,
 )
 from shared.runtime.config import Config
-from shared.runtime.user import resolve_user
 
 __all__ = ["Containers"]
 
@@ -88,9 +84,10 @@ class Containers:
             try:
                 self._rotation.prepare(Path(job.directory), job.log)
                 with joined(job.host_config, self._bundle) as namespaces:
-                    self._write_bundle(bundle, job, start, namespaces)
+                    spec = write_bundle(self._config, bundle, job, start, namespaces)
                     pid = monitor.spawn(bundle, runtime, job, partial(self._placement.admit, start.cgroup))
                 self._hold(bundle, pid)
+                limits.set_late(bundle, pid, spec)
                 self.attachments.release(bundle)
                 resources.apply(Cgroup(start.cgroup), job.host_config)
                 runtime.start(job.container)
@@ -114,26 +111,6 @@ class Containers:
         if before.generation >= generation and bundle.exit() is None:
             raise Conflict(f"generation {before.generation} of container {bundle.container} runs already")
         self._remove(bundle)
-
-    def _write_bundle(self, bundle: Bundle, job: RuntimeStart, start: Start, joined: dict[str, str]) -> None:
-        root = Path(job.rootfs)
-        user = resolve_user(root, job.config.user, job.host_config.group_add or [])
-        working_dir = job.config.working_dir or "/"
-        if not working_dir.startswith("/"):
-            raise InvalidArgument(f"the working directory '{working_dir}' is invalid, it needs to be an absolute path")
-        try:
-            rootfs.make_directory(root, os.path.normpath(working_dir))
-        except OSError as error:
-            why = " is not a directory" if isinstance(error, NotADirectoryError) else f": {error.strerror}"
-            raise InvalidArgument(f"Cannot mkdir: {working_dir}{why}") from error
-        try:
-            rootfs.make_marks(root)
-        except OSError as error:
-            raise DockyardError(f"the root filesystem cannot be written to: {error}") from error
-        write_files(job, self._config.dns, self._config.dns_search)
-        if job.host_config.ipc_mode == "shareable":
-            shm.mount(bundle, job.host_config.shm_size)
-        bundle.write("config.json", msgspec.json.encode(build_spec(job, user, start, joined)))
 
     def _hold(self, bundle: Bundle, pid: int) -> None:
         process = Process.open(pid)

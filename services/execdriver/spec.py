@@ -105,8 +105,9 @@ def identity(user: User, granted: list[str]) -> dict[str, Any]:
 def environment(given: list[str], hostname: str, user: User, *, tty: bool) -> list[str]:
     """Add what Docker adds where it is not given: HOSTNAME, TERM with a terminal, HOME.
 
-    A name without ``=`` is given too: the process has no such variable.
+    A name without ``=`` is given too: the process has no such variable. An empty HOME is none, as runc has it.
     """
+    given = [entry for entry in given if entry != "HOME="]
     names = {entry.partition("=")[0] for entry in given}
     added = {"HOSTNAME": hostname, "TERM": "xterm" if tty else "", "HOME": user.home}
     given = [entry for entry in given if "=" in entry]

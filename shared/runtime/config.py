@@ -1,31 +1,21 @@
-"""Config: every setting of dockyard, from flags, environment, ``dockyard.toml`` and defaults, in that order.
+"""Config: every setting of dockyard. `shared.runtime.loading` says where they come from.
 
 The names are those of the 2014 daemon's flags, and of today's dockerd where it has more.
 """
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Any
 
 from shared.runtime import values
 from shared.runtime.hosts import is_metrics_address, parse_host
-from shared.runtime.logs.options import check_options, parse_options
-from shared.runtime.settings import convert, setting, settings_of, to_text
-from shared.runtime.slices import is_slice
+from shared.runtime.settings import setting, settings_of
 
-__all__ = ["PREFIX", "RUNTIMES", "SETTINGS", "Config", "ConfigError", "label_warnings", "load_config", "to_environ"]
+__all__ = ["NAMES", "PREFIX", "RUNTIMES", "SETTINGS", "Config", "ConfigError", "label_warnings"]
 
-DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 PREFIX = "DOCKYARD_"
 RUNTIMES = ("crun", "runc")  # the OCI runtimes whose words are known
-NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS", "DOCKYARD_LISTEN_HOSTS")
-LISTENING = ("listen_fds", "listen_hosts")
 TLS = Path("/etc/dockyard/tls")
 
 
@@ -251,76 +241,6 @@ SETTINGS = {one.name: one for one in settings_of(Config)}
 NAMES = {name: one.name for one in SETTINGS.values() for name in (one.name, *one.also)}
 
 
-def _outside(config: Config) -> bool:
-    """Say whether fixed-cidr is not a part of the network that bip names."""
-    if not (config.bip and config.fixed_cidr):
-        return False
-    return not IPv4Network(config.fixed_cidr).subnet_of(IPv4Interface(config.bip).network)
-
-
-# what cannot be had together, in the order of the 2014 daemon
-CONTRADICTIONS: tuple[tuple[Callable[[Config], bool], str], ...] = (
-    (
-        lambda c: c.bridge == "none" and bool(c.bip),
-        "You specified --bridge=none & --bip, mutually exclusive options. Please specify only one.",
-    ),
-    (
-        lambda c: not c.firewall and not c.icc,
-        "You specified --firewall=false with --icc=false. ICC uses the firewall to function. "
-        "Please set --icc or --firewall to true.",
-    ),
-    (
-        lambda c: not c.firewall and c.ip_masq,
-        "You specified --firewall=false with --ip-masq=true. IP masquerading uses the firewall to function. "
-        "Please set --ip-masq to false or --firewall to true.",
-    ),
-    (
-        lambda c: c.bridge == "none" and bool(c.fixed_cidr),
-        "You specified --bridge=none & --fixed-cidr, mutually exclusive options. Please specify only one.",
-    ),
-    (
-        lambda c: not c.ipv6 and bool(c.bip6 or c.fixed_cidr_v6),
-        "You specified --bip6 or --fixed-cidr-v6 without --ipv6. Please set --ipv6 to true.",
-    ),
-    (
-        lambda c: c.cgroup_driver == "systemd" and bool(c.cgroup_parent) and not is_slice(c.cgroup_parent),
-        'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice".',
-    ),
-    (_outside, "You specified a --fixed-cidr that is not inside the network of --bip."),
-    (
-        lambda c: c.storage_driver == "vfs" and bool(c.storage_opt),
-        "You specified --storage-driver=vfs with a --storage-opt of overlay. Please specify only one.",
-    ),
-)
-
-
-def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Config:
-    """Merge flags (None: not given), ``DOCKYARD_*`` and the TOML file; raises ConfigError.
-
-    ``DOCKYARD_CONFIG`` names another file than `DEFAULT_FILE`; a file that was named must exist.
-    """
-    named = file or (Path(environ["DOCKYARD_CONFIG"]) if environ.get("DOCKYARD_CONFIG") else None)
-    given = _own_names(_read_file(named or DEFAULT_FILE, must_exist=named is not None).items())
-    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
-    given |= _own_names((name, variables[name]) for name in sorted(variables) if name not in NOT_SETTINGS)
-    given |= _own_names((name, value) for name, value in flags.items() if value is not None)
-    made = {name: _value(name, value) for name, value in given.items()}
-    if not made.get("firewall", True):
-        made.setdefault("ip_masq", False)
-    if made.get("storage_opt"):
-        made.setdefault("storage_driver", "overlay")
-    listening = {name: convert(tuple[int, ...], environ.get(PREFIX + name.upper(), "")) for name in LISTENING}
-    config = Config(**made, **listening)
-    for contradicts, message in CONTRADICTIONS:
-        if contradicts(config):
-            raise ConfigError(message)
-    try:
-        check_options(config.log_driver, parse_options(config.log_opts))
-    except ValueError as error:
-        raise ConfigError(f"log-opts: {error}") from None
-    return config
-
-
 def label_warnings(config: Config) -> list[str]:
     """Return a line for each setting of labels that was accepted and has no effect."""
     return [
@@ -328,47 +248,3 @@ def label_warnings(config: Config) -> list[str]:
         for name, given in (("selinux-enabled", config.selinux_enabled), ("context", config.context))
         if given
     ]
-
-
-def to_environ(config: Config) -> dict[str, str]:
-    """Return all settings as variables for child processes, which read no file: it may have changed meanwhile."""
-    variables = {PREFIX + name.upper(): to_text(getattr(config, name)) for name in SETTINGS}
-    variables |= {PREFIX + name.upper(): to_text(value) for name in LISTENING if (value := getattr(config, name))}
-    return {**variables, "DOCKYARD_CONFIG": os.devnull}
-
-
-def _own_names(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return setting → value of one source. Raises ConfigError for a name that is none, and for two of one setting."""
-    spelt: dict[str, str] = {}
-    found = {}
-    for key, value in given:
-        name = NAMES.get(key.removeprefix(PREFIX).lower() if key.startswith(PREFIX) else key.replace("-", "_"))
-        if name is None:
-            raise ConfigError(f"unknown key: {key}")
-        if name in spelt:
-            raise ConfigError(f"{spelt[name]} and {key} are one setting")
-        spelt[name], found[name] = key, value
-    return found
-
-
-def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        if must_exist:
-            raise ConfigError(f"{path}: no such file") from None
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def _value(name: str, given: Any) -> Any:
-    one = SETTINGS[name]
-    try:
-        value = convert(one.kind, given)
-        if one.check is not None:
-            for item in value if one.is_list else filter(None, [value]):
-                one.check(item)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{one.key}: {error}") from None
-    return value

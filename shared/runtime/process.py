@@ -11,7 +11,8 @@ import sys
 import threading
 from collections.abc import Callable
 
-from shared.runtime.config import Config, ConfigError, load_config
+from shared.runtime.config import Config, ConfigError
+from shared.runtime.loading import load_config
 from shared.runtime.log import set_up_logging
 from shared.runtime.memory import give_back, watch_memory
 from shared.runtime.turns import await_turn

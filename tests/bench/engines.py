@@ -6,13 +6,14 @@ given the same busybox image. What they keep is on the file system of what ours 
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["Engine", "beside", "engines"]
@@ -80,6 +81,14 @@ def beside(stack: ExitStack, path: Path) -> Path:
     return found
 
 
+def _end_those_of(directory: str) -> None:
+    """End the monitors of podman's execs, which outlive them by minutes, by the directory that they were told of."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            if directory.encode() in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 def engines(stack: ExitStack, path: Path) -> list[Engine]:
     """Return ours, at the API socket ``path``, and the peers; ``stack`` ends what was started."""
     directory, data = (
@@ -102,6 +111,7 @@ def engines(stack: ExitStack, path: Path) -> list[Engine]:
     if shutil.which("podman"):
         client = ["podman", "--root", f"{data}/podman", "--runroot", f"{directory}/podman-run"]
         client += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+        stack.callback(_end_those_of, f"{directory}/podman-run")
         process = subprocess.Popen(
             ["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up; exec sleep infinity"]
         )

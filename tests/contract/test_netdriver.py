@@ -42,7 +42,8 @@ from shared.protocol import (
     job_name,
     new_id,
 )
-from shared.runtime.config import Config, to_environ
+from shared.runtime.config import Config
+from shared.runtime.loading import to_environ
 from tests.unit.netdriver.rig import (
     HOST_ADDRESS,
     WORLD_ADDRESS,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import shutil
 import signal
@@ -176,6 +177,11 @@ class Stack:
         )
         return [pid for pid in descendants(self.process.pid) if module in command_line(pid).split()]
 
+    def parts(self) -> set[tuple[str, int]]:
+        """Return its processes: (service, pid)."""
+        shown = self.dockyard("ps", "--json", check=False)
+        return {(part["service"], part["pid"]) for part in json.loads(shown.stdout)} if not shown.returncode else set()
+
     # -- the end
 
     def clean(self) -> None:
@@ -190,6 +196,15 @@ class Stack:
         if named := [f"{name}:{tag}" for name, tag in images if name not in self.kept_images and tag != "<none>"]:
             self.docker("rmi", "-f", *named)
         self.docker("image", "prune", "-f")  # each with what it was made of
+
+    def forget(self) -> None:
+        """Remove all that the tests of a module have made, and fail if they have left anything of a container."""
+        self.clean()
+        self.docker("network", "prune", "-f")
+        for name in ("docker-config", "certs.d"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+        left = [str(path) for name in ("netns", "containers", "exits") for path in (self.run / name).glob("*")]
+        assert not left, f"left behind: {left}"
 
     def stop(self) -> None:
         assert self.process is not None
@@ -291,13 +306,30 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
             stack.tidy()
 
 
+@pytest.fixture(scope="session")
+def calm() -> Iterator[list[Stack]]:
+    """The stack, if there is one, of which no part has ended yet."""
+    kept: list[Stack] = []
+    yield kept
+    for stack in kept:
+        stack.close()
+
+
 @pytest.fixture(scope="module")
-def shared_stack() -> Iterator[Stack]:
-    stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp")))
-    stack.start()
-    stack.dockyard("busybox")
+def shared_stack(calm: list[Stack]) -> Iterator[Stack]:
+    """A stack for the tests of a module. The next module goes on with it, unless these have ended a part of it."""
+    if not calm:
+        stack = Stack(Path(tempfile.mkdtemp(prefix="dy", dir="/tmp"))).start()
+        stack.dockyard("busybox")
+        calm.append(stack)
+    (stack,) = calm
+    parts = stack.parts()
     yield stack
-    stack.close()
+    if stack.ended() or stack.parts() != parts:
+        calm.clear()
+        stack.close()
+    else:
+        stack.forget()
 
 
 @pytest.fixture

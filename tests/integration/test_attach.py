@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.api import hijack
 from tests.integration.conftest import until
 from tests.integration.terminal import Terminal
 
@@ -76,6 +77,13 @@ def test_signals_are_proxied(stack: Any) -> None:
         until(lambda: attaches(stack))
         attached.send_signal(signal.SIGUSR1)
         assert attached.wait(20) == 9
+
+
+def test_of_no_stream_at_all_it_ends_at_once(stack: Any) -> None:
+    stack.docker("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    with hijack(stack, "/containers/web/attach?stream=1") as connection:
+        connection.settimeout(10)
+        assert connection.recv(1) == b""
 
 
 def test_refusals(stack: Any) -> None:

@@ -60,3 +60,8 @@ def test_bad_filters(stack: Any, entry: str, said: str) -> None:
     result = stack.docker("container", "prune", "-f", "--filter", entry, check=False)
     assert (result.returncode, said in result.stderr) == (1, True), result.stderr
     assert stack.out("ps", "-aq")
+
+
+def test_only_one_time_is_taken(stack: Any) -> None:
+    result = stack.docker("container", "prune", "-f", "--filter", "until=1h", "--filter", "until=2h", check=False)
+    assert (result.returncode, "more than one until filter specified" in result.stderr) == (1, True), result.stderr

@@ -13,7 +13,7 @@ import pytest
 
 from shared.protocol import HostConfig
 from tests.integration.api import request, run
-from tests.integration.conftest import cgroup_directories
+from tests.integration.conftest import cgroup_directories, until
 from tests.integration.tables import Inside, Refused
 
 pytestmark = pytest.mark.root
@@ -185,6 +185,17 @@ def test_a_cgroup_of_its_own_above_the_container(stack: Any, parent: str, place:
     finally:
         for path in cgroup_directories(f"{name}-other"):
             path.rmdir()
+
+
+def test_fewer_open_files_than_the_runtime_needs(stack: Any) -> None:
+    """The limit holds for the command, for execs, and for probes."""
+    limits = ["--ulimit", "nofile=16:24"]
+    probe = ["--health-cmd", "test $(ulimit -Hn) = 24", "--health-interval", "100ms"]
+    stack.docker("run", "-d", "--name", "web", *limits, *probe, "busybox", "sh", "-c", "ulimit -n; exec sleep 1000")
+    assert stack.out("logs", "web") == "16"
+    assert stack.out("exec", "web", "sh", "-c", "ulimit -n; ulimit -Hn") == "16\n24"
+    until(lambda: stack.out("inspect", "--format", "{{.State.Health.Status}}", "web") == "healthy")
+    assert stack.out("run", "--rm", "--ulimit", "nofile=8", "busybox", "sh", "-c", "ulimit -n") == "8"
 
 
 def test_a_volume_driver_that_is_not_there(stack: Any) -> None:

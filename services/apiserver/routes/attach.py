@@ -72,7 +72,7 @@ def _serve(client: Client, job: AttachContainer, attachment: Attachment, options
         pieces = stream_log(bus(), attachment.logs, selection)
         for piece in pieces if options.tty or options.multiplexed else attaching.unframed(pieces):
             client.socket.sendall(piece)
-    if attachment.ticket is None:
+    if attachment.ticket is None or not (options.stdin or options.stdout or options.stderr):
         return
     deadline = time.monotonic() + RETRY_TIME
     while True:

@@ -72,14 +72,22 @@ def create() -> Response:
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform") if api_version() >= (1, 41) else "",
-        config=params.decode(body, ContainerConfig),
-        host_config=params.decode(member(body, "HostConfig") or {}, HostConfig),
+        config=params.decode(_listed(body, "Shell"), ContainerConfig),
+        host_config=params.decode(_listed(member(body, "HostConfig") or {}, "CapAdd", "CapDrop"), HostConfig),
         networking_config=_networking(body),
     )
     if isinstance(runtime := member(body, "Runtime"), str):  # docker-py says it beside HostConfig
         job.host_config.runtime = job.host_config.runtime or runtime
     older.creating(job)
     return show(call(job), 201)
+
+
+def _listed(given: Any, *names: str) -> Any:
+    """Return an object with lists for the words that stand alone, which moby's ``StrSlice`` takes for lists of one."""
+    if not isinstance(given, dict):
+        return given
+    alone = {name: [word] for name in names if isinstance(word := member(given, name), str)}
+    return {**given, **alone}
 
 
 def _networking(body: dict[str, Any]) -> NetworkingConfig | None:

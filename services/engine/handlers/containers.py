@@ -28,6 +28,7 @@ from shared.protocol import (
     ContainerLogs,
     ContainerSummary,
     CreateContainer,
+    DockyardError,
     InspectContainer,
     InvalidArgument,
     KillContainer,
@@ -46,6 +47,7 @@ from shared.protocol import (
     StartContainer,
     StopContainer,
     Ticket,
+    Unavailable,
     WaitContainer,
 )
 
@@ -79,7 +81,13 @@ async def stop(engine: Engine, job: StopContainer) -> None:
 
 @jobs.handles(RestartContainer)
 async def restart(engine: Engine, job: RestartContainer) -> None:
-    await stopping.restart(engine, engine.containers.find(job.container), job.timeout, job.signal)
+    container = engine.containers.find(job.container)
+    try:
+        await stopping.restart(engine, container, job.timeout, job.signal)
+    except Unavailable:
+        raise  # the caller asks again
+    except DockyardError as error:
+        raise type(error)(f"Cannot restart container {job.container}: {error.message}") from error
 
 
 @jobs.handles(KillContainer)

@@ -23,11 +23,16 @@ log = logging.getLogger("dockyard.engine")
 
 
 async def give_back(engine: Engine, container: Container) -> None:
-    """Release process, network and mounts of the last start. All idempotent; what fails is tried again at boot."""
+    """Release process, network and mounts of the last start. All idempotent; what fails is tried again at boot.
+
+    The root filesystem is detached while the last processes end, which have it in a mount namespace of their own; a
+    volume's may only go when they have ended.
+    """
     record = container.record
     results = await asyncio.gather(
-        _delete_then_unmount(engine, container),
+        _end(engine, container),
         engine.call(ReleaseInterface(container=record.id)),
+        engine.call(UnmountLayer(container=record.id)),
         return_exceptions=True,
     )
     failures = [result for result in results if isinstance(result, BaseException)]
@@ -43,9 +48,8 @@ async def give_back(engine: Engine, container: Container) -> None:
         engine.store.put_container(record)
 
 
-async def _delete_then_unmount(engine: Engine, container: Container) -> None:
+async def _end(engine: Engine, container: Container) -> None:
     await engine.call(RuntimeDelete(container=container.id))
-    await engine.call(UnmountLayer(container=container.id))
     await unmount_volumes(engine, container)
 
 

@@ -76,12 +76,12 @@ async def start_now(
         record.attempt = job_id()
         record.unsettled = True
         record.error = ""
-        record.started = time.time_ns()
+        earlier, record.started = record.started, time.time_ns()
         engine.store.put_container(record)
         try:
             await _run(engine, container)
         except DockyardError as error:
-            _note_failure(container, error)
+            _note_failure(container, error, earlier)
             if failed is not None:
                 failed(engine, container)
             await _undo(engine, container)
@@ -134,8 +134,11 @@ async def _run(engine: Engine, container: Container) -> None:
     record.pid = started.pid
 
 
-def _note_failure(container: Container, error: DockyardError) -> None:
+def _note_failure(container: Container, error: DockyardError, earlier: int) -> None:
+    """``earlier``: when it was started the last time; between two tries of a restart policy the try counts instead."""
     record = container.record
+    if record.status is not Status.RESTARTING:
+        record.started = earlier
     if not isinstance(error, Unavailable):  # that was no fault of the container's
         _count_restart(record)
     record.change(Change.START_FAILED)

@@ -183,7 +183,7 @@ def test_a_log_is_asked_for_to_the_nanosecond_and_read_where_it_is(tmp_path: Pat
     answer = http.get("/containers/web/logs?stdout=1&since=1795517891.630985409&tail=all&follow=1")
     assert answer.data == b"\x01\0\0\0\0\0\0\x06hello\n"
     assert answer.headers["Content-Type"] == "application/vnd.docker.multiplexed-stream"
-    assert http.get("/containers/web/logs?stdout=1&since=1795517891.63098541&tail=7&until=-1").data == b""
+    assert http.get("/containers/web/logs?stdout=1&since=1795517891.630985410999&tail=7&until=-1").data == b""
     wanted = {"container": "web", "stdout": True, "stderr": False}
     assert bus.calls == [
         ContainerLogs(**wanted, follow=True, since=1_795_517_891_630_985_409),

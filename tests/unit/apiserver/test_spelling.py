@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from services.apiserver.params import decode
 from services.apiserver.spelling import member, respelled
-from shared.protocol import ContainerConfig, CreateExec, ExecConfig, HostConfig, InvalidArgument, PortBinding
+from shared.protocol import (
+    ContainerConfig,
+    ContainerCreated,
+    CreateContainer,
+    CreateExec,
+    ExecConfig,
+    HostConfig,
+    InvalidArgument,
+    PortBinding,
+)
 from tests.unit.apiserver.test_routes import api
 
 NAMES = st.sampled_from(
@@ -29,6 +38,15 @@ def test_members_inside_members_too() -> None:
     )
     assert host.port_bindings == {"80/tcp": [PortBinding(host_port="8080")]}
     assert (host.mounts or [])[0].target == "/x"
+
+
+def test_a_word_alone_is_a_list_of_one() -> None:
+    http, bus = api(create=ContainerCreated(id="f" * 64, warnings=[]))
+    http.post("/containers/create", json={"Shell": "sh", "hostconfig": {"capadd": "NET_ADMIN", "CapDrop": "ALL"}})
+    (job,) = bus.calls
+    assert isinstance(job, CreateContainer)
+    host_config = job.host_config
+    assert (job.config.shell, host_config.cap_add, host_config.cap_drop) == (["sh"], ["NET_ADMIN"], ["ALL"])
 
 
 def test_keys_of_maps_stay_as_they_are() -> None:

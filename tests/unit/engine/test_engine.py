@@ -7,6 +7,7 @@ import pytest
 import zmq
 
 from services.engine.record import Status
+from services.engine.views import NEVER
 from shared.bus.sockets import dealer, engine_endpoint
 from shared.protocol import (
     MAGIC,
@@ -15,6 +16,7 @@ from shared.protocol import (
     Conflict,
     ContainerExited,
     DeleteImage,
+    DockyardError,
     Frame,
     Header,
     InspectContainer,
@@ -91,11 +93,28 @@ def test_a_failed_start_gives_everything_back_and_can_be_repeated(stack: Any) ->
     with pytest.raises(CommandNotFound, match="executable file not found"):
         stack.client.call(StartContainer(container="web"))
     state = state_of(stack, "web")
-    assert (state.status, state.exit_code) == ("created", 127)
+    assert (state.status, state.exit_code, state.started_at) == ("created", 127, NEVER)
     assert not stack.world.mounted | set(stack.world.interfaces)
     del stack.world.script["runtime_start"]
     stack.client.call(StartContainer(container="web"))
-    assert state_of(stack, "web").running
+    state = state_of(stack, "web")
+    assert state.running and state.started_at > NEVER
+
+
+def test_a_failed_start_is_no_start(stack: Any) -> None:
+    """StartedAt tells when it last ran (moby sets it where the process runs)."""
+    create(stack)
+    stack.client.call(StartContainer(container="web"))
+    stack.client.call(StopContainer(container="web"))
+    before = state_of(stack, "web").started_at
+
+    def fail(job: RuntimeStart) -> None:
+        raise DockyardError("not now")
+
+    stack.world.script["runtime_start"] = fail
+    with pytest.raises(DockyardError, match="not now"):
+        stack.client.call(StartContainer(container="web"))
+    assert state_of(stack, "web").started_at == before
 
 
 def test_wait_knows_its_three_conditions(stack: Any) -> None:

@@ -175,7 +175,7 @@ def test_what_removes_itself_goes_where_its_restart_fails(stack: Any) -> None:
         raise DockyardError("not now")
 
     stack.world.script["runtime_start"] = fail
-    with pytest.raises(DockyardError, match="not now"):
+    with pytest.raises(DockyardError, match=r"^Cannot restart container web: not now$"):
         stack.client.call(RestartContainer(container="web"))
     until_gone(stack, container)
 

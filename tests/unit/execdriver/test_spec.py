@@ -148,3 +148,7 @@ def test_privileged_is_unconfined_unless_a_profile_is_named() -> None:
 def test_a_variable_without_a_value_is_not_there() -> None:
     made = environment(["ONE=1", "TWO", "HOSTNAME", "BLANK="], "box", ROOT, tty=True)
     assert made == ["ONE=1", "BLANK=", "TERM=xterm", "HOME=/root"]
+
+
+def test_an_empty_home_is_none() -> None:
+    assert environment(["HOME=", "A="], "", ROOT, tty=False) == ["A=", "HOME=/root"]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.runtime.config import Config, ConfigError, load_config, to_environ
+from shared.runtime.config import Config, ConfigError
+from shared.runtime.loading import load_config, to_environ
 from shared.runtime.logs.options import parse_options
 
 

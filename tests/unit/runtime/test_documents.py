@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from services.ctl.startup import CHECKS
-from shared.runtime.config import SETTINGS, Config, load_config
+from shared.runtime.config import SETTINGS, Config
+from shared.runtime.loading import load_config
 from shared.runtime.settings import Setting
 
 ROOT = Path(__file__).parents[3]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runtime.config import ConfigError, load_config
+from shared.runtime.config import ConfigError
 from shared.runtime.hosts import Host, parse_host
+from shared.runtime.loading import load_config
 
 
 @pytest.mark.parametrize(
