@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from services.engine.engine import Engine
 
 __all__ = [
+    "allocate_interface",
     "allocate_interfaces",
     "allocation",
     "asked_endpoints",
@@ -169,14 +170,17 @@ async def allocate_interfaces(engine: Engine, record: ContainerRecord) -> Interf
     names = [] if record.config.network_disabled else [name for name in record.endpoints if name != "none"]
     if not names:
         return await engine.call(AllocateInterface(container=record.id, generation=record.generation, mode="none"))
-    given = [await _allocate(engine, record, name) for name in names]
+    given = [await allocate_interface(engine, record, name) for name in names]
     if len(given) > 1:  # ports and default route may have moved meanwhile
         given = (await engine.call(ListInterfaces(container=record.id)))[record.id]
     record.note_interfaces(given)
     return record.interface or given[0]
 
 
-async def _allocate(engine: Engine, record: ContainerRecord, name: str) -> Interface:
+async def allocate_interface(engine: Engine, record: ContainerRecord, name: str) -> Interface:
+    """Have the container's place in one network made. Errors: those of `AllocateInterface`, but DockyardError for a
+    port that is taken.
+    """
     try:
         return await engine.call(allocation(engine, record, name))
     except Conflict as error:  # in Docker's words, which tools look for; and 500, as there

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from services.engine.endpoints import allocation, check_settings
+from services.engine.endpoints import allocate_interface, allocation, check_settings
 from services.engine.lifecycle.connecting import tell
 from services.engine.lifecycle.holding import give_back
 from services.engine.networks import PREDEFINED, NetworkRecord
@@ -147,7 +147,7 @@ async def _connect_now(engine: Engine, container: Container, network: NetworkRec
     record = container.record
     record.endpoints[network.name] = place
     try:
-        await engine.call(allocation(engine, record, network.name))
+        await allocate_interface(engine, record, network.name)
         await _take_over(engine, record)
     except BaseException:
         record.endpoints.pop(network.name, None)

@@ -329,10 +329,13 @@ def test_a_connect_that_fails_changes_nothing(stack: Any) -> None:
     container = start(stack, "web", network="bridge")
 
     def fail(job: Any) -> None:
-        raise DockyardError("no")
+        raise Conflict("Bind for 0.0.0.0:80 failed: port is already allocated")
 
     stack.world.script["allocate_interface"] = fail
-    with pytest.raises(DockyardError):
+    text = (
+        r"^driver failed programming external connectivity on endpoint web \([0-9a-f]{64}\): Bind for 0.0.0.0:80 failed"
+    )
+    with pytest.raises(DockyardError, match=text):
         stack.client.call(ConnectNetwork(network="app", container="web"))
     assert list(networks_of(stack, container)) == ["bridge"]
 
