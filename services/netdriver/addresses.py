@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 from services.netdriver.ipam import Address, InterfaceAddress, Network, Pool
 from shared.protocol import AllocateInterface, Conflict, DockyardError, Interface, InvalidArgument
+from shared.runtime.values import parse_mac
 
 __all__ = ["Addresses", "address_of", "gateway_of", "interface_addresses", "mac_of", "unicast_mac"]
-
-MAC = re.compile(r"[0-9a-f]{2}((?P<between>[:-])[0-9a-f]{2})((?P=between)[0-9a-f]{2}){4}|([0-9a-f]{4}\.){2}[0-9a-f]{4}")
-MULTICAST = 1  # in a MAC address's first byte
 
 
 class Addresses:
@@ -92,16 +89,11 @@ def mac_of(given: Mapping[int, Address]) -> str:
 
 
 def unicast_mac(text: str) -> str:
-    """Return a MAC address with colons; it may have dashes, or dots as ``0242.ac11.0002``; empty stays empty.
-
-    Raises InvalidArgument for what is none that one host may have.
-    """
-    if not text:
-        return ""
-    number = bytes.fromhex(re.sub("[:.-]", "", text)) if MAC.fullmatch(text.lower()) else b""
-    if not any(number) or number[0] & MULTICAST:
-        raise InvalidArgument(f"invalid MAC address: {text}")
-    return number.hex(":")
+    """Return a MAC address as `parse_mac` does; empty stays empty. Raises InvalidArgument."""
+    try:
+        return parse_mac(text) if text else ""
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from None
 
 
 def interface_addresses(interface: Interface) -> list[str]:

@@ -253,6 +253,16 @@ def test_a_network_with_running_containers_is_not_removed(stack: Any) -> None:
     stack.client.call(StartContainer(container="web"))
 
 
+def test_a_mode_is_kept_as_a_name_or_a_whole_id(stack: Any) -> None:
+    network = make(stack)
+    modes = {"app": "app", network: network, network[:12]: network, "late": "late"}
+    for mode, kept in modes.items():
+        job = CreateContainer(config=CONFIG, host_config=HostConfig(network_mode=mode))
+        shown = stack.client.call(InspectContainer(container=stack.client.call(job).id))
+        assert shown.host_config.network_mode == kept
+        assert list(shown.network_settings.networks) == ["late" if mode == "late" else "app"]
+
+
 @pytest.mark.parametrize(
     ("options", "families"),
     [
