@@ -87,6 +87,18 @@ def test_without_icc_who_is_linked_is_found_at_once(run: Path) -> None:
     assert Path("/proc/sys/net/ipv4/neigh/dockyard0/proxy_delay").read_text() == "0\n"
 
 
+def test_a_port_on_the_hosts_loopback_is_the_hosts_alone(run: Path) -> None:
+    """A neighbour may send what is for 127.0.0.1: it must not be redirected before the kernel has looked at it."""
+    one = make(run, ip="127.0.0.1").allocate(want(1, tcp80="8080"))
+    world = f"nsenter --net={os.environ['WORLD']}"
+    shell(f"{world} sysctl -qw net.ipv4.conf.all.route_localnet=1")
+    shell(f"{world} ip addr del 127.0.0.1/8 dev lo")
+    shell(f"{world} ip route add 127.0.0.0/8 via {HOST_ADDRESS} dev world")
+    with server(one, "published"):
+        assert fetch("127.0.0.1", 8080) == "published"
+        assert fetch("127.0.0.1", 8080, os.environ["WORLD"]) == ""
+
+
 def test_the_operators_rule_of_the_document_is_obeyed(run: Path) -> None:
     (rule,) = (line.strip() for line in DOCUMENT.read_text().splitlines() if "nft add rule" in line)
     again = rule.partition(" operator ")[2]  # as /etc/nftables.conf says it
