@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
 from services.engine.patterns import matches
 from services.engine.record import ContainerRecord
+from services.engine.views import ports
 from shared.protocol import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def match_labels(wanted: list[str], labels: dict[str, str]) -> bool:
 
 def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], bool]:
     """Return a test for containers. Errors: InvalidArgument (unknown key or value), NotFound (before, since)."""
-    check_keys(filters, {*TESTS, "label", "before", "since"})
+    check_keys(filters, {*TESTS, "label", "before", "since", "publish", "expose"})
     for status in filters.get("status", []):
         if status not in STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
@@ -67,6 +68,7 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
             all(record.created < moment for moment in before)
             and all(record.created > moment for moment in since)
             and match_labels(filters.get("label", []), record.config.labels or {})
+            and _has_port(record, filters)
             and all(
                 any(test(engine, record, value) for value in filters[key])
                 for key, test in TESTS.items()
@@ -97,12 +99,14 @@ def _ports(text: str) -> tuple[int, int, str]:
     return first, last, found[3] or "tcp"
 
 
-def _port(record: ContainerRecord, value: str, published: bool) -> bool:
-    first, last, protocol = _ports(value)
-    ports = record.host_config.port_bindings if published else record.config.exposed_ports
-    return any(
-        first <= int(number) <= last and (kind or "tcp") == protocol
-        for number, _, kind in (port.partition("/") for port in ports or {})
+def _has_port(record: ContainerRecord, filters: Mapping[str, list[str]]) -> bool:
+    """Say whether a port that ``ps`` shows is asked for: by its number on the host (publish), or its own (expose)."""
+    sides = {"publish": "public_port", "expose": "private_port"}
+    asked = [(*_ports(text), side) for key, side in sides.items() for text in filters.get(key, [])]
+    return not asked or any(
+        first <= (getattr(port, side) or 0) <= last and port.type == protocol
+        for port in ports(record)
+        for first, last, protocol, side in asked
     )
 
 
@@ -123,8 +127,6 @@ TESTS: dict[str, Test] = {
     "volume": lambda _e, record, value: any(
         value in (point.name or point.source, point.destination) for point in record.mounts
     ),
-    "publish": lambda _e, record, value: _port(record, value, published=True),
-    "expose": lambda _e, record, value: _port(record, value, published=False),
     "health": lambda _e, record, value: value == (record.health.status if record.health else "none"),
     "isolation": lambda _e, _record, value: value in ("", "default"),
     "is-task": lambda _e, _record, value: not TRUTHS[value.lower()],
