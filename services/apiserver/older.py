@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 SHORT_ID = 12
+PREDEFINED = ("bridge", "host", "none")
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"
 # Of a container's config, what an image's does not have since 1.50.
 NOT_OF_IMAGES = (
@@ -125,26 +126,21 @@ def _mount(version: tuple[int, int], mount: Mount) -> None:
 
 
 def show_container(shown: ContainerInspect) -> ContainerInspect:
-    """Before 1.45 the short id was among the aliases (1.44: of their own in DNSNames)."""
+    """Before 1.45 the short id and the host's name were among the aliases of networks that users made."""
     if api_version() < (1, 45):
-        _add_short_id(shown.id, shown.network_settings.networks)
+        for name, endpoint in shown.network_settings.networks.items():
+            if name not in PREDEFINED:
+                aliases = [*(endpoint.aliases or []), shown.id[:SHORT_ID], shown.config.hostname]
+                endpoint.aliases = list(dict.fromkeys(aliases))
     return shown
 
 
 def show_summaries(shown: list[ContainerSummary]) -> list[ContainerSummary]:
-    """As `show_container`; before 1.46 without annotations."""
+    """Before 1.46 there were no annotations."""
     for summary in shown:
-        if api_version() < (1, 45):
-            _add_short_id(summary.id, summary.network_settings.networks)
         if api_version() < (1, 46):
             summary.host_config.annotations = None
     return shown
-
-
-def _add_short_id(container_id: str, networks: dict[str, EndpointSettings]) -> None:
-    for endpoint in networks.values():
-        short = container_id[:SHORT_ID]
-        endpoint.aliases = [*(endpoint.aliases or []), *([] if short in (endpoint.aliases or []) else [short])]
 
 
 def ask_for_images(filters: dict[str, list[str]], reference: str) -> dict[str, list[str]]:
@@ -162,9 +158,8 @@ def show_images(shown: list[ImageSummary]) -> list[ImageSummary]:
     for summary in shown:
         if api_version() < (1, 51):
             summary.containers = -1
-        if api_version() < (1, 43):
-            summary.repo_tags = summary.repo_tags or [NONE_TAG]
-            summary.repo_digests = summary.repo_digests or [NONE_DIGEST]
+        if api_version() < (1, 43) and not (summary.repo_tags or summary.repo_digests):
+            summary.repo_tags, summary.repo_digests = [NONE_TAG], [NONE_DIGEST]
         if api_version() < (1, 44):
             summary.virtual_size = summary.size
     return shown
@@ -186,7 +181,10 @@ def show_image(shown: ImageInspect) -> dict[str, Any]:
 
 
 def show_info(shown: dict[str, Any]) -> dict[str, Any]:
-    """Before 1.49 it was told which versions of other programs were expected; before 1.50, what bridges filter."""
+    """Before 1.49 it was told which versions of other programs were expected; before 1.50, what bridges filter.
+
+    What the firewall is made with is told since 1.49.
+    """
     version = api_version()
     if version < (1, 25):
         shown["SecurityOptions"] = [
@@ -199,6 +197,7 @@ def show_info(shown: dict[str, Any]) -> dict[str, Any]:
         for program in ("Containerd", "Runc", "Init"):
             commit = shown[f"{program}Commit"]
             commit["Expected"] = commit["ID"]
+        shown.pop("FirewallBackend", None)
     if version < (1, 50):
         shown["BridgeNfIptables"] = shown["BridgeNfIp6tables"] = False
     return shown

@@ -130,7 +130,7 @@ def filters(name: str = "filters") -> dict[str, list[str]]:
 
 
 def _values(entry: Any) -> list[str]:
-    values = [key for key, on in entry.items() if on] if isinstance(entry, dict) else entry
+    values = [key for key, on in (entry or {}).items() if on] if isinstance(entry, dict | None) else entry
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError("filter values are strings")
     return values
@@ -214,8 +214,11 @@ def drop_nulls(value: Any) -> Any:
 
 
 def decode(value: Any, kind: type[T]) -> T:
-    """Return a JSON value as a ``kind``, whatever the case of its names; members that it does not have are ignored."""
+    """Return a JSON value as a ``kind``, whatever the case of its names; members that it does not have are ignored.
+
+    null is an empty object.
+    """
     try:
-        return msgspec.convert(respelled(drop_nulls(value), kind), kind)
+        return msgspec.convert(respelled({} if value is None else drop_nulls(value), kind), kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InvalidArgument(f"invalid request: {error}") from None

@@ -21,6 +21,7 @@ __all__ = ["Peer", "Relay", "TlsListener", "common_name"]
 HANDSHAKE_TIMEOUT = 10.0  # seconds
 LINGER = 2.0  # seconds that a client may take to notice the end
 CHUNK = 1 << 16  # bytes, as much as waits in each direction
+PLAIN_REQUEST = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"  # as Go's says
 GONE = select.POLLHUP | select.POLLERR
 log = logging.getLogger("dockyard.apiserver")
 
@@ -91,6 +92,8 @@ class Relay:
             except OSError as error:
                 log.info("tls handshake failed client=%s error=%s", address, error)
                 self._inside.close()
+                if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
+                    self._down = PLAIN_REQUEST
                 with suppress(OSError):
                     self._drain()  # the alert says why
                 return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from http import HTTPStatus
 from importlib.metadata import version as distribution_version
 from typing import Any
 
@@ -21,6 +22,8 @@ MIN_VERSION, MAX_VERSION = (1, 24), (1, 51)
 PREFIX = re.compile(r"/v([0-9.]+)(?=/|$)")
 KEY = "dockyard.api_version"
 LONGEST = 20  # digits and dots
+UNTYPED = ("Content-Type", "text/html; charset=utf-8")  # what Flask says of nothing; we have no pages
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
 SERVER = f"Docker/{distribution_version('dockyard')} (linux)"
 
 StartResponse = Callable[..., Any]
@@ -42,6 +45,12 @@ def parse(given: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], max(numbers[2:])
 
 
+def phrased(status: str) -> str:
+    """Return a status line with its reason as the standard spells it: clients show it to people, werkzeug shouts it."""
+    code = status.partition(" ")[0]
+    return f"{code} {PHRASES[int(code)]}" if int(code) in PHRASES else status
+
+
 class Versions:
     """``origins``: of the web pages that may use the API; with some, OPTIONS is answered here, for any path."""
 
@@ -50,7 +59,8 @@ class Versions:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            return start_response(status, headers + COMMON_HEADERS + cors, exc_info)
+            ours = [header for header in headers if header != UNTYPED]
+            return start_response(phrased(status), ours + COMMON_HEADERS + cors, exc_info)
 
         cors = cors_headers(self._origins, environ)
         if self._origins and environ["REQUEST_METHOD"] == "OPTIONS":

@@ -39,6 +39,10 @@ class GatedArbiter(Arbiter):
         super().initialize()
         self.ctrl.handle_message = answering(self.ctrl.handle_message, self.ctrl.send_error)
 
+    def manage_watchers(self) -> Any:
+        """What a command is doing comes first; circus would log each of these rounds as an error."""
+        return None if self._exclusive_running_command else super().manage_watchers()
+
     def stop(self) -> Any:
         self.on_quit()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -16,7 +16,7 @@ import typer
 from services.ctl import completion, overview, stacklog, system, table, units
 from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config, the_run
-from services.ctl.stack import POOLS, Stack, StackError
+from services.ctl.stack import POOLS, Stack, StackError, most_processes
 from services.ctl.top import Screen
 from shared.protocol import DockyardError, ListContainers, ListServices, NotModified, StopContainer
 from shared.runtime.config import Config
@@ -92,7 +92,11 @@ def top(
 
 
 def scale(service: Service, count: Annotated[int, typer.Argument(min=1)]) -> None:
-    """Change how many processes of a service run."""
+    """Change how many processes of a service run: of the apiserver, for of all others there is one."""
+    if service not in POOLS and count != 1:
+        raise StackError(f"{service} cannot be scaled, only: {', '.join(POOLS)}")
+    if count > most_processes():
+        raise StackError(f"more than {most_processes()} processes of {service} are of no use here")
     before = Stack(the_run()).scale(service, count)
     print(f"{service}: {before} -> {count}")
 

@@ -15,14 +15,20 @@ from circus.exc import CallError
 from services.ctl.arbiter import control_endpoint
 from services.ctl.startup import ROOT_LOCK, take_lock
 
-__all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe"]
+__all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe", "most_processes"]
 
 ARBITER = "arbiter"
 RESTART_TIMEOUT = 30.0  # seconds
 STOP_TIMEOUT = 90.0  # of parts that hang, each has its time
 POOLS = ("apiserver",)  # services of which one process more or less is no matter
+LEAST_LIMIT, LIMIT_PER_CORE = 32, 4
 UPGRADE_TIMEOUT = 300.0
 POLL_INTERVAL = 0.1
+
+
+def most_processes() -> int:
+    """Return how many of a pool may run: each takes memory, and what has no core only waits."""
+    return max(LEAST_LIMIT, LIMIT_PER_CORE * (os.cpu_count() or 1))
 
 
 class StackError(Exception):

@@ -64,9 +64,9 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
         config.volumes = None
     args = _command_line(config)
     check_no_nul(Cmd=args, Env=config.env, User=[config.user], WorkingDir=[config.working_dir])
-    name = job.name.removeprefix("/") or random_name(engine.containers.name_taken)
+    name = job.name.removeprefix("/") if job.name else random_name(engine.containers.name_taken)
     if not NAME.fullmatch(name):
-        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidArgument(f"Invalid container name ({job.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     planned = await plan_mounts(engine, config, host_config)
     record = ContainerRecord(
         id=container_id,

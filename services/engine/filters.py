@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -56,9 +56,8 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
             raise InvalidArgument(f"invalid filter 'exited={code}'")
     for truth in filters.get("is-task", []):
         if truth.lower() not in TRUTHS:
-            raise InvalidArgument(f"invalid filter 'is-task={truth}'")
-    for port in filters.get("publish", []) + filters.get("expose", []):
-        _ports(port)
+            raise InvalidArgument(f"invalid filter 'is-task=[{truth}]'")
+    has_port = _port_filter(filters.get("publish", []), filters.get("expose", []))
     before = [engine.containers.find(ref).record.created for ref in filters.get("before", [])]
     since = [engine.containers.find(ref).record.created for ref in filters.get("since", [])]
 
@@ -68,7 +67,7 @@ def container_filter(engine: Engine, filters: Filters) -> Callable[[Container], 
             all(record.created < moment for moment in before)
             and all(record.created > moment for moment in since)
             and match_labels(filters.get("label", []), record.config.labels or {})
-            and _has_port(record, filters)
+            and has_port(record)
             and all(
                 any(test(engine, record, value) for value in filters[key])
                 for key, test in TESTS.items()
@@ -99,15 +98,21 @@ def _ports(text: str) -> tuple[int, int, str]:
     return first, last, found[3] or "tcp"
 
 
-def _has_port(record: ContainerRecord, filters: Mapping[str, list[str]]) -> bool:
-    """Say whether a port that ``ps`` shows is asked for: by its number on the host (publish), or its own (expose)."""
-    sides = {"publish": "public_port", "expose": "private_port"}
-    asked = [(*_ports(text), side) for key, side in sides.items() for text in filters.get(key, [])]
-    return not asked or any(
-        first <= (getattr(port, side) or 0) <= last and port.type == protocol
-        for port in ports(record)
-        for first, last, protocol, side in asked
-    )
+def _port_filter(published: list[str], exposed: list[str]) -> Callable[[ContainerRecord], bool]:
+    """Return a test of a list's PORTS: one on the host is in ``published``, or one inside in ``exposed``.
+
+    Errors: InvalidArgument.
+    """
+    on_host, inside = [_ports(text) for text in published], [_ports(text) for text in exposed]
+
+    def wanted(record: ContainerRecord) -> bool:
+        return not (on_host or inside) or any(
+            any(first <= (port.public_port or 0) <= last and port.type == kind for first, last, kind in on_host)
+            or any(first <= port.private_port <= last and port.type == kind for first, last, kind in inside)
+            for port in ports(record)
+        )
+
+    return wanted
 
 
 def _network(engine: Engine, record: ContainerRecord, value: str) -> bool:
@@ -136,18 +141,24 @@ TESTS: dict[str, Test] = {
 def prune_filter(filters: Filters) -> Callable[[int, dict[str, str]], bool]:
     """Return a test of (created in nanoseconds, labels) for a prune. Errors: InvalidArgument."""
     check_keys(filters, {"until", "label", "label!"})
-    until = [parse_time(text) for text in filters.get("until", [])]
-    if len(until) > 1:
-        raise InvalidArgument("more than one until filter specified")
+    until = _until(filters)
 
     def wanted(created: int, labels: dict[str, str]) -> bool:
         return (
-            all(created / 1e9 < moment for moment in until)
+            (until is None or created / 1e9 < until)
             and match_labels(filters.get("label", []), labels)
             and not any(match_labels([text], labels) for text in filters.get("label!", []))
         )
 
     return wanted
+
+
+def _until(filters: Filters) -> float | None:
+    """Return the time of the filter ``until``, in seconds since the epoch. Errors: InvalidArgument."""
+    given = filters.get("until", [])
+    if len(given) > 1:
+        raise InvalidArgument("more than one until filter specified")
+    return parse_time(given[0]) if given else None
 
 
 def parse_time(text: str) -> float:
@@ -160,7 +171,7 @@ def parse_time(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise InvalidArgument(f"invalid time: {text!r}") from None
+        raise InvalidArgument(f'failed to parse value as time or duration: "{text}"') from None
 
 
 def boolean(given: dict[str, list[str]], key: str, *, default: bool) -> bool:
@@ -168,4 +179,4 @@ def boolean(given: dict[str, list[str]], key: str, *, default: bool) -> bool:
     truths = {TRUTHS.get(value.lower()) for value in given.get(key, [str(default)])}
     if truths in ({True}, {False}):
         return True in truths
-    raise InvalidArgument(f"invalid filter '{key}={' '.join(given[key])}'")
+    raise InvalidArgument(f"invalid filter '{key}=[{' '.join(given[key])}]'")

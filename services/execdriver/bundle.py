@@ -25,17 +25,22 @@ import contextlib
 import os
 import select
 import shutil
+import signal
+import time
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
 from services.execdriver.cgroups import Cgroup
-from shared.protocol import LogPolicy
+from shared.protocol import DockyardError, LogPolicy
 
 __all__ = ["LOST_EXIT_CODE", "Bundle", "ExecBundle", "Process", "Start"]
 
 LOST_EXIT_CODE = 137  # of what ended with nobody there to see how, as containerd has it
+END_TIMEOUT, POLL_INTERVAL = 5.0, 0.002  # seconds, for what is killed
 LOST = "the monitor was lost, and with it the exit status"
 
 
@@ -74,8 +79,19 @@ class Process:
         poller.register(self.pidfd, select.POLLIN)
         return not poller.poll(0)
 
+    def end(self) -> None:
+        """SIGKILL, and no more of it."""
+        with contextlib.suppress(ProcessLookupError), self:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
     def close(self) -> None:
         os.close(self.pidfd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)
@@ -145,16 +161,29 @@ class Bundle:
             return 0
         return pid if self.id.encode() in words else 0
 
-    def monitors(self) -> list[int]:
-        """Return the pids of what runs as its monitor, by their command lines: one just started has no pid file yet."""
-        wanted, found = self.id.encode(), []
+    def makers(self) -> list[int]:
+        """Return the pids of its monitor and of the runtime under that, both told ``--bundle DIRECTORY``.
+
+        A monitor that was just started has no pid file yet.
+        """
+        wanted, found = (b"--bundle", str(self.directory).encode()), []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):  # it has ended
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if b"--cuuid" in words and wanted in words:
+                    if wanted in pairwise(words):
                         found.append(int(entry.name))
         return found
+
+    def end_makers(self) -> None:
+        """End what is making it, until there is nothing. Errors: DockyardError (they do not die)."""
+        deadline = time.monotonic() + END_TIMEOUT
+        while pids := self.makers():
+            if time.monotonic() > deadline:
+                raise DockyardError(f"processes that make {self.id} cannot be killed: {pids}")
+            for process in filter(None, map(Process.open, pids)):
+                process.end()
+            time.sleep(POLL_INTERVAL)
 
     def _pid(self, name: str) -> int:
         try:

@@ -184,6 +184,8 @@ class Containers:
         """Remove a container's processes, cgroups, runtime state and bundle, in whatever state they are."""
         start = bundle.start()
         if start is not None:
+            if not bundle.init_pid():
+                bundle.end_makers()
             Cgroup(start.cgroup).kill_all()
         self._kill_monitor(bundle)
         if start is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -173,7 +172,8 @@ class Execs:
         if status is not None and not _executes(Bundle.of(self._run, bundle.container).init_pid()):
             log.warning("monitor ended, its client does not read exec=%s", bundle.exec)
             bundle.exit_file.write_text(str(_exit_code(status)))
-            _end(Process.open(bundle.monitor_pid()))
+            if (monitor := Process.open(bundle.monitor_pid())) is not None:
+                monitor.end()
 
     def _undo(self, bundle: ExecBundle) -> None:
         _kill_unready(bundle)
@@ -188,26 +188,15 @@ def _kill(bundle: ExecBundle) -> None:
     """End an exec's process and its monitor, if they live."""
     if bundle.exit() is not None:
         return  # its pid may be another's by now
-    _end(bundle.init())
-    _end(Process.open(bundle.monitor_pid()))
+    for process in (bundle.init(), Process.open(bundle.monitor_pid())):
+        if process is not None:
+            process.end()
 
 
 def _kill_unready(bundle: ExecBundle) -> None:
     """End the monitor of what has not been let run: it may not have said yet which process it is."""
     _kill(bundle)
-    for pid in bundle.monitors():
-        _end(Process.open(pid))
-
-
-def _end(process: Process | None) -> None:
-    if process is None:
-        return
-    try:
-        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        log.debug("it has ended pid=%d", process.pid)
-    finally:
-        process.close()
+    bundle.end_makers()
 
 
 def _unreaped(pid: int) -> int | None:

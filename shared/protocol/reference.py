@@ -6,7 +6,7 @@ import re
 
 from shared.protocol.errors import InvalidArgument
 
-__all__ = ["familiar", "normalize", "repository_of", "split"]
+__all__ = ["TAG", "familiar", "normalize", "repository_of", "split", "with_tag"]
 
 DEFAULT_DOMAIN, LEGACY_DOMAIN, OFFICIAL = "docker.io", "index.docker.io", "library/"
 DEFAULT_TAG = "latest"
@@ -20,6 +20,7 @@ REFERENCE = re.compile(
     rf"(?P<domain>{DOMAIN})/(?P<path>{COMPONENT}(?:/{COMPONENT})*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -32,6 +33,16 @@ def normalize(ref: str) -> str:
     if not tag and not digest:
         tag = DEFAULT_TAG
     return f"{domain}/{path}" + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+
+
+def with_tag(repo: str, tag: str) -> str:
+    """Return the complete form of a name and a tag, which wins over the name's own. Errors: InvalidArgument."""
+    if not tag:
+        return normalize(repo)
+    domain, path, _, digest = split(repo)
+    if not TAG.fullmatch(tag):
+        raise InvalidArgument("invalid tag format")
+    return f"{domain}/{path}:{tag}" + (f"@{digest}" if digest else "")
 
 
 def split(ref: str) -> tuple[str, str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from shared.bus.context import check_cancelled
 from shared.protocol import DockyardError, InvalidArgument
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # 2 MB, of which few processes ever have a use: loaded by the
 __all__ = ["Download", "downloaded", "is_web"]
 
 TIMEOUT = 30.0  # seconds in which a server must say something
+SAFE = "%/:?#[]@!$&'()*+,;=~"  # what is in a path or query as it is
 STEP = 1 << 20  # bytes between two reports
 Tell = Callable[[int, int], None]  # (bytes that have come, bytes in all or 0)
 
@@ -39,7 +40,7 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
     if not is_web(url):
         raise InvalidArgument(f"{url!r} is no http or https URL")
     try:
-        with _opener().open(url, timeout=TIMEOUT) as response:
+        with _opener().open(_escaped(url), timeout=TIMEOUT) as response:
             yield Download(response, tell)
     except urllib.error.HTTPError as error:
         with error:
@@ -50,6 +51,16 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
         raise DockyardError(f"{url}: {told}") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         raise DockyardError(f"{url}: {error}") from error
+
+
+def _escaped(url: str) -> str:
+    """Return a URL with what no request line may have as Go's net/url writes it. Errors: InvalidArgument."""
+    parts = urlsplit(url)
+    try:
+        host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    except UnicodeError:
+        raise InvalidArgument(f"{url!r} is no http or https URL") from None
+    return urlunsplit(parts._replace(netloc=host, path=quote(parts.path, SAFE), query=quote(parts.query, SAFE)))
 
 
 def _opener() -> urllib.request.OpenerDirector:

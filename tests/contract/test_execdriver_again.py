@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,38 @@ def test_a_half_done_start_is_made_when_it_is_asked_again(bench: Bench, monkeypa
         assert bench.do(job).pid
     (entry,) = bench.do(RuntimeList())
     assert entry.exit_code is None
+
+
+@pytest.mark.parametrize("when", ["before the runtime", "in the runtime"])
+def test_a_start_that_goes_on_without_its_driver_is_not_made_twice(bench: Bench, tmp_path: Path, when: str) -> None:
+    """A driver is killed while a container is made: its monitor and the runtime under that go on without it."""
+    begun, real = tmp_path / "begun", bench.driver.containers._runtime_of("").path
+    script = tmp_path / "crun"
+    create = f'touch {begun}; sleep 1; exec "{real}" "$@"' if when == "in the runtime" else f'exec "{real}" "$@"'
+    script.write_text(f'#!/bin/sh\nfor word; do [ "$word" = create ] && {{ {create}; }}; done\nexec "{real}" "$@"\n')
+    script.chmod(0o755)
+    job, lost = bench.job("sleep", "60"), bench.driver
+    lost.containers._runtime_of("")._sealed = SealedProgram(str(script))
+    lost.containers._remove = lambda bundle: None
+    if when == "before the runtime":  # it is not let run until the new driver is there, and then it is
+        lost.containers._placement.admit = lambda cgroup, pid: begun.touch() or time.sleep(1)
+    threading.Thread(target=suppressed, args=(DockyardError, lambda: bench.do(job)), daemon=True).start()
+    until(begun.exists)
+    bundle = Bundle.of(bench.config.run, job.container)
+    assert bundle.makers()
+    bench.driver = bench.new_driver()
+    assert bundle.makers() == []
+    with again("runtime_start"):
+        started = bench.do(job)
+    time.sleep(1.5)  # by then it would have been made by the lost one too
+    (entry,) = bench.do(RuntimeList())
+    assert (entry.exit_code, entry.pid) == (None, started.pid)
+    assert bundle.makers() == [started.monitor_pid]
+
+
+def suppressed(kind: type[Exception], function: Callable[[], object]) -> None:
+    with suppress(kind):
+        function()
 
 
 def counting(bench: Bench) -> tuple[RuntimeStart, Path]:

@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 from services.apiserver import older, params
 from services.apiserver.hangups import client_gone, while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, bus, call, read, show
+from services.apiserver.omitting import without_empty
 from services.apiserver.spelling import member
 from services.apiserver.stream import content_type, flushed
 from services.apiserver.versions import api_version
@@ -45,6 +46,7 @@ routes = Blueprint("containers", __name__, url_prefix="/containers")
 
 EMPTY_BODY = 7  # bytes; some clients send "{}" or a newline
 NO_BODY = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+BESIDE_CONFIG = {"hostconfig", "networkingconfig"}  # of a body to create a container
 STOP_GRACE = 60.0  # seconds over the container's own time to stop
 
 
@@ -68,12 +70,14 @@ def _measured(job: Job[Any], size: bool) -> Any:
 @routes.post("/create")
 def create() -> Response:
     body = params.json_body()
+    if not {name.lower() for name in body} - BESIDE_CONFIG:
+        raise InvalidArgument("config cannot be empty in order to create a container")
     older.refuse_kernel_memory(member(body, "HostConfig"))
     job = CreateContainer(
         name=params.text("name"),
         platform=params.text("platform") if api_version() >= (1, 41) else "",
         config=params.decode(_listed(body, "Shell"), ContainerConfig),
-        host_config=params.decode(_listed(member(body, "HostConfig") or {}, "CapAdd", "CapDrop"), HostConfig),
+        host_config=params.decode(_listed(member(body, "HostConfig"), "CapAdd", "CapDrop"), HostConfig),
         networking_config=_networking(body),
     )
     if isinstance(runtime := member(body, "Runtime"), str):  # docker-py says it beside HostConfig
@@ -95,7 +99,7 @@ def _networking(body: dict[str, Any]) -> NetworkingConfig | None:
     networking = member(body, "NetworkingConfig")
     given = member(networking, "EndpointsConfig") if isinstance(networking, dict) else None
     if not isinstance(given, dict):
-        return params.decode(networking, NetworkingConfig) if networking else None
+        return None if networking is None else params.decode(networking, NetworkingConfig)
     settings = {name: {} if value is None else value for name, value in given.items()}
     return params.decode({"EndpointsConfig": settings}, NetworkingConfig)
 
@@ -103,7 +107,7 @@ def _networking(body: dict[str, Any]) -> NetworkingConfig | None:
 @routes.get("/<ref>/json")
 def inspect(ref: str) -> Response:
     job = InspectContainer(container=ref, size=params.boolean("size"))
-    return show(older.show_container(_measured(job, job.size)))
+    return show(without_empty(older.show_container(_measured(job, job.size))))
 
 
 @routes.post("/<ref>/start")

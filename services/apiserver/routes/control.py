@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import call, read, show
+from services.apiserver.spelling import member
 from services.apiserver.stream import flushed
 from services.apiserver.versions import api_version
 from shared.protocol import (
@@ -32,6 +33,12 @@ routes = Blueprint("control", __name__, url_prefix="/containers")
 SAMPLE_INTERVAL = 1.0  # seconds
 
 
+class AskedPolicy(RestartPolicy):
+    """An empty name asks for nothing."""
+
+    name: str = ""
+
+
 @routes.post("/<ref>/pause")
 def pause(ref: str) -> tuple[str, int]:
     call(PauseContainer(container=ref))
@@ -49,13 +56,14 @@ def update(ref: str) -> Response:
     """The body is flat: limits as in HostConfig, and a RestartPolicy whose empty name is none."""
     body = params.json_body()
     older.refuse_kernel_memory(body)
-    policy = params.decode(body.pop("RestartPolicy", None) or {"Name": ""}, RestartPolicy)
+    asked, limits = params.decode(member(body, "RestartPolicy"), AskedPolicy), params.decode(body, HostConfig)
+    limits.restart_policy = HostConfig().restart_policy
     if api_version() < (1, 40):
-        body.pop("PidsLimit", None)
+        limits.pids_limit = None
     job = UpdateContainer(
         container=ref,
-        host_config=params.decode(body, HostConfig),
-        restart_policy=policy if policy.name else None,
+        host_config=limits,
+        restart_policy=RestartPolicy(**msgspec.structs.asdict(asked)) if asked.name else None,
     )
     return show(call(job))
 

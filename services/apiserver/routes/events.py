@@ -34,7 +34,8 @@ def events() -> Response:
     for key in set(filters) - KEYS:
         raise InvalidArgument(f"invalid filter '{key}'")
     if until and since > until:
-        raise InvalidArgument("`since` time cannot be after `until` time")
+        given = params.text("since"), params.text("until")
+        raise InvalidArgument(f"`since` time ({given[0]}) cannot be after `until` time ({given[1]})")
     newest = [] if "since" in request.args else read(ReadEvents(after=-1))
     return flushed(_follow(ReadEvents(after=newest[0].seq if newest else 0, since=since, until=until), filters))
 
@@ -86,14 +87,16 @@ def _has_label(attributes: dict[str, str], wanted: str) -> bool:
 
 
 def _is_about(event: Event, key: str, value: str) -> bool:
-    """Say whether ``value`` names the actor of that kind: an id, a prefix of it, or a name."""
+    """Say whether ``value`` names the actor of that kind: an id, a name, or (as in moby) how one of them begins."""
     attributes = event.actor.attributes
     if key == "image" and event.type == "container":
         return _same_image(attributes.get("image", ""), value)
-    if event.type != key:
-        return attributes.get(key) == value
+    if event.type != key:  # that a network has a container now is about the network
+        return False
     name = attributes.get("name", "")
-    return event.actor.id.startswith(value) or name == value or (key == "image" and _same_image(name, value))
+    if key == "image":
+        return event.actor.id.startswith(value) or _same_image(name, value)
+    return event.actor.id.startswith(value) or name.startswith(value)
 
 
 def _same_image(image: str, wanted: str) -> bool:
@@ -110,9 +113,11 @@ def render(event: Event, *, legacy: bool) -> bytes:
         "timeNano": event.time_nano,
     }
     if legacy:
-        shown = {"status": event.action, "id": event.actor.id, **shown}
+        if event.type in ("container", "image"):
+            shown = {"status": event.action, "id": event.actor.id, **shown}
         if event.type == "container":
             shown["from"] = event.actor.attributes.get("image", "")
-        elif event.type != "image":
-            del shown["status"], shown["id"]
+        for name in ("id", "from"):  # prunes have none
+            if shown.get(name) == "":
+                del shown[name]
     return msgspec.json.encode(shown) + b"\n"

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 
 from services.apiserver import older, params
 from services.apiserver.jobs import call, read, show
+from services.apiserver.omitting import without_empty
 from services.apiserver.routes.archive import import_image
 from services.apiserver.transfer import archive, progress_stream
 from services.apiserver.versions import api_version
@@ -38,7 +39,7 @@ def list_images() -> Response:
 
 @routes.get("/<path:ref>/json")
 def inspect(ref: str) -> Response:
-    return show(older.show_image(read(InspectImage(image=ref, platform=params.platform((1, 49))))))
+    return show(without_empty(older.show_image(read(InspectImage(image=ref, platform=params.platform((1, 49)))))))
 
 
 @routes.get("/<path:ref>/history")

@@ -15,7 +15,9 @@ from shared.protocol import (
     DisconnectNetwork,
     EndpointSettings,
     InspectNetwork,
+    InvalidArgument,
     ListNetworks,
+    NotFound,
     PruneNetworks,
 )
 from shared.protocol.job import Record
@@ -82,16 +84,23 @@ def prune() -> Response:
     return show(call(PruneNetworks(filters=params.filters())))
 
 
+def _asked() -> ConnectOptions:
+    asked = params.decode(params.json_body(), ConnectOptions)
+    if not asked.container:
+        raise InvalidArgument("invalid container name or ID: value is empty")
+    return asked
+
+
 @routes.post("/<path:ref>/connect")
 def connect(ref: str) -> tuple[str, int]:
-    asked = params.decode(params.json_body(), ConnectOptions)
+    asked = _asked()
     call(ConnectNetwork(network=ref, container=asked.container, endpoint_config=asked.endpoint_config))
     return "", 200
 
 
 @routes.post("/<path:ref>/disconnect")
 def disconnect(ref: str) -> tuple[str, int]:
-    asked = params.decode(params.json_body(), ConnectOptions)
+    asked = _asked()
     call(DisconnectNetwork(network=ref, container=asked.container, force=asked.force))
     return "", 200
 
@@ -104,4 +113,8 @@ def remove(ref: str) -> tuple[str, int]:
 
 @routes.get("/<path:ref>")
 def inspect(ref: str) -> Response:
-    return show(read(InspectNetwork(network=ref)))
+    scope = params.text("scope")
+    shown = read(InspectNetwork(network=ref))
+    if scope and scope != shown.scope:
+        raise NotFound(f"network {ref} not found")
+    return show(shown)

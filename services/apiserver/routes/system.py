@@ -8,7 +8,7 @@ from services.apiserver import older, params
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import MEASURE_TIMEOUT, call, read, show
 from services.apiserver.versions import api_version
-from shared.protocol import AuthConfig, Authenticate, MeasureDisk, SystemInfo, SystemVersion
+from shared.protocol import AuthConfig, Authenticate, InvalidArgument, MeasureDisk, SystemInfo, SystemVersion
 
 routes = Blueprint("system", __name__)
 
@@ -51,4 +51,9 @@ def auth() -> Response:
 
 @routes.get("/plugins")
 def plugins() -> Response:
+    for key, values in params.filters().items():
+        if key not in ("capability", "enabled"):
+            raise InvalidArgument(f"invalid filter '{key}'")
+        if key == "enabled" and set(values) not in ({"true"}, {"1"}, {"true", "1"}, {"false"}, {"0"}, {"false", "0"}):
+            raise InvalidArgument(f"invalid filter 'enabled=[{' '.join(values)}]'")
     return show([])

@@ -42,7 +42,7 @@ from shared.protocol import (
     decode_body,
     encode_body,
 )
-from shared.protocol.reference import familiar, normalize
+from shared.protocol.reference import familiar, with_tag
 from shared.runtime.platforms import parse_platform
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _tags(repo: str, tag: str) -> list[str]:
     """Return the complete reference of a new image, if it is to have one. Errors: InvalidArgument."""
     if not repo:
         return []
-    reference = normalize(f"{repo}:{tag}" if tag else repo)
+    reference = with_tag(repo, tag)
     if "@" in reference:
         raise InvalidArgument(f"refusing to create a tag with a digest reference: {reference}")
     return [reference]

@@ -119,10 +119,10 @@ def _ran_lately(engine: Engine, ref: str) -> bool:
 async def rename(engine: Engine, job: RenameContainer) -> None:
     container = engine.containers.find(job.container)
     record, name = container.record, job.name.strip().removeprefix("/")
-    if not name:
+    if not job.name.strip():
         raise InvalidArgument("Neither old nor new names may be empty")
     if not NAME.fullmatch(name):
-        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidArgument(f"Invalid container name ({job.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name == record.name:
         raise InvalidArgument("Renaming a container with the same name as its current name")
     engine.containers.reserve(name, record.id)
@@ -229,7 +229,7 @@ async def measured(engine: Engine, job: ListContainers) -> list[ContainerSummary
 
 def _list(engine: Engine, job: ListContainers) -> list[ContainerSummary]:
     wanted = filters.container_filter(engine, job.filters)
-    everything = job.all or job.limit > 0 or bool({"status", "exited"} & set(job.filters))
+    everything = job.all or job.limit > 0 or "status" in job.filters
     found = [
         container
         for container in engine.containers

@@ -31,7 +31,7 @@ from shared.protocol import (
     TagImage,
     Ticket,
 )
-from shared.protocol.reference import familiar, normalize, repository_of
+from shared.protocol.reference import familiar, normalize, repository_of, with_tag
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -140,7 +140,7 @@ def inspect(engine: Engine, job: InspectImage) -> ImageInspect:
         repo_tags=[familiar(tag) for tag in engine.images.tags(image.id)],
         repo_digests=[familiar(digest) for digest in engine.images.digests(image.id)],
         parent=image.parent,
-        comment=image.comment,
+        comment=image.comment or (str(image.history[-1].get("comment", "")) if image.history else ""),
         created=image.created,
         docker_version="",
         author=image.author,
@@ -190,7 +190,10 @@ def _created_at(text: str) -> int:
 
 @jobs.handles(TagImage)
 def tag(engine: Engine, job: TagImage) -> None:
-    _tag(engine, job.image, f"{job.repo}:{job.tag}" if job.tag else job.repo)
+    reference = with_tag(job.repo, job.tag)
+    if "@" in reference:
+        raise InvalidArgument("refusing to create a tag with a digest reference")
+    _tag(engine, job.image, reference)
 
 
 @jobs.handles(NameImage)

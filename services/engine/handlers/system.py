@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Iterable
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from shared.protocol import (
     SystemVersion,
 )
 from shared.runtime.logs.options import drivers_here
+from shared.runtime.values import parse_pool
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
@@ -208,6 +210,8 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
             "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
             "RemoteManagers": None,
         },
+        "DefaultAddressPools": address_pools(engine.config.default_address_pools),
+        "FirewallBackend": {"Driver": "nftables"} if engine.config.firewall else None,
         "LiveRestoreEnabled": True,
         "Isolation": "",
         "InitBinary": "tini",
@@ -216,3 +220,8 @@ def info(engine: Engine, job: SystemInfo) -> dict[str, Any]:
         "SecurityOptions": ["name=seccomp,profile=builtin"],
         "Warnings": engine.warnings_now(),
     }  # fmt: skip
+
+
+def address_pools(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Return pools as API 1.51 SystemInfo has them."""
+    return [{"Base": str(base), "Size": size} for base, size in map(parse_pool, texts)]

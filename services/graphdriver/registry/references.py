@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass, replace
 
 from shared.protocol import InvalidArgument
-from shared.protocol.reference import DEFAULT_DOMAIN, familiar, split
+from shared.protocol.reference import DEFAULT_DOMAIN, TAG, familiar, split
 
 __all__ = ["DEFAULT_DOMAIN", "Reference"]
 
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -32,7 +31,7 @@ class Reference:
         if DIGEST.fullmatch(tag):
             return cls(domain, path, "", tag)
         if not TAG.fullmatch(tag):
-            raise InvalidArgument("invalid reference format" if "@" in tag or ":" in tag else f"invalid tag: {tag!r}")
+            raise InvalidArgument("invalid reference format" if "@" in tag or ":" in tag else "invalid tag format")
         return cls(domain, path, tag)
 
     @property

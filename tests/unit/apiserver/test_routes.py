@@ -123,7 +123,7 @@ def test_create_decodes_the_body_as_go_writes_it() -> None:
         (b"[]", "application/json", "an object is wanted"),
         (b"{}", "text/plain", "must be 'application/json'"),
         (b'{"Image": 7}', "application/json", "$.Image"),
-        (b'{"HostConfig": {"Memory": "much"}}', "application/json", "$.Memory"),
+        (b'{"Image": "x", "HostConfig": {"Memory": "much"}}', "application/json", "$.Memory"),
         (b"[" * 50_000, "application/json", "invalid JSON"),
         (b"\xff", "application/json", "invalid JSON"),
     ],

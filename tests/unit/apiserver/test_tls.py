@@ -153,17 +153,34 @@ def test_a_client_without_a_certificate_of_ours_hears_why_it_is_refused(certific
             assert given.recv(100) == b""  # the server never saw a byte of it
 
 
+@pytest.mark.parametrize("request_line", [b"GET /_ping HTTP/1.1", b"HEAD /_ping HTTP/1.1", b"POST /build HTTP/1.1"])
+def test_who_asks_without_tls_hears_what_is_wrong(certificates: Path, request_line: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        outside = socket.create_connection(listener.getsockname(), 10)
+        accepted = listener.accept()[0]
+    inside, server = socket.socketpair()
+    with outside, server:
+        outside.sendall(request_line + b"\r\nHost: a\r\n\r\n")
+        relay = threading.Thread(target=Relay(accepted, inside, server_context(settings(certificates))).run)
+        relay.start()
+        said = read_all(outside)
+        assert said == b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+        assert server.recv(1) == b""
+        outside.close()
+        relay.join(10)
+
+
 def test_what_is_not_tls_is_refused(certificates: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname(), timeout=10) as client,
     ):
         given, _ = TlsListener(listener, server_context(settings(certificates))).accept()
-        client.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
         with given:
             given.settimeout(10)
             assert given.recv(100) == b""
-        assert b"HTTP" not in client.recv(1000)
+        assert b"SSH" not in client.recv(1000)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from shared.bus.handlers import Handlers
 from shared.bus.sockets import dealer, engine_endpoint
 from shared.bus.worker import Worker, serve_in_thread
 from shared.protocol import (
+    AllocatedPort,
     AllocateInterface,
     Bridge,
     BridgeNetwork,
@@ -208,6 +209,17 @@ def allocate(world: World, job: AllocateInterface) -> Interface:
             prefix_len=24,
             gateway=f"{prefix}.1",
             resolver="127.0.0.11" if job.network else "",
+            ports=[
+                AllocatedPort(
+                    container_port=int(key.partition("/")[0]),
+                    protocol=key.partition("/")[2],
+                    host_ip="127.0.0.1",
+                    host_port=int(binding.host_port),
+                )
+                for key, bindings in job.ports.items()
+                for binding in bindings
+                if binding.host_port.isdigit()
+            ],
         )
     return held.setdefault(job.network, made)
 

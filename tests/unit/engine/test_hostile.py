@@ -111,7 +111,8 @@ def test_no_expression_holds_the_engine(stack: Any, expression: str) -> None:
 
 
 def test_no_range_of_ports_holds_the_engine(stack: Any) -> None:
-    create(stack, {"exposed_ports": {"80/tcp": {}, "53/udp": {}}})
+    made = create(stack, {"exposed_ports": {"80/tcp": {}, "53/udp": {}}})
+    stack.client.call(StartContainer(container=made.id))
 
     def found(**filters: list[str]) -> int:
         return len(stack.client.call(ListContainers(all=True, filters=filters)))

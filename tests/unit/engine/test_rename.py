@@ -46,7 +46,7 @@ def test_a_name_is_free_as_soon_as_it_is_given_up(stack: Any) -> None:
         ("web", InvalidArgument, "Renaming a container with the same name as its current name"),
         ("/web", InvalidArgument, "Renaming a container with the same name as its current name"),
         ("", InvalidArgument, "Neither old nor new names may be empty"),
-        ("/", InvalidArgument, "Neither old nor new names may be empty"),
+        ("/", InvalidArgument, r"Invalid container name \(/\)"),
         ("a b", InvalidArgument, r"Invalid container name \(a b\)"),
         ("x", InvalidArgument, "Invalid container name"),
         ("db", Conflict, 'The container name "/db" is already in use by container'),

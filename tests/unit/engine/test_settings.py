@@ -57,6 +57,15 @@ def test_info_tells_of_registries_and_that_containers_live_on(stack: Any) -> Non
     }
 
 
+def test_info_tells_of_address_pools_and_the_firewall(stack: Any) -> None:
+    reconfigure(stack, default_address_pools=("10.160.0.0/12/24", "fd00:7::/48/64"))
+    info = stack.client.call(SystemInfo())
+    assert info["DefaultAddressPools"] == [{"Base": "10.160.0.0/12", "Size": 24}, {"Base": "fd00:7::/48", "Size": 64}]
+    assert info["FirewallBackend"] == {"Driver": "nftables"}
+    reconfigure(stack, firewall=False, ip_masq=False)
+    assert stack.client.call(SystemInfo())["FirewallBackend"] is None
+
+
 def test_this_host_is_an_insecure_registry_always() -> None:
     assert registry_config(Config())["InsecureRegistryCIDRs"] == ["127.0.0.0/8"]
 

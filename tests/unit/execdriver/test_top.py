@@ -53,3 +53,8 @@ def test_ps_itself(ps_args: str) -> None:
     found = list_processes({os.getpid()}, ps_args)
     (row,) = found.processes
     assert row[found.titles.index("PID")] == str(os.getpid())
+
+
+def test_a_nul_is_the_callers_mistake() -> None:
+    with pytest.raises(InvalidArgument, match="NUL"):
+        list_processes([1], "-e\0f")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.protocol import InvalidArgument
-from shared.protocol.reference import familiar, normalize
+from shared.protocol.reference import familiar, normalize, with_tag
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -51,3 +51,32 @@ def test_normalize_is_idempotent_or_refuses(text: str) -> None:
         return
     assert normalize(full) == full
     assert normalize(familiar(full)) == full
+
+
+@pytest.mark.parametrize(
+    ("repo", "tag", "full"),
+    [
+        ("x", "", "docker.io/library/x:latest"),
+        ("x", "1", "docker.io/library/x:1"),
+        ("x:y", "z", "docker.io/library/x:z"),
+        ("box:5000/a/x", "1", "box:5000/a/x:1"),
+        (f"x@sha256:{'a' * 64}", "1", f"docker.io/library/x:1@sha256:{'a' * 64}"),
+    ],
+)
+def test_a_tag_given_beside_the_name_wins(repo: str, tag: str, full: str) -> None:
+    assert with_tag(repo, tag) == full
+
+
+@pytest.mark.parametrize(
+    ("repo", "tag", "why"),
+    [
+        ("x", "a b", "^invalid tag format$"),
+        ("x", "-1", "^invalid tag format$"),
+        ("x", "a" * 129, "^invalid tag format$"),
+        ("X", "1", "must be lowercase"),
+        ("", "1", "^invalid reference format$"),
+    ],
+)
+def test_what_is_no_tag(repo: str, tag: str, why: str) -> None:
+    with pytest.raises(InvalidArgument, match=why):
+        with_tag(repo, tag)
