@@ -11,7 +11,6 @@ import pytest
 from services.engine.record import ContainerRecord
 from shared.protocol import (
     IPAM,
-    AllocatedPort,
     AllocateInterface,
     Conflict,
     ConnectNetwork,
@@ -26,7 +25,6 @@ from shared.protocol import (
     InitNetworkDriver,
     InspectContainer,
     InspectNetwork,
-    Interface,
     InvalidArgument,
     IPAMConfig,
     KillContainer,
@@ -396,27 +394,6 @@ def test_a_port_is_exposed_on_a_bridge_alone(stack: Any, network: str, ports: di
     there = stack.client.call(InspectNetwork(network=network)).containers[container]
     assert len(there["EndpointID"]) == 64
     assert settings.networks[network].endpoint_id == there["EndpointID"]
-
-
-def test_published_ports_are_found_by_their_number_on_the_host(stack: Any) -> None:
-    config = ContainerConfig(image="busybox", exposed_ports={"80/tcp": {}, "99/tcp": {}})
-    for name, number in (("web", 8080), ("other", 8081)):
-        stack.client.call(CreateContainer(name=name, config=config))
-        port = AllocatedPort(container_port=80, protocol="tcp", host_ip="0.0.0.0", host_port=number)
-        given = Interface(mode="bridge", netns="/ns", name="eth0", address="192.0.2.9", ports=[port])
-        stack.world.script["allocate_interface"] = lambda job, given=given: given
-        stack.client.call(StartContainer(container=name))
-    stack.client.call(CreateContainer(name="made", config=config))
-    for filters, names in (
-        ({"publish": ["80"]}, []),
-        ({"publish": ["8080/tcp"]}, ["/web"]),
-        ({"publish": ["8080-8090"]}, ["/other", "/web"]),
-        ({"publish": ["8080/udp"]}, []),
-        ({"expose": ["99"]}, ["/other", "/web"]),
-        ({"publish": ["8080"], "expose": ["53/udp"]}, ["/web"]),
-    ):
-        found = stack.client.call(ListContainers(all=True, filters=filters))
-        assert sorted(one.names[0] for one in found) == names, filters
 
 
 @pytest.mark.parametrize("mode", ["host", "none", "container:web"])
