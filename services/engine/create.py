@@ -106,7 +106,8 @@ async def _add(engine: Engine, container: Container, image: Image, planned: list
     """Make layer and volumes, then the record that owns them; none stays without the others, nor the name."""
     async with engine.graph.coming(container.id):
         try:
-            await engine.call(CreateLayer(container=container.id, chain_ids=image.chain_ids))
+            layer = CreateLayer(container=container.id, chain_ids=image.chain_ids)
+            container.record.places = await engine.call(layer)
             async with provide_volumes(engine, container, planned):
                 await populate_volumes(engine, container)
                 if image is not NOTHING:

@@ -122,6 +122,7 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
     interface: Interface | None = None  # its network as a whole: the first interface, with all ports
     health: Health | None = None  # of the last start; None without a health check
     mounts: list[MountPoint] = []
+    places: dict[str, str] = {}  # of its root filesystem, as the storage driver names them
     volumes_mounted: bool = False  # so said the events
     remove_volumes: bool = False  # its removal takes the anonymous ones with it
     version: int = 0  # of this shape; 0: one network, in the next two

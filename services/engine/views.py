@@ -187,7 +187,7 @@ def inspect(engine: Engine, container: Container) -> ContainerInspect:
         app_armor_profile="",
         exec_ids=engine.execs.of(record.id) or None,
         host_config=host_config,
-        graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": {}},
+        graph_driver={"Name": engine.graph.status.get("Driver", ""), "Data": record.places},
         mounts=[shown(point) for point in record.mounts],
         config=_shown_config(record),
         network_settings=network_settings(engine, record),

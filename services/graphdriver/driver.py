@@ -46,6 +46,10 @@ class StorageDriver(Protocol):
         """
         ...
 
+    def places(self, container: Path, layers: list[Path]) -> dict[str, str]:
+        """Return where the parts of a container's root filesystem are, under the names that Docker's inspect has."""
+        ...
+
     def status(self) -> dict[str, str]:
         """Return facts for `docker info`."""
         ...

@@ -70,9 +70,9 @@ jobs: Handlers[GraphDriver] = Handlers(volumes.jobs, contents.jobs)
 
 
 @jobs.handles(CreateLayer)
-def create(driver: GraphDriver, job: CreateLayer) -> None:
+def create(driver: GraphDriver, job: CreateLayer) -> dict[str, str]:
     try:
-        driver.layers.create(job.container, job.chain_ids)
+        return driver.layers.create(job.container, job.chain_ids)
     except OSError as error:
         raise DockyardError(f"layer of {job.container} not created: {error}") from error
 

@@ -152,16 +152,18 @@ class Layers:
 
     # -- containers' layers
 
-    def create(self, container: str, chain_ids: list[str]) -> None:
+    def create(self, container: str, chain_ids: list[str]) -> dict[str, str]:
+        """Make a container's writable layer; returns `StorageDriver.places` of it."""
         for chain_id in chain_ids:
             if self.size(chain_id) is None:
                 raise NotFound(f"no such layer: {chain_id}")
-        directory = self._container(container)
+        directory, layers = self._container(container), [self.path(chain_id) for chain_id in chain_ids]
         with self._locks[container]:
-            self.driver.create(directory, [self.path(chain_id) for chain_id in chain_ids])
+            self.driver.create(directory, layers)
             temporary = directory / "layers.new"
             temporary.write_text(json.dumps(chain_ids))
             temporary.rename(directory / "layers.json")
+        return self.driver.places(directory, layers)
 
     def mount(self, container: str) -> Path:
         directory = self._container(container)

@@ -71,11 +71,13 @@ class Overlay:
         merged = container / "merged"
         if syscalls.is_mounted(merged):
             return merged
-        # overlayfs wants a lower directory; an image without layers gets an empty one
-        lower = [self.diff_path(layer) for layer in reversed(layers)] or [container / EMPTY]
         options = f",upperdir={container}/upper,workdir={container}/work,{WHOLE}{self._options}"
-        self._mount(merged, lower, options)
+        self._mount(merged, self._lower(container, layers), options)
         return merged
+
+    def _lower(self, container: Path, layers: list[Path]) -> list[Path]:
+        """The topmost first. overlayfs wants a lower directory; an image without layers gets an empty one."""
+        return [self.diff_path(layer) for layer in reversed(layers)] or [container / EMPTY]
 
     def _mount(self, target: Path, lower: list[Path], options: str = "") -> None:
         """Mount ``lower`` (the topmost first), named relative to a common directory: some two hundred fit so.
@@ -115,6 +117,14 @@ class Overlay:
 
     def writable_path(self, container: Path) -> Path:
         return container / "upper"
+
+    def places(self, container: Path, layers: list[Path]) -> dict[str, str]:
+        return {
+            "LowerDir": ":".join(map(str, self._lower(container, layers))),
+            "MergedDir": str(container / "merged"),
+            "UpperDir": str(container / "upper"),
+            "WorkDir": str(container / "work"),
+        }
 
     def status(self) -> dict[str, str]:
         return {"Driver": self.name, "Supports d_type": "true", "Using metacopy": "false", "userxattr": "false"}

@@ -64,5 +64,8 @@ class Vfs:
     def writable_path(self, container: Path) -> Path:
         return container / "tree"
 
+    def places(self, container: Path, layers: list[Path]) -> dict[str, str]:
+        return {}
+
     def status(self) -> dict[str, str]:
         return {"Driver": self.name}

@@ -21,8 +21,11 @@ __all__ = [
 ]
 
 
-class CreateLayer(Job[None], frozen=True, tag="layer_create"):
-    """Make a container's writable layer on top of ``chain_ids`` (bottom first). Idempotent."""
+class CreateLayer(Job[dict[str, str]], frozen=True, tag="layer_create"):
+    """Make a container's writable layer on top of ``chain_ids`` (bottom first). Idempotent.
+
+    Returns where its parts are, as ContainerInspect's GraphDriver.Data has them.
+    """
 
     REPEATABLE: ClassVar[bool] = True
     container: str

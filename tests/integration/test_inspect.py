@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.integration.conftest import until
 
 pytestmark = pytest.mark.root
 
@@ -44,6 +47,15 @@ def test_sizes_are_there_when_they_are_asked_for(stack: Any) -> None:
     assert "SizeRw" not in plain
     assert sized["SizeRw"] == 5000
     assert sized["SizeRootFs"] > 1_000_000
+
+
+def test_where_its_root_filesystem_is(stack: Any) -> None:
+    stack.docker("run", "-d", "--name", "box", "busybox", "sh", "-c", "echo mine > /own; exec sleep 1000")
+    data = json.loads(stack.out("inspect", "-f", "{{json .GraphDriver.Data}}", "box"))
+    assert set(data) == {"LowerDir", "MergedDir", "UpperDir", "WorkDir"}
+    until((Path(data["UpperDir"]) / "own").exists)
+    assert (Path(data["MergedDir"]) / "own").read_text() == "mine\n"
+    assert (Path(data["LowerDir"]) / "bin/busybox").exists()
 
 
 def test_times_and_state_of_one_that_has_run(stack: Any) -> None:

@@ -153,7 +153,7 @@ def answer(kind: type[Job[Any]]) -> Callable[[Callable[[World, Any], Any]], None
 
 answer(GraphStatus)(lambda world, job: {"Driver": "overlay"})
 answer(GraphCollect)(lambda world, job: 0)
-answer(CreateLayer)(lambda world, job: world.layers.add(job.container))
+answer(CreateLayer)(lambda world, job: world.layers.add(job.container) or {"MergedDir": f"/{job.container}"})
 answer(RemoveLayer)(lambda world, job: world.layers.discard(job.container))
 answer(CommitLayer)(lambda world, job: IMAGE.id)
 answer(UnmountLayer)(lambda world, job: world.mounted.discard(job.container))
