@@ -29,11 +29,13 @@ from shared.protocol import (
     is_user_defined,
     joined_container,
 )
+from shared.runtime.values import parse_mac
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
 __all__ = [
+    "allocate_interface",
     "allocate_interfaces",
     "allocation",
     "asked_endpoints",
@@ -49,9 +51,12 @@ IFNAME, SYSCTLS = "com.docker.network.endpoint.ifname", "com.docker.network.endp
 def asked_endpoints(engine: Engine, job: CreateContainer, host_config: HostConfig) -> dict[str, Endpoint]:
     """Return the networks a new container is to be in, by name, that of its mode first.
 
-    One that does not exist (yet) has its reference for a name; the start looks again. Errors: InvalidArgument.
+    One that does not exist (yet) has its reference for a name; the start looks again. A mode that is the beginning of a
+    network's id becomes that id. Errors: InvalidArgument.
     """
     mode = host_config.network_mode
+    if is_user_defined(mode) and (network := engine.networks.get(engine.networks.id_of(_name(engine, mode)))):
+        host_config.network_mode = mode if mode == network.name else network.id
     given = (job.networking_config.endpoints_config if job.networking_config else None) or {}
     if joined_container(mode):
         if given:
@@ -90,14 +95,8 @@ def _check_mac_address(job: CreateContainer, settings: EndpointSettings) -> None
 
 def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord | None) -> None:
     """Check what is asked of an endpoint. ``network``: None if it is not known yet. Errors: InvalidArgument."""
+    _check_link(settings)
     ipam = settings.ipam_config or {}
-    for text in _link_local(settings):
-        _address(text, "link-local IP", (4, 6))
-    options = settings.driver_opts or {}
-    if not LINK_NAME.fullmatch(options.get(IFNAME, "eth0")):
-        raise InvalidArgument(f"invalid endpoint settings:\ninvalid interface name: {options[IFNAME]!r}")
-    if SYSCTLS in options:
-        raise NotImplementedByUs(f"{SYSCTLS} is not implemented: use --sysctl")
     if name in PREDEFINED:
         if ipam.get("IPv4Address") or ipam.get("IPv6Address"):
             raise InvalidArgument("user specified IP address is supported on user defined networks only")
@@ -117,6 +116,22 @@ def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord
             why = f"no configured subnet or ip-range contain the IP address {address}"
         if why:
             raise InvalidArgument(f"invalid config for network {name}: invalid endpoint settings:\n{why}")
+
+
+def _check_link(settings: EndpointSettings) -> None:
+    """Check what is asked of the link inside. Errors: InvalidArgument, NotImplementedByUs."""
+    for text in _link_local(settings):
+        _address(text, "link-local IP", (4, 6))
+    if settings.mac_address:
+        try:
+            parse_mac(settings.mac_address)
+        except ValueError as error:
+            raise InvalidArgument(str(error)) from None
+    options = settings.driver_opts or {}
+    if not LINK_NAME.fullmatch(options.get(IFNAME, "eth0")):
+        raise InvalidArgument(f"invalid endpoint settings:\ninvalid interface name: {options[IFNAME]!r}")
+    if SYSCTLS in options:
+        raise NotImplementedByUs(f"{SYSCTLS} is not implemented: use --sysctl")
 
 
 def _asked_address(settings: EndpointSettings, version: int) -> str:
@@ -169,14 +184,17 @@ async def allocate_interfaces(engine: Engine, record: ContainerRecord) -> Interf
     names = [] if record.config.network_disabled else [name for name in record.endpoints if name != "none"]
     if not names:
         return await engine.call(AllocateInterface(container=record.id, generation=record.generation, mode="none"))
-    given = [await _allocate(engine, record, name) for name in names]
+    given = [await allocate_interface(engine, record, name) for name in names]
     if len(given) > 1:  # ports and default route may have moved meanwhile
         given = (await engine.call(ListInterfaces(container=record.id)))[record.id]
     record.note_interfaces(given)
     return record.interface or given[0]
 
 
-async def _allocate(engine: Engine, record: ContainerRecord, name: str) -> Interface:
+async def allocate_interface(engine: Engine, record: ContainerRecord, name: str) -> Interface:
+    """Have the container's place in one network made. Errors: those of `AllocateInterface`, but DockyardError for a
+    port that is taken.
+    """
     try:
         return await engine.call(allocation(engine, record, name))
     except Conflict as error:  # in Docker's words, which tools look for; and 500, as there
@@ -231,6 +249,6 @@ def _links(engine: Engine, asked: EndpointSettings) -> list[tuple[str, str]]:
 
 def _bindings(record: ContainerRecord) -> dict[str, list[PortBinding]]:
     """Return the ports to publish: with PublishAllPorts also what is only exposed, each on any free port."""
-    given = record.host_config.port_bindings or {}
+    given = {port: bindings for port, bindings in (record.host_config.port_bindings or {}).items() if bindings}
     exposed = record.config.exposed_ports or {} if record.host_config.publish_all_ports else {}
-    return {port: given.get(port) or [] for port in {**given, **exposed}}
+    return {port: given.get(port, []) for port in {**given, **exposed}}

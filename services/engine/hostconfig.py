@@ -212,6 +212,8 @@ def _check_ports(made: HostConfig) -> None:
         for binding in bindings or []:
             if binding.host_port and not _is_port_range(binding.host_port):
                 raise InvalidArgument(f'invalid port specification: "{binding.host_port}"')
+            if binding.host_ip and not _is_address(binding.host_ip.strip("[]")):
+                raise InvalidArgument(f"invalid host IP address: {binding.host_ip}")
 
 
 def _is_port_range(text: str) -> bool:

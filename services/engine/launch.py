@@ -72,6 +72,7 @@ def runtime_start(
         host_config=msgspec.structs.replace(host_config, extra_hosts=_hosts(engine, record)),
         interface=interface,
         log=log_policy(record),
+        addresses=record.addresses,
     )
 
 

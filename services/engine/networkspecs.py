@@ -50,7 +50,7 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
     _refuse_missing(job)
     driver = job.driver if job.driver in LINK_DRIVERS else "bridge"
     options = job.options or {}
-    ipv4, ipv6 = job.enable_ipv4 is not False, bool(job.enable_ipv6)
+    ipv4, ipv6 = _families(job)
     if not (ipv4 or ipv6):
         raise InvalidArgument("invalid network config:\nIPv4 or IPv6 must be enabled")
     configs = ipam_configs(job)
@@ -58,7 +58,10 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
     auxiliary: dict[str, str] = {}
     for one in (config, config6):
         for name, address in (one.auxiliary_addresses or {}).items():
-            auxiliary[name] = _inside(_subnet(one), address, "auxiliary address")
+            auxiliary[name] = _inside(_subnet(one), address, f"auxiliary address {name}")
+            if auxiliary[name] == _inside(_subnet(one), one.gateway, f"gateway {one.gateway}"):
+                why = "Address already in use"
+                raise InvalidArgument(f"failed to allocate secondary ip address ({name}:{address}): {why}")
     parent, mode = _parent(driver, options)
     return BridgeNetwork(
         id=network_id,
@@ -70,10 +73,10 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
         ipv6=ipv6,
         bridge=_link_name(options.get(f"{BRIDGE}name", "")),
         subnet=config.subnet,
-        gateway=_inside(_subnet(config), config.gateway, "gateway"),
+        gateway=_inside(_subnet(config), config.gateway, f"gateway {config.gateway}"),
         ip_range=_ip_range(_subnet(config), config.ip_range),
         subnet6=str(_subnet(config6) or ""),
-        gateway6=_inside(_subnet(config6), config6.gateway, "gateway"),
+        gateway6=_inside(_subnet(config6), config6.gateway, f"gateway {config6.gateway}"),
         ip_range6=_ip_range(_subnet(config6), config6.ip_range),
         auxiliary=auxiliary,
         internal=job.internal,
@@ -91,7 +94,18 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
 def warning(job: CreateNetwork) -> str:
     """Return what the user should know of a network that can be made, but not all as asked for."""
     given = [config.subnet for config in (job.ipam.config if job.ipam else None) or [] if ":" in config.subnet]
-    return f"{', '.join(given)}: not used, for IPv6 is not enabled" if given and not job.enable_ipv6 else ""
+    return f"{', '.join(given)}: not used, for IPv6 is not enabled" if given and not _families(job)[1] else ""
+
+
+def _families(job: CreateNetwork) -> tuple[bool, bool]:
+    """Say whether the network is to have IPv4, and IPv6: by the fields, else by the options."""
+    options = job.options or {}
+    ipv4 = _boolean(options, "com.docker.network.enable_ipv4")
+    ipv6 = _boolean(options, "com.docker.network.enable_ipv6", "false")
+    return (
+        ipv4 if job.enable_ipv4 is None else job.enable_ipv4,
+        ipv6 if job.enable_ipv6 is None else job.enable_ipv6,
+    )
 
 
 def _check_name(name: str) -> None:
@@ -145,6 +159,7 @@ def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
 def ipam_configs(job: CreateNetwork) -> dict[int, IPAMConfig]:
     """Return the subnets that were chosen, by version; those of a version that is not enabled left out."""
     found: dict[int, IPAMConfig] = {}
+    ipv4, ipv6 = _families(job)
     for config in (job.ipam.config if job.ipam else None) or []:
         subnet = _subnet(config)
         if subnet is None:
@@ -153,7 +168,7 @@ def ipam_configs(job: CreateNetwork) -> dict[int, IPAMConfig]:
             continue
         if subnet.version in found:
             raise InvalidArgument("bridge driver doesn't support multiple subnets")
-        if job.enable_ipv6 if subnet.version == 6 else job.enable_ipv4 is not False:
+        if ipv6 if subnet.version == 6 else ipv4:
             found[subnet.version] = config
     return found
 
@@ -161,35 +176,40 @@ def ipam_configs(job: CreateNetwork) -> dict[int, IPAMConfig]:
 def _subnet(config: IPAMConfig) -> Network | None:
     if not config.subnet:
         return None
-    try:
-        network = ip_network(config.subnet, strict=False)
-    except ValueError:
-        raise InvalidArgument(f"invalid network config:\ninvalid subnet {config.subnet}: invalid CIDR block") from None
-    if network != _read(config.subnet):
-        raise InvalidArgument(f"invalid network config:\ninvalid subnet {config.subnet}: it should be {network}")
+    network = _read(config.subnet, f"subnet {config.subnet}")
     if network.prefixlen > SMALLEST[network.version] or network.is_multicast or network.is_loopback:
-        raise InvalidArgument(f"invalid network config:\ninvalid subnet {config.subnet}: no containers fit into it")
+        raise _invalid(f"subnet {config.subnet}", "no containers fit into it")
     return network
 
 
-def _read(subnet: str) -> Network | None:
-    """Return a network that is written with its own address and a prefix length; else None."""
+def _read(text: str, what: str) -> Network:
+    """Read a network that is written with its own address and a prefix length. Errors: InvalidArgument."""
     try:
-        return ip_network(subnet) if "/" in subnet else None
+        network = ip_network(text, strict=False)
     except ValueError:
-        return None
+        raise _invalid(what, "invalid CIDR block notation") from None
+    if "/" not in text or str(network.network_address) != str(ip_address(text.partition("/")[0])):
+        raise _invalid(what, f"it should be {network}")
+    return network
+
+
+def _invalid(what: str, why: str) -> InvalidArgument:
+    return InvalidArgument(f"invalid network config:\ninvalid {what}: {why}")
 
 
 def _inside(subnet: Network | None, address: str, what: str) -> str:
-    if not address:
+    if not address or subnet is None:
         return ""
     try:
         number = ip_address(address)
     except ValueError:
-        raise InvalidArgument(f"invalid network config:\ninvalid {what} {address}: invalid address") from None
-    reserved = () if subnet is None else (subnet.network_address, *_broadcast(subnet))
-    if subnet is None or number not in subnet or number in reserved:
-        raise InvalidArgument(f"invalid network config:\ninvalid {what} {address}: parent subnet is {subnet}")
+        raise _invalid(what, "invalid address") from None
+    if number.version != subnet.version:
+        raise _invalid(what, f"parent subnet is an IPv{subnet.version} block")
+    if number not in subnet:
+        raise _invalid(what, f"parent subnet {subnet} doesn't contain this address")
+    if number in (subnet.network_address, *_broadcast(subnet)):
+        raise _invalid(what, f"no host of the subnet {subnet} can have this address")
     return str(number)
 
 
@@ -198,19 +218,21 @@ def _broadcast(subnet: Network) -> tuple[IPv4Address, ...]:
 
 
 def _ip_range(subnet: Network | None, text: str) -> str:
-    if not text:
+    if not text or subnet is None:
         return ""
-    try:
-        part = ip_network(text)
-    except ValueError:
-        raise InvalidArgument(f"invalid network config:\ninvalid ip-range {text}: invalid CIDR block") from None
-    if subnet is None or part.version != subnet.version or not part.subnet_of(subnet):  # type: ignore[arg-type]
-        raise InvalidArgument(f"invalid network config:\ninvalid ip-range {text}: parent subnet is {subnet}")
+    what = f"ip-range {text}"
+    part = _read(text, what)
+    if part.version != subnet.version:
+        raise _invalid(what, f"parent subnet is an IPv{subnet.version} block")
+    if part.prefixlen < subnet.prefixlen:
+        raise _invalid(what, f"CIDR block is bigger than its parent subnet {subnet}")
+    if not subnet.overlaps(part):
+        raise _invalid(what, f"parent subnet {subnet} doesn't contain ip-range")
     return str(part)
 
 
-def _boolean(options: Mapping[str, str], key: str) -> bool:
-    text = options.get(key, "true")
+def _boolean(options: Mapping[str, str], key: str, default: str = "true") -> bool:
+    text = options.get(key, default)
     if text not in TRUE + FALSE:
         raise InvalidArgument(f"failed to parse {key} value: {text!r} (invalid syntax)")
     return text in TRUE

@@ -79,6 +79,11 @@ class Endpoint(msgspec.Struct, kw_only=True):
     interface: Interface | None = None
     connected: bool = False  # so said the events
 
+    @property
+    def addresses(self) -> list[str]:
+        given = (self.interface.address, self.interface.address6) if self.interface else ()
+        return [address for address in given if address]
+
 
 class ContainerRecord(msgspec.Struct, kw_only=True):
     """Times in nanoseconds since the epoch, 0 for never. ``generation`` counts the starts.
@@ -140,6 +145,11 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
             place.interface = given.get(place.network)
         ports = [port for interface in interfaces for port in interface.ports]
         self.interface = msgspec.structs.replace(interfaces[0], ports=ports) if interfaces else None
+
+    @property
+    def addresses(self) -> list[str]:
+        """Return its addresses in all its networks, while it has them."""
+        return [address for place in self.endpoints.values() for address in place.addresses]
 
     def forget_interfaces(self) -> None:
         self.interface = None

@@ -116,8 +116,9 @@ def endpoint(engine: Engine, record: ContainerRecord, name: str) -> EndpointSett
         network_id=place.network or engine.networks.id_of(name),
         dns_names=None if name in PREDEFINED else dns_names(record, place),
     )
-    if interface is not None:
+    if interface is not None or (record.running and name in ("host", "none")):
         shown.endpoint_id = engine.networks.endpoint_id(record.id, record.generation, place.network)
+    if interface is not None:
         shown.gateway, shown.ip_address = interface.gateway, interface.address
         shown.ip_prefix_len, shown.mac_address = interface.prefix_len, interface.mac_address
         shown.ipv6_gateway, shown.global_ipv6_address = interface.gateway6, interface.address6
@@ -150,8 +151,9 @@ def _networks(engine: Engine, record: ContainerRecord) -> dict[str, EndpointSett
 
 
 def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:
-    """Return "80/tcp" → its bindings on the host, or None where it is only exposed."""
-    if not record.running:
+    """Return "80/tcp" → its bindings on the host, or None where it is only exposed: to the others on a bridge."""
+    places = (place.interface for place in record.endpoints.values())
+    if not record.running or not any(interface and interface.mode == "bridge" for interface in places):
         return {}
     published: dict[str, list[Any] | None] = dict.fromkeys(record.config.exposed_ports or {})
     for port in record.interface.ports if record.interface else []:

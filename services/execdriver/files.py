@@ -6,9 +6,9 @@ import hashlib
 import ipaddress
 from pathlib import Path
 
-from shared.protocol import HostConfig, InvalidArgument, RuntimeStart, joined_container
+from shared.protocol import HostConfig, InvalidArgument, RuntimeSetAddresses, RuntimeStart, joined_container
 
-__all__ = ["set_address", "set_resolver", "write_files"]
+__all__ = ["set_address", "set_own_addresses", "set_resolver", "write_files"]
 
 NAMES = ("hostname", "hosts", "resolv.conf")
 
@@ -77,15 +77,42 @@ def _share(source: Path, target: Path) -> None:
 
 def set_address(directory: Path, name: str, address: str) -> None:
     """Give ``address`` to the lines of a container's hosts that name ``name``. Idempotent; no file, no error."""
-    path = directory / "hosts"
-    if not path.exists() or path.stat().st_size > MAX_HOSTS:  # the container can write it
-        return
-    lines = path.read_text(errors="surrogateescape").removesuffix("\n").split("\n")
+    lines = _read_hosts(directory)
     for number, line in enumerate(lines):
         names = line.split()[1:]
         if name in names:
             lines[number] = f"{address}\t{' '.join(names)}"
-    _write(path, "\n".join(lines) + "\n")
+    if lines:
+        _write_hosts(directory, lines)
+
+
+def set_own_addresses(job: RuntimeSetAddresses) -> None:
+    """Carry out `RuntimeSetAddresses`; no file, no error."""
+    directory = Path(job.directory)
+    lines = _read_hosts(directory)
+    names = _own_names(job.hostname, job.domainname)
+    gone = {f"{address}\t{names}" for address in job.gone}
+    wanted = [f"{address}\t{names}" for address in job.addresses]
+    changed = [line for line in lines if line not in gone or line in wanted]
+    changed += [line for line in wanted if line not in lines]
+    if lines and changed != lines:
+        _write_hosts(directory, changed)
+
+
+def _read_hosts(directory: Path) -> list[str]:
+    """Return the lines; none of a file that is not there, or too large: the container can write it."""
+    path = directory / "hosts"
+    if not path.exists() or path.stat().st_size > MAX_HOSTS:
+        return []
+    return path.read_text(errors="surrogateescape").removesuffix("\n").split("\n")
+
+
+def _write_hosts(directory: Path, lines: list[str]) -> None:
+    _write(directory / "hosts", "\n".join(lines) + "\n")
+
+
+def _own_names(hostname: str, domainname: str) -> str:
+    return f"{hostname}.{domainname} {hostname}" if domainname else hostname
 
 
 def _hosts(job: RuntimeStart, hostname: str) -> str:
@@ -95,8 +122,9 @@ def _hosts(job: RuntimeStart, hostname: str) -> str:
     ]
     if job.interface.mode == "host":
         return Path("/etc/hosts").read_text() + "".join(extra)
-    names = f"{hostname}.{job.config.domainname} {hostname}" if job.config.domainname else hostname
-    own = "".join(f"{one}\t{names}\n" for one in (job.interface.address, job.interface.address6) if one)
+    names = _own_names(hostname, job.config.domainname)
+    addresses = job.addresses or [one for one in (job.interface.address, job.interface.address6) if one]
+    own = "".join(f"{one}\t{names}\n" for one in addresses)
     return LOCAL_HOSTS + "".join(extra) + own
 
 

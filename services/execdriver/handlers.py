@@ -9,7 +9,7 @@ from pathlib import Path
 from services.execdriver import resources
 from services.execdriver.containers import Containers
 from services.execdriver.exec import Execs
-from services.execdriver.files import set_address
+from services.execdriver.files import set_address, set_own_addresses
 from services.execdriver.stats import sample
 from services.execdriver.top import list_processes
 from shared.bus.handlers import Handlers
@@ -29,6 +29,7 @@ from shared.protocol import (
     RuntimeList,
     RuntimePause,
     RuntimeResize,
+    RuntimeSetAddresses,
     RuntimeSetHost,
     RuntimeSetResolver,
     RuntimeStart,
@@ -96,6 +97,11 @@ def top(driver: ExecDriver, job: RuntimeTop) -> Processes:
 @jobs.handles(RuntimeSetHost)
 def set_host(driver: ExecDriver, job: RuntimeSetHost) -> None:
     set_address(Path(job.directory), job.name, job.address)
+
+
+@jobs.handles(RuntimeSetAddresses)
+def set_addresses(driver: ExecDriver, job: RuntimeSetAddresses) -> None:
+    set_own_addresses(job)
 
 
 @jobs.handles(RuntimeSetResolver)

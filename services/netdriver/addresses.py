@@ -8,8 +8,9 @@ from ipaddress import ip_address
 
 from services.netdriver.ipam import Address, InterfaceAddress, Network, Pool
 from shared.protocol import AllocateInterface, Conflict, DockyardError, Interface, InvalidArgument
+from shared.runtime.values import parse_mac
 
-__all__ = ["Addresses", "address_of", "gateway_of", "interface_addresses", "mac_of"]
+__all__ = ["Addresses", "address_of", "gateway_of", "interface_addresses", "mac_of", "unicast_mac"]
 
 
 class Addresses:
@@ -44,7 +45,7 @@ class Addresses:
     def allocate(self, job: AllocateInterface) -> dict[int, Address]:
         """Take an address of each version, or none at all.
 
-        Raises Conflict (nothing is set up), Unavailable, PermissionDenied, InvalidArgument.
+        Raises Conflict (nothing is set up), PermissionDenied, InvalidArgument, DockyardError (no address is left).
         """
         if not self._pools:
             raise Conflict("the network driver is not initialised")
@@ -85,6 +86,14 @@ def mac_of(given: Mapping[int, Address]) -> str:
     if 4 in given:
         return "02:42:" + given[4].packed.hex(":")
     return "02:42:" + hashlib.sha256(given[6].packed).digest()[:4].hex(":")
+
+
+def unicast_mac(text: str) -> str:
+    """Return a MAC address as `parse_mac` does; empty stays empty. Raises InvalidArgument."""
+    try:
+        return parse_mac(text) if text else ""
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from None
 
 
 def interface_addresses(interface: Interface) -> list[str]:

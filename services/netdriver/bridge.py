@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from ipaddress import IPv6Network, ip_interface, ip_network
 import msgspec
 
 from services.netdriver import veth
-from services.netdriver.addresses import Addresses, address_of, mac_of
+from services.netdriver.addresses import Addresses, address_of, mac_of, unicast_mac
 from services.netdriver.firewall import Firewall
 from services.netdriver.host import Host, Plan, ensure_bridge, ports_of
 from services.netdriver.ipam import InterfaceAddress
@@ -35,9 +34,8 @@ from shared.protocol import (
 )
 from shared.runtime.config import Config
 
-__all__ = ["BridgeDriver", "check_mac_address"]
+__all__ = ["BridgeDriver"]
 
-UNICAST_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
 log = logging.getLogger("dockyard.netdriver")
 
 
@@ -156,7 +154,7 @@ class BridgeDriver:
         self._firewall.publish(_targets(lease))
 
     def reserve(self, job: AllocateInterface) -> Interface:
-        check_mac_address(job.mac_address)
+        mac_address = unicast_mac(job.mac_address)
         given = self._addresses.allocate(job)
         try:
             ports = self._hold(parse(job.ports, self._config.ip, self._addresses.versions))
@@ -166,7 +164,7 @@ class BridgeDriver:
         return msgspec.structs.replace(
             self._addresses.interface(given, external=self.external),
             network=job.network,
-            mac_address=job.mac_address.lower() or mac_of(given),
+            mac_address=mac_address or mac_of(given),
             link_local=job.link_local,
             ports=ports,
             resolver=RESOLVER if self.network else "",
@@ -227,12 +225,6 @@ class BridgeDriver:
             log.warning("bridge vanished, making it again bridge=%s", self.name)
             self.init(())
             return socket.if_nametoindex(self.name)
-
-
-def check_mac_address(text: str) -> None:
-    """Raises InvalidArgument for what is no unicast MAC address."""
-    if text and not UNICAST_MAC.fullmatch(text):
-        raise InvalidArgument(f"invalid MAC address: {text}")
 
 
 def _targets(lease: Lease) -> dict[AllocatedPort, str]:

@@ -16,9 +16,9 @@ from services.netdriver.leases import Lease, Leases
 from services.netdriver.netns import exists, open_namespace, remove
 from services.netdriver.networks import Networks
 from services.netdriver.none import NoneDriver
-from services.netdriver.ports import version_of
+from services.netdriver.ports import request, version_of
 from services.netdriver.resolvers import Resolvers
-from shared.protocol import Interface, NotFound
+from shared.protocol import AllocatedPort, AllocatePort, Interface, NotFound
 
 __all__ = ["Holdings"]
 
@@ -95,6 +95,35 @@ class Holdings:
             if changed.default_route or changed.default_route6:
                 with open_namespace(self.path(container)) as namespace:
                     driver.lead_out(changed, namespace)
+
+    def publish(self, job: AllocatePort, default_ip: str) -> AllocatedPort:
+        """Publish one more port of a container; one that it has already is returned again.
+
+        Errors as `AllocatePort`.
+        """
+        leases = self._leases.of(job.container)
+        lease = next((lease for lease in leases if lease.default_route), None) or next(iter(leases), None)
+        if lease is None:
+            raise NotFound(f"container {job.container} has no interface")
+        versions = [v for v, address in ((4, lease.interface.address), (6, lease.interface.address6)) if address]
+        wanted = request(
+            str(job.container_port),
+            job.protocol,
+            job.host_ip or default_ip,
+            job.host_port,
+            versions or (4,),
+            given=bool(job.host_ip),
+        )
+        driver = self.driver(lease)
+        port = next(filter(wanted.is_met_by, lease.interface.ports), None)
+        if port is None:
+            ports = driver.reserve_ports(wanted)
+            port = ports[0]
+            interface = msgspec.structs.replace(lease.interface, ports=[*lease.interface.ports, *ports])
+            lease = msgspec.structs.replace(lease, interface=interface)
+            self._leases.put(lease)
+        driver.publish(lease)
+        return port
 
     def leave(self, lease: Lease) -> None:
         """Take one network from a container that goes on; what it published is published through another."""

@@ -15,7 +15,7 @@ from ipaddress import (
     ip_address,
 )
 
-from shared.protocol import InvalidArgument, PermissionDenied, Unavailable
+from shared.protocol import DockyardError, InvalidArgument, PermissionDenied, Unavailable
 from shared.runtime.values import parse_pool
 
 __all__ = ["POOLS", "Address", "InterfaceAddress", "Network", "Pool", "choose_subnet", "first_free", "unique_local"]
@@ -46,7 +46,7 @@ def choose_subnet(taken: Iterable[Network], pools: Iterable[IPv4Interface] = POO
 
 
 def first_free(pools: Iterable[str], taken: Iterable[Network], version: int = 4) -> Network:
-    """Return the first subnet of the ``default_address_pools`` that overlaps nothing taken; raises Unavailable.
+    """Return the first subnet of the ``default_address_pools`` that overlaps nothing taken; raises InvalidArgument.
 
     A pool is ``10.160.0.0/12/24``: a network, cut into subnets of that prefix length.
     """
@@ -60,7 +60,7 @@ def first_free(pools: Iterable[str], taken: Iterable[Network], version: int = 4)
         for subnet in base.subnets(new_prefix=size):
             if subnet not in exact and not any(subnet.overlaps(network) for network in near):
                 return subnet
-    raise Unavailable("all predefined address pools have been fully subnetted")
+    raise InvalidArgument("all predefined address pools have been fully subnetted")
 
 
 def unique_local(seed: str) -> IPv6Network:
@@ -89,8 +89,8 @@ class Pool:
     def allocate(self, wanted: Address | None = None) -> Address:
         """Take an address, or the one that is wanted.
 
-        Raises Unavailable when there is none left, PermissionDenied if another has it, InvalidArgument if it is none of
-        this subnet's.
+        Raises PermissionDenied if another has it, InvalidArgument if it is none of this subnet's, DockyardError when
+        there is none left: not Unavailable, for who hears that asks again, and again.
         """
         with self._lock:
             if wanted is not None:
@@ -100,7 +100,7 @@ class Pool:
                 if self._first + offset not in self._taken:
                     self._take(offset)
                     return self._address(self._first + offset)
-        raise Unavailable(f"no available IPv{self._whole.version} addresses in {self._part}")
+        raise DockyardError(f"no available IPv{self._whole.version} addresses in {self._part}")
 
     def _address(self, number: int) -> Address:
         return IPv4Address(number) if self._whole.version == 4 else IPv6Address(number)

@@ -12,8 +12,7 @@ from pathlib import Path
 import msgspec
 
 from services.netdriver import veth
-from services.netdriver.addresses import Addresses, interface_addresses, mac_of
-from services.netdriver.bridge import check_mac_address
+from services.netdriver.addresses import Addresses, interface_addresses, mac_of, unicast_mac
 from services.netdriver.host import Host
 from services.netdriver.leases import Lease
 from services.netdriver.netlink import Rtnl, add_address, add_link_on, delete_link, get_link, set_link
@@ -88,13 +87,13 @@ class LinkDriver:
         return Bridge(name=network.parent, address="", subnet=network.subnet, mtu=0)
 
     def reserve(self, job: AllocateInterface) -> Interface:
-        check_mac_address(job.mac_address)
+        mac_address = unicast_mac(job.mac_address)
         given = self._addresses.allocate(job)
         return msgspec.structs.replace(
             self._addresses.interface(given, external=not self.network.internal),
             mode=self.network.driver,
             network=job.network,
-            mac_address=job.mac_address.lower() or mac_of(given),
+            mac_address=mac_address or mac_of(given),
             link_local=job.link_local,
             resolver=RESOLVER,
         )

@@ -15,10 +15,10 @@ from services.netdriver.bridge import BridgeDriver
 from services.netdriver.driver import Driver
 from services.netdriver.firewall import Firewall
 from services.netdriver.holdings import Holdings
-from services.netdriver.leases import Lease, Leases, Peer
+from services.netdriver.leases import Lease, Leases
+from services.netdriver.links import Links
 from services.netdriver.netns import remove
 from services.netdriver.networks import Networks
-from services.netdriver.ports import request
 from services.netdriver.resolvers import Resolvers
 from shared.protocol import (
     AllocatedPort,
@@ -32,7 +32,6 @@ from shared.protocol import (
     InvalidArgument,
     LinkContainers,
     MakeNetwork,
-    NotFound,
     UnmakeNetwork,
 )
 from shared.runtime.config import Config
@@ -51,7 +50,7 @@ class NetDriver:
     """
 
     def __init__(self, config: Config, drivers: Mapping[str, Driver], firewall: Firewall | None = None) -> None:
-        self._default_ip, self._icc = config.ip, config.icc
+        self._default_ip = config.ip
         self._namespaces = config.run / "netns"
         self._namespaces.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._leases = Leases(config.run / "leases")
@@ -61,6 +60,7 @@ class NetDriver:
         self._networks = Networks(config.run / "networks", config.default_address_pools, bridge)
         self.resolvers = Resolvers(config.run)
         self._held = Holdings(self._leases, self._drivers, self._networks, self.resolvers, self._namespaces)
+        self._links = Links(self._leases, firewall, icc=config.icc, locked=self._locked)
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._init_lock = threading.Lock()
         self._initialised = False
@@ -100,9 +100,8 @@ class NetDriver:
                 own = [lease for lease in leases if lease.interface.mode == mode and not lease.interface.network]
                 bridges[mode] = driver.init(own)
             self._networks.init(leases)
+            self._links.restore(leases)
             if self.firewall is not None:
-                for lease in leases:
-                    self.firewall.link(lease.interface.address, filter(self._is_present, lease.peers))
                 self.firewall.rebuild()
             self._initialised = True
         return bridges.get("bridge") or bridges["none"]
@@ -242,59 +241,12 @@ class NetDriver:
         """Carry out `AllocatePort`; a port that the container has already is returned again."""
         with self._locked(job.container), _errors(job.container):
             self._ensure_initialised()
-            leases = self._leases.of(job.container)
-            lease = next((lease for lease in leases if lease.default_route), None) or next(iter(leases), None)
-            if lease is None:
-                raise NotFound(f"container {job.container} has no interface")
-            versions = [v for v, address in ((4, lease.interface.address), (6, lease.interface.address6)) if address]
-            wanted = request(
-                str(job.container_port),
-                job.protocol,
-                job.host_ip or self._default_ip,
-                job.host_port,
-                versions or (4,),
-                given=bool(job.host_ip),
-            )
-            driver = self._held.driver(lease)
-            port = next(filter(wanted.is_met_by, lease.interface.ports), None)
-            if port is None:
-                ports = driver.reserve_ports(wanted)
-                port = ports[0]
-                interface = msgspec.structs.replace(lease.interface, ports=[*lease.interface.ports, *ports])
-                lease = msgspec.structs.replace(lease, interface=interface)
-                self._leases.put(lease)
-            driver.publish(lease)
-            return port
+            return self._held.publish(job, self._default_ip)
 
     def link(self, job: LinkContainers) -> None:
-        """Carry out `LinkContainers`. The parent's lease keeps it, so it comes back after a restart."""
-        if job.action not in ("-I", "-D"):
-            raise InvalidArgument(f"link: the action is -I or -D, not {job.action!r}")
-        leases = {lease.interface.address: lease for lease in self._leases.all() if lease.interface.address}
-        for address in (job.parent_ip, job.child_ip):
-            if address not in leases and not job.ignore_errors:
-                raise InvalidArgument(f"link: no container has the address {address}")
-        parent, child = leases.get(job.parent_ip), leases.get(job.child_ip)
-        if self._icc or parent is None or child is None or self.firewall is None:
-            return
-        peers = [_peer(child, text) for text in job.ports]
-        with self._locked(parent.container), _errors(parent.container):
-            lease = self._leases.get(*parent.key)
-            if lease is None:
-                return
-            kept = [peer for peer in lease.peers if peer not in peers and self._is_present(peer)]
-            wanted = [*kept, *peers] if job.action == "-I" else kept
-            if wanted != lease.peers:
-                self._leases.put(msgspec.structs.replace(lease, peers=wanted))
-            if job.action == "-I":
-                self.firewall.link(job.parent_ip, peers)
-            else:
-                self.firewall.unlink(job.parent_ip, peers)
-
-    def _is_present(self, peer: Peer) -> bool:
-        """Say whether an address is still the one's who was linked to."""
-        lease = self._leases.get(peer.container)
-        return lease is not None and (lease.generation, lease.interface.address) == (peer.generation, peer.address)
+        """Carry out `LinkContainers`."""
+        with _errors(f"link of {job.parent_ip}"):
+            self._links.change(job)
 
     def interfaces(self, container: str = "") -> dict[str, list[Interface]]:
         """Carry out `ListInterfaces`."""
@@ -313,19 +265,6 @@ class NetDriver:
             raise InvalidArgument(f"a container's id is 12 to 64 hexadecimal digits, not {container!r}")
         with self._locks[hash(container) % LOCKS]:
             yield
-
-
-def _peer(child: Lease, text: str) -> Peer:
-    """Read a port as ``80/tcp``. Raises InvalidArgument."""
-    number, _, protocol = text.partition("/")
-    wanted = request(number, protocol or "tcp", "0.0.0.0", "")
-    return Peer(
-        container=child.container,
-        generation=child.generation,
-        address=child.interface.address,
-        protocol=wanted.protocol,
-        port=wanted.container_port,
-    )
 
 
 @contextmanager

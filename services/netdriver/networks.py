@@ -146,7 +146,7 @@ class Networks:
         return msgspec.structs.replace(wanted, **changes)
 
     def _choose(self, wanted: BridgeNetwork, version: int, taken: Sequence[Network]) -> Network:
-        """Return a subnet that overlaps nothing taken. Raises Unavailable."""
+        """Return a subnet that overlaps nothing taken. Raises InvalidArgument (none is left), Unavailable."""
         if version == 4 or any(parse_pool(text)[0].version == 6 for text in self._pools):
             return first_free(self._pools, taken, version)
         subnet = unique_local(wanted.id)

@@ -15,11 +15,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from services.netdriver import flows
 from services.netdriver.dns import handoff
 from services.netdriver.dns.handoff import Message, Pair
 from services.netdriver.netns import inside
 from services.netdriver.nft import Nft, NftError
 from services.netdriver.ports import raised
+from shared.protocol import AllocatedPort
 
 __all__ = ["RESOLVER", "Resolvers"]
 
@@ -27,6 +29,7 @@ RESOLVER = "127.0.0.11"
 BACKLOG = 64
 TIMEOUT = 2.0  # seconds for the server to take a message
 PAUSE = 0.05  # seconds between attempts to reach it
+QUESTIONS = AllocatedPort(container_port=53, protocol="udp", host_ip=RESOLVER, host_port=53)
 log = logging.getLogger("dockyard.netdriver")
 
 ANEW = "delete table ip dockyard_dns\n"  # takes 10 ms, for the kernel waits (RCU): only where there is one
@@ -157,7 +160,11 @@ def _open() -> Pair:
         try:
             ports = {"udp": pair.udp.getsockname()[1], "tcp": pair.tcp.getsockname()[1]}
             table = TABLE.format(resolver=RESOLVER, **ports)
-            nft.run(ANEW + table if _is_there(nft) else table)
+            if _is_there(nft):
+                nft.run(ANEW + table)
+                flows.forget([QUESTIONS])
+            else:
+                nft.run(table)
         finally:
             nft.close()
     except BaseException:

@@ -63,8 +63,10 @@ dnat ip6 to meta l4proto . th dport map @published6
 type filter hook prerouting priority raw; policy accept;
 iifname @bridges ip daddr 127.0.0.0/8 drop
 """,
+    # from a neighbour nothing may come for 127.0.0.1: redirected, it would be past where the kernel drops it
     "prerouting": """\
 type nat hook prerouting priority dstnat; policy accept;
+iifname != "lo" ip daddr 127.0.0.0/8 return
 fib daddr type local jump publish
 """,
     "output": """\

@@ -18,6 +18,7 @@ __all__ = [
     "PauseContainer",
     "Processes",
     "RuntimePause",
+    "RuntimeSetAddresses",
     "RuntimeSetHost",
     "RuntimeSetResolver",
     "RuntimeTop",
@@ -118,6 +119,20 @@ class RuntimeUpdate(Job[None], frozen=True, tag="runtime_update"):
     REPEATABLE: ClassVar[bool] = True
     container: str
     host_config: HostConfig
+
+
+class RuntimeSetAddresses(Job[None], frozen=True, tag="runtime_set_addresses"):
+    """Have a container's hosts file name it under ``addresses``, and no more under those that are ``gone``.
+
+    All other lines are kept; ``directory`` as `RuntimeStart` has it. Idempotent.
+    """
+
+    REPEATABLE: ClassVar[bool] = True
+    directory: str
+    hostname: str
+    domainname: str
+    addresses: list[str]
+    gone: list[str]
 
 
 class RuntimeSetHost(Job[None], frozen=True, tag="runtime_set_host"):

@@ -93,7 +93,7 @@ class MakeNetwork(Job[BridgeNetwork], frozen=True, tag="networkdriver_create"):
     """Make a network's bridge and firewall table; returns it complete. Idempotent by id.
 
     Errors: InvalidArgument (the subnet), PermissionDenied (it overlaps another network's), Conflict (the link's name
-    is taken), Unavailable (no pool is free).
+    is taken).
     """
 
     REPEATABLE: ClassVar[bool] = True
@@ -147,7 +147,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     of IPv4 and IPv6 that the container has, with one number). They, and the default routes, go through the network with
     the highest ``gw_priority``, then the one whose name sorts first, never through an internal one. Errors:
     InvalidArgument, NotFound (no such network), Conflict (port taken: ``Bind for IP:PORT failed: port is already
-    allocated``), PermissionDenied (address taken), Unavailable (no address left).
+    allocated``), PermissionDenied (address taken), DockyardError (no address left).
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("container",)

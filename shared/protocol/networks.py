@@ -85,7 +85,7 @@ class CreateNetwork(Job[NetworkCreated], frozen=True, tag="network_create"):
     """Create a network: driver bridge, macvlan or ipvlan.
 
     Errors: Conflict (the name is taken), InvalidArgument, NotFound (no such driver),
-    NotImplementedByUs, PermissionDenied (predefined; its subnet overlaps another's), Unavailable (no pool is free).
+    NotImplementedByUs, PermissionDenied (predefined; its subnet overlaps another's).
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("name",)

@@ -52,8 +52,9 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
 
     ``config`` is complete: image and request merged, ``args`` the command line, ``config.env`` all of the environment.
     ``directory`` is the container's own (hosts, hostname, resolv.conf, logs). ``mounts`` are all but HostConfig.Tmpfs,
-    with volumes at their ``source``. Attachments that wait are connected before the process runs. A start that fails
-    leaves nothing behind.
+    with volumes at their ``source``. ``addresses`` are those in all its networks, for its hosts file; none: those of
+    ``interface``. Attachments that wait are connected before the process runs. A start that fails leaves
+    nothing behind.
     Errors: CommandNotFound, CommandNotExecutable, InvalidArgument, Conflict (that generation runs already).
     """
 
@@ -69,6 +70,7 @@ class RuntimeStart(Job[RuntimeStarted], frozen=True, tag="runtime_start"):
     interface: Interface
     mounts: list[MountPoint] = field(default_factory=list)
     log: LogPolicy = LogPolicy()
+    addresses: list[str] = field(default_factory=list)
 
 
 class RuntimeKill(Job[None], frozen=True, tag="runtime_kill"):

@@ -35,6 +35,7 @@ __all__ = [
     "is_registry",
     "is_storage_driver",
     "is_storage_option",
+    "parse_mac",
     "parse_pool",
 ]
 
@@ -47,6 +48,8 @@ DOMAIN = re.compile(
     r"(?=.*[a-zA-Z])[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?"
 )
 MAX_POOL_SIZE, MAX_POOL_SIZE6 = 29, 125  # a bridge and five containers
+MAC = re.compile(r"[0-9a-f]{2}((?P<between>[:-])[0-9a-f]{2})((?P=between)[0-9a-f]{2}){4}|([0-9a-f]{4}\.){2}[0-9a-f]{4}")
+MULTICAST = 1  # in a MAC address's first byte
 MIN_MTU, MAX_MTU = 68, 65535  # bytes: IPv4's least, a veth's most
 
 
@@ -90,6 +93,14 @@ def parse_pool(text: str) -> tuple[IPv4Network | IPv6Network, int]:
     if "/" not in base or not slash or not size.isdigit():
         raise ValueError(f"{text!r} is not an address pool, as 10.160.0.0/12/24")
     return ip_network(base), int(size)
+
+
+def parse_mac(text: str) -> str:
+    """Return the MAC address of one host with colons; it may have dashes, or dots as ``0242.ac11.0002``."""
+    number = bytes.fromhex(re.sub("[:.-]", "", text)) if MAC.fullmatch(text.lower()) else b""
+    if not any(number) or number[0] & MULTICAST:
+        raise ValueError(f"invalid MAC address: {text}")
+    return number.hex(":")
 
 
 def is_pool(text: str) -> None:

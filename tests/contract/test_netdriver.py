@@ -26,6 +26,7 @@ from shared.protocol import (
     AllocatePort,
     Bridge,
     Conflict,
+    DockyardError,
     Frame,
     Header,
     InitNetworkDriver,
@@ -340,22 +341,30 @@ def test_without_icc_they_reach_the_world_but_not_each_other(run: Path) -> None:
     assert not pings(one.netns, two.address)
 
 
-def test_the_mac_address_asked_for(netdriver: NetDriver) -> None:
-    job = AllocateInterface(container=container(1), generation=1, mode="bridge", mac_address="02:00:00:00:AB:01")
+@pytest.mark.parametrize("text", ["02:00:00:00:AB:01", "02-00-00-00-ab-01", "0200.0000.AB01"])
+def test_the_mac_address_asked_for(netdriver: NetDriver, text: str) -> None:
+    job = AllocateInterface(container=container(1), generation=1, mode="bridge", mac_address=text)
     interface = netdriver.allocate(job)
     assert interface.mac_address == "02:00:00:00:ab:01"
     assert "02:00:00:00:ab:01" in shell(f"nsenter --net={interface.netns} ip link show eth0")
-    with pytest.raises(InvalidArgument):
-        netdriver.allocate(
-            AllocateInterface(container=container(2), generation=1, mode="bridge", mac_address="01:00:00:00:00:01")
-        )
+
+
+@pytest.mark.parametrize(
+    "text", ["01:00:00:00:00:01", "00:00:00:00:00:00", "02:00:00:00:00:01:02:03", "02-00:00:00:00:01", "x"]
+)
+def test_what_is_no_mac_address_of_one_host(netdriver: NetDriver, text: str) -> None:
+    job = AllocateInterface(container=container(1), generation=1, mode="bridge", mac_address=text)
+    with pytest.raises(InvalidArgument, match=f"^invalid MAC address: {text}$"):
+        netdriver.allocate(job)
+    assert netdriver.interfaces() == {}
 
 
 def test_when_no_address_is_left(run: Path) -> None:
     driver = make(run, bip="10.7.0.1/30")
     driver.allocate(want(1))
-    with pytest.raises(Unavailable):
+    with pytest.raises(DockyardError, match=r"no available IPv4 addresses in 10.7.0.0/30") as caught:
         driver.allocate(want(2, tcp80="8080"))
+    assert not isinstance(caught.value, Unavailable)  # whoever hears that asks again, for ten seconds
     driver.release(container(1), None)
     assert driver.allocate(want(2, tcp80="8080")).address == "10.7.0.2"
     check_consistent(driver, run)

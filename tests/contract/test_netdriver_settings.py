@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.netdriver.netdriver import NetDriver
-from shared.protocol import AllocatePort, Conflict, Interface, InvalidArgument, Unavailable
+from shared.protocol import AllocatePort, Conflict, DockyardError, Interface, InvalidArgument
 from tests.unit.netdriver.rig import (
     HOST_ADDRESS,
     WORLD_ADDRESS,
@@ -25,6 +25,7 @@ from tests.unit.netdriver.rig import (
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "networks.md"
 LOCALNET = Path("/proc/sys/net/ipv4/conf/dockyard0/route_localnet")
 
 
@@ -49,7 +50,7 @@ def test_addresses_come_from_fixed_cidr_alone(run: Path) -> None:
     assert [one.address for one in found] == [f"10.7.0.{last}" for last in range(128, 132)]
     assert {(one.gateway, one.prefix_len) for one in found} == {("10.7.0.1", 24)}
     assert pings(found[0].netns, found[3].address)
-    with pytest.raises(Unavailable, match=r"no available IPv4 addresses in 10.7.0.128/30"):
+    with pytest.raises(DockyardError, match=r"no available IPv4 addresses in 10.7.0.128/30"):
         driver.allocate(want(5))
     driver.release(container(2), None)
     assert driver.allocate(want(5)).address == "10.7.0.129"
@@ -78,6 +79,37 @@ def test_without_icc_there_is_no_way_by_the_host_either(run: Path, icc: bool) ->
     with server(two, "published"):
         assert fetch(HOST_ADDRESS, 8080) == "published"
     assert pings(one.netns, WORLD_ADDRESS)
+
+
+def test_without_icc_who_is_linked_is_found_at_once(run: Path) -> None:
+    """The host answers for those who are shut off; the kernel's own delay of that is up to 0.8 s."""
+    make(run, icc=False).allocate(want(1))
+    assert Path("/proc/sys/net/ipv4/neigh/dockyard0/proxy_delay").read_text() == "0\n"
+
+
+def test_a_port_on_the_hosts_loopback_is_the_hosts_alone(run: Path) -> None:
+    """A neighbour may send what is for 127.0.0.1: it must not be redirected before the kernel has looked at it."""
+    one = make(run, ip="127.0.0.1").allocate(want(1, tcp80="8080"))
+    world = f"nsenter --net={os.environ['WORLD']}"
+    shell(f"{world} sysctl -qw net.ipv4.conf.all.route_localnet=1")
+    shell(f"{world} ip addr del 127.0.0.1/8 dev lo")
+    shell(f"{world} ip route add 127.0.0.0/8 via {HOST_ADDRESS} dev world")
+    with server(one, "published"):
+        assert fetch("127.0.0.1", 8080) == "published"
+        assert fetch("127.0.0.1", 8080, os.environ["WORLD"]) == ""
+
+
+def test_the_operators_rule_of_the_document_is_obeyed(run: Path) -> None:
+    (rule,) = (line.strip() for line in DOCUMENT.read_text().splitlines() if "nft add rule" in line)
+    again = rule.partition(" operator ")[2]  # as /etc/nftables.conf says it
+    assert f"            {again}\n" in DOCUMENT.read_text()
+    driver = make(run)
+    one = driver.allocate(want(1, tcp80="8080", tcp81="8081"))
+    shell(rule)
+    with server(one, "shut"), server(one, "open", 81):
+        assert fetch(HOST_ADDRESS, 8081, os.environ["WORLD"]) == "open"
+        assert fetch(HOST_ADDRESS, 8080, os.environ["WORLD"]) == ""
+        assert fetch(HOST_ADDRESS, 8080) == "shut"
 
 
 class TestWithoutFirewall:

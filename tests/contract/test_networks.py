@@ -18,12 +18,12 @@ from shared.protocol import (
     AllocateInterface,
     BridgeNetwork,
     Conflict,
+    DockyardError,
     Interface,
     InvalidArgument,
     MakeNetwork,
     NotFound,
     PermissionDenied,
-    Unavailable,
     UnmakeNetwork,
 )
 from tests.unit.netdriver.rig import (
@@ -102,7 +102,7 @@ def test_pools_keep_clear_of_the_hosts_routes_and_end(run: Path) -> None:
     driver = make(run, default_address_pools=("172.20.0.0/23/24",))
     driver.init({})
     assert network(driver, "app").subnet == "172.20.1.0/24"
-    with pytest.raises(Unavailable, match="all predefined address pools have been fully subnetted"):
+    with pytest.raises(InvalidArgument, match="all predefined address pools have been fully subnetted"):
         network(driver, "more")
     assert network(driver, "own", subnet="172.20.0.0/25").gateway == "172.20.0.1"
 
@@ -217,7 +217,7 @@ def test_mtu_gateway_range_and_auxiliary_addresses(netdriver: NetDriver) -> None
     assert sorted(one.address for one in found) == ["10.9.3.128", "10.9.3.130", "10.9.3.131"]
     assert {one.gateway for one in found} == {"10.9.3.9"}
     assert "mtu 1280" in shell(f"nsenter --net={found[0].netns} ip link show eth0")
-    with pytest.raises(Unavailable):
+    with pytest.raises(DockyardError, match=r"no available IPv4 addresses in 10.9.3.128/30"):
         join(netdriver, 4, "own")
     assert join(netdriver, 5, "own", address="10.9.3.77").address == "10.9.3.77"
     with pytest.raises(PermissionDenied, match="Address already in use"):

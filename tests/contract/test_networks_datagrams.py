@@ -9,14 +9,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
 from services.netdriver.dumps import attributes
 from services.netdriver.flows import NETLINK_NETFILTER, _dump, forget
 from services.netdriver.netdriver import NetDriver
-from shared.protocol import AllocatedPort, AllocateInterface, Interface, PortBinding
-from tests.unit.netdriver.rig import HOST_ADDRESS, container, want
+from shared.protocol import AllocatedPort, AllocateInterface, BridgeNetwork, Interface, MakeNetwork, PortBinding
+from tests.unit.netdriver.rig import HOST_ADDRESS, container, die, make, want
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 OWN = "/proc/thread-self/ns/net"
@@ -110,6 +111,22 @@ def test_who_goes_on_sending_reaches_the_container_that_has_the_port_now(netdriv
     assert two.address != one.address
     with echo(two, "udp", "two"):
         assert ask(netns, "udp", address, 8080, 5555) == "two ping"
+
+
+def test_who_goes_on_asking_for_names_reaches_the_sockets_that_are_there_now(netdriver: NetDriver, run: Path) -> None:
+    """Those that netdriver and DNS server held are gone with both, and with the stack; the flows to them are not."""
+    made = netdriver.make_network(MakeNetwork(network=BridgeNetwork(id="a" * 64, name="app")))
+    one = netdriver.allocate(AllocateInterface(container=container(1), generation=1, mode="bridge", network=made.id))
+    for _ in range(2):
+        server = netdriver.resolvers._held[container(1)].udp
+        server.settimeout(5)
+        query = f"import socket; s = socket.socket(type={socket.SOCK_DGRAM:d}); s.bind(('', 5555)); "
+        query += "s.sendto(b'ping', ('127.0.0.11', 53))"
+        subprocess.run(["nsenter", f"--net={one.netns}", sys.executable, "-c", query], check=True)
+        assert server.recv(99) == b"ping"
+        die(netdriver)
+        netdriver = make(run)
+        netdriver.init({container(1): 1}, [made])
 
 
 @pytest.mark.parametrize("many", [1, 100])

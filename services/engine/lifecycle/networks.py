@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from services.engine.container import Container
-from services.engine.endpoints import allocation, check_settings
+from services.engine.endpoints import allocate_interface, allocation, check_settings
 from services.engine.lifecycle.connecting import tell
 from services.engine.lifecycle.holding import give_back
 from services.engine.networks import PREDEFINED, NetworkRecord
@@ -33,6 +33,7 @@ from shared.protocol import (
     NetworkCreated,
     PermissionDenied,
     ReleaseInterface,
+    RuntimeSetAddresses,
     RuntimeSetResolver,
     UnmakeNetwork,
     joined_container,
@@ -138,6 +139,7 @@ async def _connect(engine: Engine, network: NetworkRecord, container: Container,
             return
         async with engine.networks.lock:
             await _connect_now(engine, container, network, place)
+        await _set_addresses(engine, record)
         await _set_resolver(engine, container)
 
 
@@ -145,7 +147,7 @@ async def _connect_now(engine: Engine, container: Container, network: NetworkRec
     record = container.record
     record.endpoints[network.name] = place
     try:
-        await engine.call(allocation(engine, record, network.name))
+        await allocate_interface(engine, record, network.name)
         await _take_over(engine, record)
     except BaseException:
         record.endpoints.pop(network.name, None)
@@ -197,6 +199,7 @@ async def _disconnect(engine: Engine, network: NetworkRecord, container: Contain
             await engine.call(
                 ReleaseInterface(container=record.id, generation=record.generation, network=place.network)
             )
+            await _set_addresses(engine, record, gone=place.addresses)
         with engine.store.transaction():
             if place.connected:
                 tell(engine, record, network.name, "disconnect")
@@ -206,6 +209,22 @@ async def _disconnect(engine: Engine, network: NetworkRecord, container: Contain
         if record.running:
             await _take_over(engine, record)
             engine.save(container)
+
+
+async def _set_addresses(engine: Engine, record: ContainerRecord, gone: list[str] | None = None) -> None:
+    """Have the container's hosts file name it under the addresses that it has, but for those that are ``gone``."""
+    left = gone or []
+    job = RuntimeSetAddresses(
+        directory=str(engine.config.root / "containers" / record.id),
+        hostname=record.config.hostname,
+        domainname=record.config.domainname,
+        addresses=[address for address in record.addresses if address not in left],
+        gone=left,
+    )
+    try:
+        await engine.call(job)
+    except DockyardError as error:
+        log.warning("hosts not updated container=%s error=%s", record.id, error)
 
 
 async def _set_resolver(engine: Engine, container: Container) -> None:
@@ -245,6 +264,7 @@ async def restore_interfaces(engine: Engine) -> None:
 async def _restore(engine: Engine, container: Container, names: list[str]) -> None:
     async with container.lock:
         record = container.record
+        before = record.addresses
         for name in names:
             if record.running and name in record.endpoints:
                 try:
@@ -253,3 +273,5 @@ async def _restore(engine: Engine, container: Container, names: list[str]) -> No
                     engine.save(container)
                 except DockyardError as error:
                     log.error("network not restored container=%s network=%s error=%s", record.id, name, error)
+        if before != record.addresses:
+            await _set_addresses(engine, record, gone=[one for one in before if one not in record.addresses])

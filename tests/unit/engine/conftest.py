@@ -64,6 +64,7 @@ from shared.protocol import (
     RuntimeList,
     RuntimePause,
     RuntimeResize,
+    RuntimeSetAddresses,
     RuntimeSetHost,
     RuntimeSetResolver,
     RuntimeStart,
@@ -273,6 +274,7 @@ answer(RuntimeTop)(lambda world, job: Processes(titles=["PID"], processes=[["424
 answer(RuntimeResize)(lambda world, job: None)
 answer(RuntimeUpdate)(lambda world, job: None)
 answer(RuntimeSetHost)(lambda world, job: None)
+answer(RuntimeSetAddresses)(lambda world, job: None)
 answer(RuntimeSetResolver)(lambda world, job: None)
 answer(RuntimePause)(lambda world, job: freeze(world, job.container, True))
 answer(RuntimeUnpause)(lambda world, job: freeze(world, job.container, False))

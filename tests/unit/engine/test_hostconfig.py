@@ -139,6 +139,7 @@ def test_what_a_field_becomes(stack: Any, host: dict[str, Any], becomes: dict[st
         ({"port_bindings": {"http": None}}, 'invalid port specification: "http"'),
         ({"port_bindings": {"80/tcp": [PortBinding(host_port="x")]}}, 'invalid port specification: "x"'),
         ({"port_bindings": {"80/tcp": [PortBinding(host_port="65536")]}}, 'invalid port specification: "65536"'),
+        ({"port_bindings": {"80/tcp": [PortBinding(host_ip="127.1")]}}, "invalid host IP address: 127.1"),
         ({"port_bindings": {"80/tcp": [PortBinding(host_port="90-80")]}}, 'invalid port specification: "90-80"'),
         ({"pid_mode": "container:nope"}, "No such container: nope"),
         ({"ipc_mode": "container:nope"}, "No such container: nope"),
@@ -220,6 +221,21 @@ def test_all_exposed_ports_are_published_on_demand(stack: Any) -> None:
     stack.client.call(StartContainer(container="web"))
     (job,) = [job for job in stack.world.calls if type(job).__name__ == "AllocateInterface"]
     assert job.ports == {"80/tcp": [PortBinding(host_port="8080")], "53/udp": []}
+
+
+def test_a_port_without_bindings_is_not_published(stack: Any) -> None:
+    host = HostConfig(port_bindings={"80/tcp": [], "81/tcp": None})
+    stack.client.call(CreateContainer(name="web", config=ContainerConfig(image="busybox"), host_config=host))
+    stack.client.call(StartContainer(container="web"))
+    (job,) = [job for job in stack.world.calls if type(job).__name__ == "AllocateInterface"]
+    assert job.ports == {}
+
+
+def test_what_is_no_mac_address_is_said_at_create(stack: Any) -> None:
+    for text in ("00:00:00:00:00:00", "01:00:00:00:00:01", "x"):
+        config = ContainerConfig(image="busybox", mac_address=text)
+        with pytest.raises(InvalidArgument, match=f"^invalid MAC address: {text}$"):
+            stack.client.call(CreateContainer(name="web", config=config))
 
 
 def test_the_mac_address_may_be_the_endpoints(stack: Any) -> None:

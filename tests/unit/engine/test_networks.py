@@ -28,6 +28,7 @@ from shared.protocol import (
     InvalidArgument,
     IPAMConfig,
     KillContainer,
+    ListContainers,
     ListNetworks,
     NetworkingConfig,
     NotFound,
@@ -35,7 +36,9 @@ from shared.protocol import (
     PermissionDenied,
     PruneNetworks,
     RenameContainer,
+    RuntimeSetAddresses,
     RuntimeSetResolver,
+    RuntimeStart,
     StartContainer,
 )
 from tests.unit.engine.test_engine import create, until
@@ -112,17 +115,25 @@ def test_what_is_no_network(stack: Any, options: dict[str, Any], error: type[Doc
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"subnet": "nonsense"}, "invalid subnet nonsense"),
+        ({"subnet": "nonsense"}, "invalid subnet nonsense: invalid CIDR block notation"),
+        ({"subnet": "10.1.2.3"}, "invalid subnet 10.1.2.3: it should be 10.1.2.3/32"),
         ({"subnet": "10.1.0.1/16"}, "it should be 10.1.0.0/16"),
         ({"subnet": "10.1.0.0/31"}, "no containers fit"),
-        ({"subnet": "10.1.0.0/24", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1"),
-        ({"subnet": "10.1.0.0/24", "ip_range": "10.2.0.0/28"}, "invalid ip-range"),
-        ({"subnet": "10.1.0.0/24", "auxiliary_addresses": {"x": "10.1.0.255"}}, "invalid auxiliary address"),
+        ({"subnet": "10.1.0.0/24", "gateway": "10.2.0.1"}, "10.2.0.1: parent subnet 10.1.0.0/24 doesn't"),
+        ({"subnet": "10.1.0.0/24", "gateway": "10.1.0.256"}, "invalid gateway 10.1.0.256: invalid address"),
+        ({"subnet": "10.1.0.0/24", "ip_range": "10.1.0.7/28"}, "invalid ip-range 10.1.0.7/28: it should be 10.1.0.0"),
+        ({"subnet": "10.1.0.0/24", "ip_range": "10.1.0.0/16"}, "block is bigger than its parent subnet 10.1.0.0/24"),
+        ({"subnet": "10.1.0.0/24", "ip_range": "10.2.0.0/28"}, "parent subnet 10.1.0.0/24 doesn't contain ip-range"),
+        ({"subnet": "10.1.0.0/24", "auxiliary_addresses": {"x": "10.1.0.255"}}, "invalid auxiliary address x: no host"),
+        (
+            {"subnet": "10.1.0.0/24", "gateway": "10.1.0.5", "auxiliary_addresses": {"x": "10.1.0.5"}},
+            r"failed to allocate secondary ip address \(x:10.1.0.5\): Address already in use",
+        ),
         ({"gateway": "10.2.0.1"}, "without a subnet"),
         ({"subnet": "fd00::1/64"}, "it should be fd00::/64"),
         ({"subnet": "fd00::/127"}, "no containers fit"),
-        ({"subnet": "fd00::/64", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1"),
-        ({"subnet": "fd00::/64", "ip_range": "10.2.0.0/28"}, "invalid ip-range"),
+        ({"subnet": "fd00::/64", "gateway": "10.2.0.1"}, "invalid gateway 10.2.0.1: parent subnet is an IPv6 block"),
+        ({"subnet": "fd00::/64", "ip_range": "10.2.0.0/28"}, "10.2.0.0/28: parent subnet is an IPv6 block"),
     ],
 )
 def test_what_is_no_subnet(stack: Any, config: dict[str, Any], text: str) -> None:
@@ -242,6 +253,29 @@ def test_a_network_with_running_containers_is_not_removed(stack: Any) -> None:
     stack.client.call(StartContainer(container="web"))
 
 
+def test_a_mode_is_kept_as_a_name_or_a_whole_id(stack: Any) -> None:
+    network = make(stack)
+    modes = {"app": "app", network: network, network[:12]: network, "late": "late"}
+    for mode, kept in modes.items():
+        job = CreateContainer(config=CONFIG, host_config=HostConfig(network_mode=mode))
+        shown = stack.client.call(InspectContainer(container=stack.client.call(job).id))
+        assert shown.host_config.network_mode == kept
+        assert list(shown.network_settings.networks) == ["late" if mode == "late" else "app"]
+
+
+@pytest.mark.parametrize(
+    ("options", "families"),
+    [
+        ({"options": {"com.docker.network.enable_ipv6": "true"}}, (True, True)),
+        ({"options": {"com.docker.network.enable_ipv6": "true"}, "enable_ipv6": False}, (True, False)),
+        ({"options": {"com.docker.network.enable_ipv4": "0"}, "enable_ipv6": True}, (False, True)),
+    ],
+)
+def test_families_are_chosen_by_options_too(stack: Any, options: dict[str, Any], families: tuple[bool, bool]) -> None:
+    made = stack.world.networks[make(stack, **options)]
+    assert (made.ipv4, made.ipv6) == families
+
+
 @pytest.mark.parametrize("name", ["bridge", "host", "none"])
 def test_predefined_networks_stay(stack: Any, name: str) -> None:
     with pytest.raises(PermissionDenied, match=f"{name} is a pre-defined network and cannot be removed"):
@@ -282,15 +316,36 @@ def test_connect_and_disconnect_a_container_that_runs(stack: Any) -> None:
     assert told_at_boot(stack, 2).connected == {container: [network]}
 
 
+def test_the_hosts_file_is_told_of_all_addresses_and_of_those_that_are_gone(stack: Any) -> None:
+    make(stack)
+    make(stack, "other")
+    start(stack, "web", network="app", aliases=["front"])
+    places = {"app": EndpointSettings(), "other": EndpointSettings()}
+    job = CreateContainer(
+        name="two", config=CONFIG, networking_config=NetworkingConfig(endpoints_config=places),
+        host_config=HostConfig(network_mode="app"),
+    )  # fmt: skip
+    stack.client.call(StartContainer(container=stack.client.call(job).id))
+    started = [job.addresses for job in stack.world.calls if isinstance(job, RuntimeStart)]
+    assert started == [["198.51.100.2"], ["198.51.100.2", "198.51.100.3"]]
+    stack.client.call(ConnectNetwork(network="other", container="web"))
+    stack.client.call(DisconnectNetwork(network="app", container="web"))
+    told = [(job.addresses, job.gone) for job in stack.world.calls if isinstance(job, RuntimeSetAddresses)]
+    assert told == [(["198.51.100.2", "198.51.100.3"], []), (["198.51.100.3"], ["198.51.100.2"])]
+
+
 def test_a_connect_that_fails_changes_nothing(stack: Any) -> None:
     make(stack)
     container = start(stack, "web", network="bridge")
 
     def fail(job: Any) -> None:
-        raise DockyardError("no")
+        raise Conflict("Bind for 0.0.0.0:80 failed: port is already allocated")
 
     stack.world.script["allocate_interface"] = fail
-    with pytest.raises(DockyardError):
+    text = (
+        r"^driver failed programming external connectivity on endpoint web \([0-9a-f]{64}\): Bind for 0.0.0.0:80 failed"
+    )
+    with pytest.raises(DockyardError, match=text):
         stack.client.call(ConnectNetwork(network="app", container="web"))
     assert list(networks_of(stack, container)) == ["bridge"]
 
@@ -320,6 +375,25 @@ def test_names_of_links_inside_are_the_network_s_or_the_endpoint_s(stack: Any) -
     ):
         with pytest.raises(error, match=next(iter(options.values())) if error is InvalidArgument else "--sysctl"):
             start(stack, "other", driver_opts=options)
+
+
+@pytest.mark.parametrize(
+    ("network", "ports"),
+    [("bridge", {"80/tcp": None}), ("app", {"80/tcp": None}), ("lan", {}), ("host", {}), ("none", {})],
+)
+def test_a_port_is_exposed_on_a_bridge_alone(stack: Any, network: str, ports: dict[str, Any]) -> None:
+    make(stack)
+    make(stack, "lan", driver="macvlan", options={"parent": "eth0"})
+    config = ContainerConfig(image="busybox", exposed_ports={"80/tcp": {}})
+    job = CreateContainer(name="web", config=config, host_config=HostConfig(network_mode=network))
+    container = stack.client.call(job).id
+    stack.client.call(StartContainer(container=container))
+    settings = stack.client.call(InspectContainer(container=container)).network_settings
+    assert settings.ports == ports
+    assert bool(stack.client.call(ListContainers())[0].ports) is bool(ports)
+    there = stack.client.call(InspectNetwork(network=network)).containers[container]
+    assert len(there["EndpointID"]) == 64
+    assert settings.networks[network].endpoint_id == there["EndpointID"]
 
 
 @pytest.mark.parametrize("mode", ["host", "none", "container:web"])
