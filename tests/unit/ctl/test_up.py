@@ -47,9 +47,12 @@ def test_a_pid_file_that_cannot_be_written_names_its_key(tmp_path: Path) -> None
         (None, "does not exist"),
         ("[watcher:a]\ncmd = true\nmax_retry = -1\n", "max_retry of a"),
         ("cmd = true\n", "no section headers"),
+        ("[watcher:a]\nnumprocesses = 1\n", "a has no cmd"),
+        ("[watcher:engine]\ncmd = true\nnumprocesses = 2\n", "there can be only one engine, not 2"),
     ],
 )
-def test_a_bad_circus_ini_is_a_line_and_78(config: Config, text: str | None, why: str) -> None:
+@pytest.mark.parametrize("begin", ["run_stack(config, ini, [])", "up_checked(config, ini)"])
+def test_a_bad_circus_ini_is_a_line_and_78(config: Config, text: str | None, why: str, begin: str) -> None:
     config.run.mkdir()
     ini = config.run / "circus.ini"
     if text is not None:
@@ -57,7 +60,7 @@ def test_a_bad_circus_ini_is_a_line_and_78(config: Config, text: str | None, why
     script = (
         "import sys; from pathlib import Path; from services.ctl import up; from shared.runtime.config import Config"
     )
-    script += "; sys.exit(up.run_stack(Config(run=Path(sys.argv[1])), Path(sys.argv[2]), []))"
+    script += f"; config, ini = Config(run=Path(sys.argv[1])), Path(sys.argv[2]); sys.exit(up.{begin})"
     command = [sys.executable, "-c", script, str(config.run), str(ini)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == up.EX_CONFIG
