@@ -140,7 +140,11 @@ class Config:
     )
 
     bridge: str = setting(
-        "dockyard0", "the default bridge, made if it is not there; none: no networking", section="Network", letter="b"
+        "dockyard0",
+        "the default bridge, made if it is not there; none: no networking",
+        section="Network",
+        letter="b",
+        check=values.is_link,
     )
     bip: str = setting(
         "", "its address, as 172.30.0.1/16; empty: one whose network overlaps no route", check=values.is_bridge_address

@@ -25,6 +25,7 @@ __all__ = [
     "is_ipv6_bridge_address",
     "is_ipv6_network",
     "is_label",
+    "is_link",
     "is_log_driver",
     "is_mirror",
     "is_endpoint",
@@ -47,6 +48,7 @@ DOMAIN = re.compile(
     r"(?=.*[a-zA-Z])[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?"
 )
 MAX_POOL_SIZE, MAX_POOL_SIZE6 = 29, 125  # a bridge and five containers
+LINK, LINK_SIZE = re.compile(r"(?!\.{1,2}$)[^\s/:]+"), 15  # what the kernel takes as a link's name, and its bytes
 MIN_MTU, MAX_MTU = 68, 65535  # bytes: IPv4's least, a veth's most
 
 
@@ -63,6 +65,11 @@ def is_bridge_address(text: str) -> None:
     interface = IPv4Interface(text)
     if interface.ip == interface.network.network_address or interface.network.prefixlen > 30:
         raise ValueError(f"{text!r} is not the address of a bridge, as 172.30.0.1/16")
+
+
+def is_link(text: str) -> None:
+    if not LINK.fullmatch(text) or len(text.encode()) > LINK_SIZE:
+        raise ValueError(f"{text!r} is not the name of a bridge: {LINK_SIZE} bytes at most, without space, / and :")
 
 
 def is_network(text: str) -> None:
