@@ -12,8 +12,8 @@ from typing import Any
 from circus.client import CircusClient
 from circus.exc import CallError
 
-from services.ctl.arbiter import control_endpoint
-from services.ctl.startup import ROOT_LOCK, take_lock
+from services.ctl.arbiter import SINGLE, control_endpoint
+from services.ctl.startup import RUN_LOCK, take_lock
 
 __all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe"]
 
@@ -50,6 +50,7 @@ class Stack:
     """``timeout``: seconds that the arbiter may take to answer. Errors of all methods: StackError."""
 
     def __init__(self, run: Path, *, timeout: float = 10.0) -> None:
+        self._run = run
         self._endpoint = control_endpoint(run)
         self._client = CircusClient(endpoint=self._endpoint, timeout=timeout)
 
@@ -103,6 +104,8 @@ class Stack:
 
     def scale(self, service: str, count: int) -> int:
         """Have ``count`` processes of a service; returns how many there were."""
+        if service in SINGLE and count > 1:
+            raise StackError(f"there can be only one {service}; what can be scaled: {', '.join(POOLS)}")
         before = int(self._call("numprocesses", name=service)["numprocesses"])
         if count > before:
             self._call("incr", name=service, nb=count - before, waiting=True)
@@ -171,11 +174,11 @@ class Stack:
         finally:
             client.stop()
 
-    def down(self, root: Path) -> None:
+    def down(self) -> None:
         """Stop the stack, and wait until its lock is free."""
         self._call("quit")
         deadline = time.monotonic() + STOP_TIMEOUT
-        while (descriptor := take_lock(root / ROOT_LOCK)) is None:
+        while (descriptor := take_lock(self._run / RUN_LOCK)) is None:
             if time.monotonic() > deadline:
                 raise StackError(f"the stack has not stopped within {STOP_TIMEOUT:.0f} s")
             time.sleep(0.05)
