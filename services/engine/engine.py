@@ -67,6 +67,7 @@ class Engine:
         self.measuring = Measuring(self)
         self.prepared = Prepared(store)
         self.booted = asyncio.Event()
+        self.held_up = ""  # by what the boot is
         self.booted_at = 0  # nanoseconds since the epoch; 0 until then
         self.bridge: Bridge | None = None
         self.denials = Denials(self)

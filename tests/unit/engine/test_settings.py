@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from services.engine.registries import registry_config
-from shared.protocol import AwaitService, InspectNetwork, RestartPolicy, StartContainer, SystemInfo
+from shared.protocol import (
+    AwaitService,
+    Conflict,
+    InitNetworkDriver,
+    InspectNetwork,
+    RestartPolicy,
+    StartContainer,
+    SystemInfo,
+)
 from shared.runtime.config import RUNTIMES, Config
 from tests.unit.engine.doing import create, state_of, until
 
@@ -80,3 +88,15 @@ def test_the_network_shows_where_addresses_come_from(stack: Any) -> None:
 def test_info_warns_of_labels_that_nobody_sets(stack: Any) -> None:
     reconfigure(stack, selinux_enabled=True)
     assert "WARNING: selinux-enabled: containers get no SELinux labels" in stack.client.call(SystemInfo())["Warnings"]
+
+
+def test_who_waits_for_a_boot_that_does_not_go_on_is_told_why(stack: Any) -> None:
+    def refuse(_job: InitNetworkDriver) -> None:
+        raise Conflict("bridge ip (10.9.0.1/24) does not match existing bridge configuration 172.30.0.1/16")
+
+    stack.world.script["init_networkdriver"] = refuse
+    stack.restart_engine()
+    with pytest.raises(Conflict, match=r"^bridge ip \(10\.9\.0\.1/24\) does not match existing "):
+        stack.client.call(AwaitService(service="engine"), timeout=2)
+    del stack.world.script["init_networkdriver"]
+    stack.client.call(AwaitService(service="engine"), timeout=20)
