@@ -75,6 +75,12 @@ class Stack:
     def pids(self, service: str) -> list[int]:
         return sorted(self._call("list", name=service)["pids"])
 
+    def _present(self, service: str) -> list[int]:
+        pids = self.pids(service)
+        if not pids:
+            raise StackError(f"{service} has no process to replace at present: it is being started")
+        return pids
+
     def restarts(self) -> dict[int, int]:
         """Return how often the process in the place of each pid has ended unasked; none if the arbiter cannot tell."""
         try:
@@ -117,7 +123,7 @@ class Stack:
 
     def replace(self, service: str, ready: Callable[[], set[int]]) -> None:
         """Replace the processes of a pool one by one; none is let go before another is among those that are ready."""
-        for pid in self.pids(service):
+        for pid in self._present(service):
             before = ready()
             self._call("incr", name=service, nb=1, waiting=True)
             deadline = time.monotonic() + RESTART_TIMEOUT
@@ -129,7 +135,7 @@ class Stack:
 
     def restart(self, service: str) -> None:
         """End a service's processes one by one, each when the one before has been replaced."""
-        for pid in self.pids(service):
+        for pid in self._present(service):
             before = set(self.pids(service))
             self._call("kill", name=service, pid=pid, graceful_timeout=RESTART_TIMEOUT)
             deadline = time.monotonic() + RESTART_TIMEOUT

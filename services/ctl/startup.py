@@ -23,7 +23,7 @@ from services.ctl.doctor import first_problem
 from shared.runtime.config import RUNTIMES, Config, ConfigError, label_warnings
 from shared.runtime.slices import BOOTED, choose
 
-__all__ = ["CHECKS", "REPEATED_CHECKS", "ROOT_LOCK", "RUN_LOCK", "StartError", "check", "take_lock"]
+__all__ = ["CHECKS", "MUST_BE_ROOT", "REPEATED_CHECKS", "ROOT_LOCK", "RUN_LOCK", "StartError", "check", "take_lock"]
 
 ROOT_LOCK, RUN_LOCK = "dockyard.lock", "stack.lock"  # files in the two directories
 

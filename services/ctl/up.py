@@ -20,7 +20,7 @@ from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, check_hosts, make_listeners
 from services.ctl.rehearsal import CHECKED, LISTENING
 from services.ctl.stacklog import keep_bounded, log_file
-from services.ctl.startup import CHECKS, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
+from services.ctl.startup import CHECKS, MUST_BE_ROOT, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
 from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
 from shared.runtime.config import PREFIX, Config, ConfigError
@@ -150,11 +150,16 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
 
 def up_detached(config: Config, ini: Path) -> int:
     """Start the stack in the background, and return when it has said READY=1."""
-    config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
     path = config.run / f"notify.{os.getpid()}"
     file = log_file(config.run)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(str(path))
+        try:
+            config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+            notify.bind(str(path))
+        except OSError as error:
+            if os.geteuid():
+                return fail(MUST_BE_ROOT)
+            return fail(f"run: {config.run}: {error.strerror or error}", EX_CONFIG)
         notify.settimeout(0.2)
         try:
             own = [] if ini == find_ini().absolute() else ["--circus-ini", str(ini)]

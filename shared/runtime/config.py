@@ -34,7 +34,7 @@ class Config:
         also=("graph",),
         letter="g",
     )
-    run: Path = setting(Path("/run/dockyard"), "what must not: sockets, leases, what runs")
+    run: Path = setting(Path("/run/dockyard"), "what must not: sockets, leases, what runs", check=values.is_run)
     pidfile: Path | None = setting(
         None,
         "the stack's pid, for others to read; empty: RUN/dockyard.pid. What keeps a second stack away is ROOT's lock",

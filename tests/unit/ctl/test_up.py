@@ -80,3 +80,25 @@ def test_without_flags_nothing_is_loaded_that_parses_them() -> None:
     loaded = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
     assert "services.ctl.launcher" in loaded
     assert not loaded & {"typer", "pydantic", "rich", "services.ctl.commands"}
+
+
+def detached(run: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "DOCKYARD_CONFIG": "/dev/null", "DOCKYARD_RUN": str(run), **environ}
+    command = [sys.executable, "-m", "services.ctl.main", "up", "--detach"]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_run_directory_that_cannot_be_used_is_a_line_when_detached_too(tmp_path: Path) -> None:
+    file, long = tmp_path / "file", tmp_path / ("a" * 100)
+    file.touch()
+    for run, why in ((file, f"{file}: File exists"), (long, f"{long} is longer than 87 bytes,")):
+        answer = detached(run)
+        assert answer.returncode == up.EX_CONFIG
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith(f"dockyard: run: {why}")
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    command = f"{sys.executable} -m services.ctl.main job help | true"
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert answer.stderr == ""

@@ -31,6 +31,7 @@ def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> 
         ("mtu = 60", "mtu: 60 is not from 68 to 65535 bytes"),
         ("shutdown-timeout = -1", "shutdown-timeout: "),
         ("bridge = 7", "bridge: a string is wanted, not int"),
+        (f'run = "/{"r" * 87}"', f"run: /{'r' * 87} is longer than 87 bytes"),
         ("debug = 1", "debug: true or false is wanted, not 1"),
         ('bridge = "sixteen-letters0"', "bridge: 'sixteen-letters0' is not the name of a bridge: 15 bytes at most"),
         ('bridge = "a b"', "bridge: 'a b' is not the name of a bridge"),
