@@ -19,6 +19,7 @@ __all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe"]
 
 ARBITER = "arbiter"
 RESTART_TIMEOUT = 30.0  # seconds
+START_TIMEOUT = 10.0  # of a process in place of one that has ended
 STOP_TIMEOUT = 90.0  # of parts that hang, each has its time
 POOLS = ("apiserver",)  # services of which one process more or less is no matter
 UPGRADE_TIMEOUT = 300.0
@@ -138,10 +139,11 @@ class Stack:
         for pid in self._present(service):
             before = set(self.pids(service))
             self._call("kill", name=service, pid=pid, graceful_timeout=RESTART_TIMEOUT)
-            deadline = time.monotonic() + RESTART_TIMEOUT
+            limit = RESTART_TIMEOUT + START_TIMEOUT  # one that hangs is ended by force after the first
+            deadline = time.monotonic() + limit
             while not set(self.pids(service)) - before:
                 if time.monotonic() > deadline:
-                    raise StackError(f"{service} was not replaced within {RESTART_TIMEOUT:.0f} s")
+                    raise StackError(f"{service} was not replaced within {limit:.0f} s")
                 time.sleep(0.05)
 
     def condition(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ __all__ = ["await_end", "begin"]
 log = logging.getLogger("dockyard.engine")
 
 DRIVERS = ("graphdriver", "netdriver", "execdriver")
+OTHERS = ("builder", "dns", "reader")  # parts without which a boot goes on
 TELLING_TIME = 0.5  # seconds
 LOST = "its end was seen by nobody, and its exit status is lost"
 LOST_EXIT_CODE = 255  # of a container whose end nobody saw (a power cut), as dockerd has it

@@ -101,7 +101,8 @@ class Engine:
         ]
         warnings += [f"WARNING: {warning}" for warning in (*label_warnings(self.config), *self.denials.found)]
         present = {driver.service for driver in self.router.drivers if driver.usable}
-        return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
+        parts = [*boot.DRIVERS, *(part for part in boot.OTHERS if part in self.router.drivers.seen)]
+        return warnings + [f"WARNING: {part} does not answer" for part in parts if part not in present]
 
     async def sizes(self, container_id: str) -> tuple[int, int]:
         """Return the bytes of a container's writable layer, and of its whole root filesystem."""

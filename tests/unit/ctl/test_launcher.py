@@ -231,6 +231,17 @@ def test_what_the_operator_asks_for_is_no_failure(stack: StandInStack) -> None:
     assert stack.process.poll() is None
 
 
+def test_one_that_hangs_is_replaced_too(stack: StandInStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications() and stack.pids("third"))
+    (before,) = stack.pids("third")
+    os.kill(before, signal.SIGSTOP)
+    monkeypatch.setattr("services.ctl.stack.RESTART_TIMEOUT", 0.5)
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        operator.restart("third")
+        assert before not in operator.pids("third")
+
+
 def test_only_what_ended_unasked_is_counted_as_a_restart(stack: StandInStack) -> None:
     stack.launch(*PARTS, "api")
     stack.until(lambda: "READY=1" in stack.notifications())
