@@ -43,7 +43,7 @@ def down(containers: Annotated[bool, typer.Option(help="Stop the containers too.
     unit = stacklog.unit_of(config.pid_path)
     Stack(the_run(config)).down()
     if unit:
-        print(f"dockyard: systemd starts {unit} again; `systemctl stop {unit}` does not", file=sys.stderr)
+        print(f"dockyard: systemd starts {unit} again: `systemctl stop {unit}` keeps it down", file=sys.stderr)
 
 
 def stop_containers() -> None:
