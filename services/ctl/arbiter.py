@@ -18,7 +18,10 @@ from services.ctl.listeners import Listener
 from services.ctl.watcher import BoundedWatcher
 from shared.runtime.process import ARBITER
 
-__all__ = ["GatedArbiter", "control_endpoint", "leave_to_children", "make_arbiter"]
+__all__ = ["SINGLE", "GatedArbiter", "control_endpoint", "leave_to_children", "make_arbiter", "read_ini"]
+
+# each holds names, sockets or files that a second of it would be refused: it would end at once, again and again
+SINGLE = ("engine", "reader", "graphdriver", "dns", "netdriver", "execdriver", "builder")
 
 STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 log = logging.getLogger("dockyard.arbiter")
@@ -74,17 +77,29 @@ def leave_to_children(environ: Mapping[str, str]) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
 
 
-def make_arbiter(ini: Path, run: Path, listeners: list[Listener], scaled: Mapping[str, int]) -> GatedArbiter:
-    """Make it, on the present event loop. ``scaled``: how many of a service, if not as many as the file says.
-
-    Errors: ValueError, OSError, configparser.Error.
-    """
+def read_ini(ini: Path) -> tuple[dict[str, Any], list[BoundedWatcher]]:
+    """Read a circus.ini: all its settings, and the watchers. Errors: ValueError, OSError, configparser.Error."""
     settings = get_config(str(ini))
+    for each in settings["watchers"]:
+        if not each.get("cmd"):
+            raise ValueError(f"{ini}: {each['name']} has no cmd")
     watchers = [BoundedWatcher.load_from_config(watcher) for watcher in settings["watchers"]]
-    descriptors = ",".join(str(listener.fileno()) for listener in listeners)
     for watcher in watchers:
         if watcher.max_retry < 0:
             raise ValueError(f"{ini}: max_retry of {watcher.name} must not be negative")
+        if watcher.name in SINGLE and watcher.numprocesses > 1:
+            raise ValueError(f"{ini}: there can be only one {watcher.name}, not {watcher.numprocesses}")
+    return settings, watchers
+
+
+def make_arbiter(ini: Path, run: Path, listeners: list[Listener], scaled: Mapping[str, int]) -> GatedArbiter:
+    """Make it, on the present event loop. ``scaled``: how many of a service, if not as many as the file says.
+
+    Errors: as of `read_ini`.
+    """
+    settings, watchers = read_ini(ini)
+    descriptors = ",".join(str(listener.fileno()) for listener in listeners)
+    for watcher in watchers:
         watcher.configured = watcher.numprocesses
         watcher.numprocesses = scaled.get(watcher.name, watcher.numprocesses)
         if watcher.use_sockets:

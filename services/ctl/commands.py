@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -41,3 +42,13 @@ def run() -> None:
         sys.exit(fail(error.message, error.status))
     except StackError as error:
         sys.exit(fail(str(error)))
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write what is left; who reads us may have gone (`| head`), which the interpreter would make a fuss of."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -171,9 +171,12 @@ def _close(listeners: Iterable[Listener]) -> None:
 
 def _metrics(config: Config) -> Iterator[Listener]:
     """Make the listener of /metrics: plain, and wherever it is wanted, since it tells numbers and takes nothing."""
-    for listener in _make(parse_host(config.metrics_addr), replace(config, tlsverify=True), {}, METRICS):
-        listener.is_encrypted = False
-        yield listener
+    try:
+        for listener in _make(parse_host(config.metrics_addr), replace(config, tlsverify=True), {}, METRICS):
+            listener.is_encrypted = False
+            yield listener
+    except ConfigError as error:
+        raise ConfigError(f"metrics-addr: {str(error).removeprefix('hosts: ')}") from None
 
 
 def _hosts(config: Config, handed_over: Mapping[int, str]) -> tuple[str, ...]:

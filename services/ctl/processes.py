@@ -7,17 +7,19 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import typer
 
 from services.ctl import completion, overview, stacklog, system, table, units
+from services.ctl.arbiter import read_ini
 from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config, the_run
+from services.ctl.presence import require_stack
 from services.ctl.stack import POOLS, Stack, StackError, most_processes
 from services.ctl.top import Screen
+from services.ctl.up import find_ini
 from shared.protocol import DockyardError, ListContainers, ListServices, NotModified, StopContainer
 from shared.runtime.config import Config
 from shared.runtime.slices import choose
@@ -38,7 +40,10 @@ def down(containers: Annotated[bool, typer.Option(help="Stop the containers too.
         for container in client.call(ListContainers()):
             with contextlib.suppress(NotModified):
                 client.call(StopContainer(container=container.id))
-    Stack(the_run(config)).down(config.root)
+    unit = stacklog.unit_of(config.pid_path)
+    Stack(the_run(config)).down()
+    if unit:
+        print(f"dockyard: systemd starts {unit} again: `systemctl stop {unit}` keeps it down", file=sys.stderr)
 
 
 def stop_containers() -> None:
@@ -87,6 +92,7 @@ def top(
 ) -> None:
     """Watch processes, jobs under way and containers; q ends it."""
     config = the_config()
+    require_stack(config.run)
     screen = Screen(config.run, Cgroups(choose(config.cgroup_driver, config.cgroup_parent)[1]))
     raise typer.Exit(screen.once() if once or not sys.stdout.isatty() else screen.live())
 
@@ -121,17 +127,23 @@ def logs(
     """Show what the stack, or one of its services, has logged: from systemd's journal or the stack's log file."""
     config = the_config()
     log = stacklog.the_log(config.run, config.pid_path)
-
-    def mine(found: Iterable[str]) -> Iterable[str]:
-        return stacklog.of_service(found, service) if service else found
-
-    for line in deque(mine(log.lines()), lines):
+    if not log.is_there:
+        raise StackError(f"there is no log: {log.file} is what `dockyard up --detach` writes")
+    seen: set[str] = set()
+    for line in deque(stacklog.of_service(log.lines(), service, seen), lines) if service else log.last(lines):
         print(line)
+    if service and service not in {*seen, *_shipped()}:
+        raise StackError(f"no line of the log is of {service}, but of {', '.join(sorted(seen)) or 'nobody'}")
     if follow:
         sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
-            for line in mine(log.follow()):
+            for line in stacklog.of_service(log.follow(), service) if service else log.follow():
                 print(line, flush=True)
+
+
+def _shipped() -> list[str]:
+    """Return the services that may have been quiet so far."""
+    return [watcher.name for watcher in read_ini(find_ini())[1]]
 
 
 def upgrade() -> None:

@@ -12,13 +12,14 @@ from typing import Any
 from circus.client import CircusClient
 from circus.exc import CallError
 
-from services.ctl.arbiter import control_endpoint
-from services.ctl.startup import ROOT_LOCK, take_lock
+from services.ctl.arbiter import SINGLE, control_endpoint
+from services.ctl.startup import RUN_LOCK, take_lock
 
 __all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe", "most_processes"]
 
 ARBITER = "arbiter"
 RESTART_TIMEOUT = 30.0  # seconds
+START_TIMEOUT = 10.0  # of a process in place of one that has ended
 STOP_TIMEOUT = 90.0  # of parts that hang, each has its time
 POOLS = ("apiserver",)  # services of which one process more or less is no matter
 LEAST_LIMIT, LIMIT_PER_CORE = 32, 4
@@ -56,6 +57,7 @@ class Stack:
     """``timeout``: seconds that the arbiter may take to answer. Errors of all methods: StackError."""
 
     def __init__(self, run: Path, *, timeout: float = 10.0) -> None:
+        self._run = run
         self._endpoint = control_endpoint(run)
         self._client = CircusClient(endpoint=self._endpoint, timeout=timeout)
 
@@ -79,6 +81,12 @@ class Stack:
 
     def pids(self, service: str) -> list[int]:
         return sorted(self._call("list", name=service)["pids"])
+
+    def _present(self, service: str) -> list[int]:
+        pids = self.pids(service)
+        if not pids:
+            raise StackError(f"{service} has no process to replace at present: it is being started")
+        return pids
 
     def restarts(self) -> dict[int, int]:
         """Return how often the process in the place of each pid has ended unasked; none if the arbiter cannot tell."""
@@ -109,6 +117,8 @@ class Stack:
 
     def scale(self, service: str, count: int) -> int:
         """Have ``count`` processes of a service; returns how many there were."""
+        if service in SINGLE and count > 1:
+            raise StackError(f"there can be only one {service}; what can be scaled: {', '.join(POOLS)}")
         before = int(self._call("numprocesses", name=service)["numprocesses"])
         if count > before:
             self._call("incr", name=service, nb=count - before, waiting=True)
@@ -120,7 +130,7 @@ class Stack:
 
     def replace(self, service: str, ready: Callable[[], set[int]]) -> None:
         """Replace the processes of a pool one by one; none is let go before another is among those that are ready."""
-        for pid in self.pids(service):
+        for pid in self._present(service):
             before = ready()
             self._call("incr", name=service, nb=1, waiting=True)
             deadline = time.monotonic() + RESTART_TIMEOUT
@@ -132,13 +142,14 @@ class Stack:
 
     def restart(self, service: str) -> None:
         """End a service's processes one by one, each when the one before has been replaced."""
-        for pid in self.pids(service):
+        for pid in self._present(service):
             before = set(self.pids(service))
             self._call("kill", name=service, pid=pid, graceful_timeout=RESTART_TIMEOUT)
-            deadline = time.monotonic() + RESTART_TIMEOUT
+            limit = RESTART_TIMEOUT + START_TIMEOUT  # one that hangs is ended by force after the first
+            deadline = time.monotonic() + limit
             while not set(self.pids(service)) - before:
                 if time.monotonic() > deadline:
-                    raise StackError(f"{service} was not replaced within {RESTART_TIMEOUT:.0f} s")
+                    raise StackError(f"{service} was not replaced within {limit:.0f} s")
                 time.sleep(0.05)
 
     def condition(self) -> dict[str, Any]:
@@ -177,11 +188,11 @@ class Stack:
         finally:
             client.stop()
 
-    def down(self, root: Path) -> None:
+    def down(self) -> None:
         """Stop the stack, and wait until its lock is free."""
         self._call("quit")
         deadline = time.monotonic() + STOP_TIMEOUT
-        while (descriptor := take_lock(root / ROOT_LOCK)) is None:
+        while (descriptor := take_lock(self._run / RUN_LOCK)) is None:
             if time.monotonic() > deadline:
                 raise StackError(f"the stack has not stopped within {STOP_TIMEOUT:.0f} s")
             time.sleep(0.05)

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from pathlib import Path
 from services.ctl.waiting import in_thread
 from shared.runtime.slices import BOOTED
 
-__all__ = ["Log", "LogLine", "bound", "keep_bounded", "log_file", "of_service", "search", "the_log"]
+__all__ = ["Log", "LogLine", "bound", "keep_bounded", "log_file", "of_service", "search", "the_log", "unit_of"]
 
 FULL = 20 << 20  # bytes
 LOOK_INTERVAL = 5.0  # seconds
@@ -79,11 +80,21 @@ class Log:
     file: Path
     unit: str = ""
 
+    @property
+    def is_there(self) -> bool:
+        return bool(self.unit) or self.file.exists()
+
     def lines(self) -> Iterator[str]:
         """Yield all there is. What cannot be read has none."""
         files = [str(file) for file in (past_file(self.file), self.file) if file.exists()]
         if self.unit or files:
             yield from _output([*JOURNALCTL, "--unit", self.unit] if self.unit else ["cat", *files])
+
+    def last(self, count: int) -> Iterable[str]:
+        """Return the last lines; a journal may have years of them, and is not read from its beginning."""
+        if self.unit:
+            return _output([*JOURNALCTL, "--unit", self.unit, "--lines", str(count)])
+        return deque(self.lines(), count)
 
     def follow(self) -> Iterator[str]:
         """Yield what comes from now on, until the caller goes."""
@@ -120,19 +131,35 @@ def the_log(run: Path, pidfile: Path) -> Log:
     return Log(file)
 
 
+def unit_of(pidfile: Path) -> str:
+    """Return systemd's service whose main process the arbiter is; empty if systemd has not started it."""
+    try:
+        pid = pidfile.read_text().strip()
+        environ = Path("/proc", pid, "environ").read_bytes().split(b"\0")
+        return _unit(Path("/proc", pid, "cgroup").read_text()) if f"SYSTEMD_EXEC_PID={pid}".encode() in environ else ""
+    except OSError:
+        return ""
+
+
 def _unit(cgroups: str) -> str:
     """Return the innermost service of a /proc/PID/cgroup."""
     names = re.findall(r"([^/\n]+\.service)", cgroups)
     return names[-1] if names else UNIT
 
 
-def of_service(lines: Iterable[str], service: str) -> Iterator[str]:
-    """Yield the lines of one service, with what follows them without a head of its own."""
+def of_service(lines: Iterable[str], service: str, seen: set[str] | None = None) -> Iterator[str]:
+    """Yield the lines of one service, with what follows them without a head of its own.
+
+    ``seen`` gets the names of all services that have a line.
+    """
     taken = False
     for line in lines:
         head = HEAD.match(line)
         if head is not None:
-            taken = PARTS.get(head["service"], head["service"]) == service
+            name = PARTS.get(head["service"], head["service"])
+            taken = name == service
+            if seen is not None:
+                seen.add(name)
         if taken:
             yield line
 

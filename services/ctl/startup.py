@@ -23,7 +23,7 @@ from services.ctl.doctor import first_problem
 from shared.runtime.config import RUNTIMES, Config, ConfigError, label_warnings
 from shared.runtime.slices import BOOTED, choose
 
-__all__ = ["CHECKS", "REPEATED_CHECKS", "ROOT_LOCK", "RUN_LOCK", "StartError", "check", "take_lock"]
+__all__ = ["CHECKS", "MUST_BE_ROOT", "REPEATED_CHECKS", "ROOT_LOCK", "RUN_LOCK", "StartError", "check", "take_lock"]
 
 ROOT_LOCK, RUN_LOCK = "dockyard.lock", "stack.lock"  # files in the two directories
 
@@ -115,6 +115,25 @@ def _temporary(config: Config) -> None:
         raise ConfigError(f"tmpdir: {config.temporary}: {error.strerror}") from None
 
 
+def _named_temporary(config: Config) -> None:
+    """A directory for temporary files that was named can be made; nothing in it is touched."""
+    if config.tmpdir is not None:
+        _temporary(config)
+
+
+def _named_pidfile(config: Config) -> None:
+    """A file for the pid that was named can be written; what is in it stays."""
+    if config.pidfile is None:
+        return
+    is_there = config.pidfile.exists()
+    try:
+        config.pidfile.open("a").close()
+        if not is_there:
+            config.pidfile.unlink()
+    except OSError as error:
+        raise ConfigError(f"pidfile: {config.pidfile}: {error.strerror}") from None
+
+
 def _selinux(config: Config) -> None:
     """Who asks for SELinux labels is told that there are none, here and in `info`."""
     for warning in label_warnings(config):
@@ -126,7 +145,8 @@ def _storage(config: Config) -> None:
     if config.storage_driver != "overlay":
         return
     options = [option.removeprefix("overlay.") for option in config.storage_opt]
-    with tempfile.TemporaryDirectory(dir=config.root, prefix="trial") as trial:
+    there = next(path for path in (config.root, *config.root.parents) if path.is_dir())
+    with tempfile.TemporaryDirectory(dir=there, prefix="trial") as trial:
         paths = {name: Path(trial, name) for name in ("lowerdir", "upperdir", "workdir")}
         for path in paths.values():
             path.mkdir()
@@ -169,7 +189,11 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
 )
 
 # beside a stack that runs: its directories are its own, and its temporary files are in use
-REPEATED_CHECKS = tuple(one for one in CHECKS if one not in (_claim_root, _claim_run, _temporary))
+REPEATED_CHECKS = (
+    *(one for one in CHECKS if one not in (_claim_root, _claim_run, _temporary)),
+    _named_temporary,
+    _named_pidfile,
+)
 
 
 def check(config: Config, checks: Iterable[Callable[[Config], None]] = CHECKS) -> Config:

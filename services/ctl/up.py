@@ -15,11 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from services.ctl import succession
+from services.ctl.arbiter import read_ini
 from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, check_hosts, make_listeners
 from services.ctl.rehearsal import CHECKED, LISTENING
 from services.ctl.stacklog import keep_bounded, log_file
-from services.ctl.startup import CHECKS, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
+from services.ctl.startup import CHECKS, MUST_BE_ROOT, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
 from services.ctl.succession import Legacy
 from services.ctl.watcher import EX_CONFIG
 from shared.runtime.config import PREFIX, Config, ConfigError
@@ -38,6 +39,7 @@ __all__ = [
     "up_without_flags",
 ]
 
+INI_ERRORS = (OSError, ValueError, configparser.Error)
 DETACH_TIMEOUT = 90.0  # seconds
 # Who starts the arbiter again where there is no systemd: only if it was killed or crashed, not if it ended by itself.
 GUARD = 'while :; do "$@"; s=$?; case $s in 134|137|139) sleep 1 ;; *) exit $s ;; esac; done'
@@ -90,8 +92,13 @@ def up_checked(config: Config, ini: Path) -> int:
     try:
         config = check(config, REPEATED_CHECKS)
         check_hosts(config, None if listening is None else listening.split())
-    except (ConfigError, StartError) as error:
-        return fail(str(error), EX_CONFIG if isinstance(error, ConfigError) else 1)
+        read_ini(ini)
+    except StartError as error:
+        return fail(str(error))
+    except ConfigError as error:
+        return fail(str(error), EX_CONFIG)
+    except INI_ERRORS as error:
+        return fail(" ".join(str(error).split()), EX_CONFIG)
     print(CHECKED.format(config.root, config.run))
     return 0
 
@@ -130,7 +137,7 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
                 ini, config.run, variables, listeners, root=config.root, legacy=legacy, grace=config.stream_grace,
                 stop_limit=lambda service: stop_limit(service, config.shutdown_timeout) + STOP_MARGIN,
             )  # fmt: skip
-        except (OSError, ValueError, configparser.Error) as error:
+        except INI_ERRORS as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
         bounding = asyncio.ensure_future(keep_bounded(log_file(config.run)))
         try:
@@ -143,11 +150,16 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
 
 def up_detached(config: Config, ini: Path) -> int:
     """Start the stack in the background, and return when it has said READY=1."""
-    config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
     path = config.run / f"notify.{os.getpid()}"
     file = log_file(config.run)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(str(path))
+        try:
+            config.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+            notify.bind(str(path))
+        except OSError as error:
+            if os.geteuid():
+                return fail(MUST_BE_ROOT)
+            return fail(f"run: {config.run}: {error.strerror or error}", EX_CONFIG)
         notify.settimeout(0.2)
         try:
             own = [] if ini == find_ini().absolute() else ["--circus-ini", str(ini)]

@@ -25,8 +25,10 @@ from services.engine.lifecycle.start import note_start
 from services.engine.lifecycle.stillness import wake_all
 from services.engine.lifecycle.volumes import reconcile_volumes
 from services.engine.record import ContainerRecord, Status
+from shared.bus.context import current
 from shared.protocol import (
     AcceptConnections,
+    Conflict,
     DockyardError,
     GraphStatus,
     InitNetworkDriver,
@@ -41,11 +43,13 @@ from shared.protocol import (
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["begin"]
+__all__ = ["await_end", "begin"]
 
 log = logging.getLogger("dockyard.engine")
 
 DRIVERS = ("graphdriver", "netdriver", "execdriver")
+OTHERS = ("builder", "dns", "reader")  # parts without which a boot goes on
+TELLING_TIME = 0.5  # seconds
 LOST = "its end was seen by nobody, and its exit status is lost"
 LOST_EXIT_CODE = 255  # of a container whose end nobody saw (a power cut), as dockerd has it
 
@@ -54,6 +58,17 @@ def begin(engine: Engine) -> None:
     """Start the boot in the background; `Engine.booted` is set at its end."""
     engine.router.on_ready = lambda driver: _driver_ready(engine, driver)
     engine.router.spawn(_boot(engine))
+
+
+async def await_end(engine: Engine) -> None:
+    """Return once the boot is complete. Errors: Conflict, just before the job's deadline: what holds it up."""
+    context = current.get()
+    remaining = context.remaining if context is not None else None
+    try:
+        async with asyncio.timeout(None if remaining is None else max(0.0, remaining - TELLING_TIME)):
+            await engine.booted.wait()
+    except TimeoutError:
+        raise Conflict(engine.held_up or "the boot is under way") from None
 
 
 async def _boot(engine: Engine) -> None:
@@ -86,8 +101,10 @@ async def _until_done(engine: Engine, step: Callable[[Engine], Awaitable[None]])
     while True:
         try:
             await step(engine)
+            engine.held_up = ""
             return
         except DockyardError as error:
+            engine.held_up = error.message
             log.error("boot step failed step=%s error=%s", getattr(step, "__name__", ""), error)
             await asyncio.sleep(1)
 

@@ -43,6 +43,7 @@ class Drivers:
         self._on_lost = on_lost
         self._drivers: dict[bytes, Driver] = {}
         self._changed = asyncio.Event()
+        self.seen: set[str] = set()  # services that have registered at some time
         self.on_back: Callable[[Driver], None] = lambda driver: None  # one that was silent answers again
 
     def __iter__(self) -> Iterator[Driver]:
@@ -75,6 +76,7 @@ class Drivers:
             raise InvalidArgument(f"no process {registration.pid}: {error}") from error
         driver = Driver(peer, service, registration.pid, names, registration.pool, registration.catchall, pidfd)
         self._drivers[peer] = driver
+        self.seen.add(service)
         asyncio.get_running_loop().add_reader(pidfd, self.lose, driver, "died")
 
     def lose(self, driver: Driver, why: str) -> None:

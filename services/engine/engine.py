@@ -67,6 +67,7 @@ class Engine:
         self.measuring = Measuring(self)
         self.prepared = Prepared(store)
         self.booted = asyncio.Event()
+        self.held_up = ""  # by what the boot is
         self.booted_at = 0  # nanoseconds since the epoch; 0 until then
         self.bridge: Bridge | None = None
         self.denials = Denials(self)
@@ -100,7 +101,8 @@ class Engine:
         ]
         warnings += [f"WARNING: {warning}" for warning in (*label_warnings(self.config), *self.denials.found)]
         present = {driver.service for driver in self.router.drivers if driver.usable}
-        return warnings + [f"WARNING: {part} does not answer" for part in boot.DRIVERS if part not in present]
+        parts = [*boot.DRIVERS, *(part for part in boot.OTHERS if part in self.router.drivers.seen)]
+        return warnings + [f"WARNING: {part} does not answer" for part in parts if part not in present]
 
     async def sizes(self, container_id: str) -> tuple[int, int]:
         """Return the bytes of a container's writable layer, and of its whole root filesystem."""

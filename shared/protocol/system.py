@@ -70,7 +70,10 @@ class ListServices(Job[list[ServiceStatus]], frozen=True, tag="services"):
 
 
 class AwaitService(Job[None], frozen=True, tag="await_service"):
-    """Return once SERVICE takes jobs; ``engine``: once the boot is complete (restore and reconcile done)."""
+    """Return once SERVICE takes jobs; ``engine``: once the boot is complete (restore and reconcile done).
+
+    Errors: Conflict (shortly before the deadline: what holds the boot up).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("service",)
     REPEATABLE: ClassVar[bool] = True

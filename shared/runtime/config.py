@@ -34,7 +34,7 @@ class Config:
         also=("graph",),
         letter="g",
     )
-    run: Path = setting(Path("/run/dockyard"), "what must not: sockets, leases, what runs")
+    run: Path = setting(Path("/run/dockyard"), "what must not: sockets, leases, what runs", check=values.is_run)
     pidfile: Path | None = setting(
         None,
         "the stack's pid, for others to read; empty: RUN/dockyard.pid. What keeps a second stack away is ROOT's lock",
@@ -140,7 +140,11 @@ class Config:
     )
 
     bridge: str = setting(
-        "dockyard0", "the default bridge, made if it is not there; none: no networking", section="Network", letter="b"
+        "dockyard0",
+        "the default bridge, made if it is not there; none: no networking",
+        section="Network",
+        letter="b",
+        check=values.is_link,
     )
     bip: str = setting(
         "", "its address, as 172.30.0.1/16; empty: one whose network overlaps no route", check=values.is_bridge_address

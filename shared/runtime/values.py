@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import (
     IPv4Address,
@@ -12,6 +13,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from pathlib import Path
 from urllib.parse import urlsplit
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "is_ipv6_bridge_address",
     "is_ipv6_network",
     "is_label",
+    "is_link",
     "is_log_driver",
     "is_mirror",
     "is_endpoint",
@@ -33,6 +36,7 @@ __all__ = [
     "is_origin",
     "is_pool",
     "is_registry",
+    "is_run",
     "is_storage_driver",
     "is_storage_option",
     "parse_mac",
@@ -50,6 +54,8 @@ DOMAIN = re.compile(
 MAX_POOL_SIZE, MAX_POOL_SIZE6 = 29, 125  # a bridge and five containers
 MAC = re.compile(r"[0-9a-f]{2}((?P<between>[:-])[0-9a-f]{2})((?P=between)[0-9a-f]{2}){4}|([0-9a-f]{4}\.){2}[0-9a-f]{4}")
 MULTICAST = 1  # in a MAC address's first byte
+LINK, LINK_SIZE = re.compile(r"(?!\.{1,2}$)[^\s/:]+"), 15  # what the kernel takes as a link's name, and its bytes
+RUN_SIZE = 87  # bytes; a socket's path has 107 (unix(7)), and the longest name in RUN is graphdriver.tickets
 MIN_MTU, MAX_MTU = 68, 65535  # bytes: IPv4's least, a veth's most
 
 
@@ -66,6 +72,11 @@ def is_bridge_address(text: str) -> None:
     interface = IPv4Interface(text)
     if interface.ip == interface.network.network_address or interface.network.prefixlen > 30:
         raise ValueError(f"{text!r} is not the address of a bridge, as 172.30.0.1/16")
+
+
+def is_link(text: str) -> None:
+    if not LINK.fullmatch(text) or len(text.encode()) > LINK_SIZE:
+        raise ValueError(f"{text!r} is not the name of a bridge: {LINK_SIZE} bytes at most, without space, / and :")
 
 
 def is_network(text: str) -> None:
@@ -125,6 +136,11 @@ def is_mirror(text: str) -> None:
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError(f"{text!r}: unsupported path/query/fragment at end of the URI")
     _ = url.port  # raises for what is none
+
+
+def is_run(path: Path) -> None:
+    if len(os.fsencode(path)) > RUN_SIZE:
+        raise ValueError(f"{path} is longer than {RUN_SIZE} bytes, and the path of a socket in it would be too long")
 
 
 def is_registry(text: str) -> None:

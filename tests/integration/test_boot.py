@@ -68,6 +68,15 @@ def test_a_second_stack_on_the_same_root_is_refused(stack: Any) -> None:
     assert second.stderr == f"dockyard: another dockyard stack runs on {stack.root}\n"
 
 
+def test_down_with_the_root_of_another_stack_stops_this_one_and_waits_for_it(new_stack: Callable[..., Any]) -> None:
+    """Who is told to stop is known by the run directory; the root may be anything."""
+    stack = new_stack().start()
+    answer = stack.dockyard("--root", "/nonexistent", "down", check=False)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "arbiter stopped" in stack.log()
+    until(stack.ended)
+
+
 def test_a_second_stack_in_the_same_run_directory_is_refused_and_takes_nothing(stack: Any, tmp_path: Path) -> None:
     second = stack.dockyard("--root", str(tmp_path), "up", check=False)
     assert (second.returncode, second.stdout) == (1, "")
@@ -150,6 +159,15 @@ def test_scale_changes_the_number_of_workers_and_back(stack: Any) -> None:
     stack.dockyard("scale", "apiserver", "2")
     until(lambda: len(stack.pids("apiserver")) == before)
     assert "apiserver" in stack.dockyard("ps").stdout
+
+
+def test_what_there_can_be_one_of_is_not_scaled(stack: Any) -> None:
+    """A second engine would end at once, again and again, until the whole stack did."""
+    for service in ("engine", "dns"):
+        answer = stack.dockyard("scale", service, "2", check=False)
+        assert answer.returncode == 1
+        assert answer.stderr == f"dockyard: there can be only one {service}; what can be scaled: apiserver\n"
+    assert stack.dockyard("scale", "engine", "1").stdout == "engine: 1 -> 1\n"
 
 
 def services(stack: Any) -> Any:

@@ -10,7 +10,7 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.engine import host
+from services.engine import boot, host
 from services.engine.journal import UNRECORDED
 from services.engine.record import Status
 from services.engine.registries import registry_config
@@ -99,7 +99,7 @@ def metrics(engine: Engine, job: ReadMetrics) -> EngineMetrics:
 @jobs.handles(AwaitService)
 async def await_service(engine: Engine, job: AwaitService) -> None:
     if job.service == "engine":
-        await engine.booted.wait()
+        await boot.await_end(engine)
     else:
         await engine.router.drivers.wait_for_service(job.service)
 

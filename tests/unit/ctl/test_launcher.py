@@ -231,6 +231,17 @@ def test_what_the_operator_asks_for_is_no_failure(stack: StandInStack) -> None:
     assert stack.process.poll() is None
 
 
+def test_one_that_hangs_is_replaced_too(stack: StandInStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications() and stack.pids("third"))
+    (before,) = stack.pids("third")
+    os.kill(before, signal.SIGSTOP)
+    monkeypatch.setattr("services.ctl.stack.RESTART_TIMEOUT", 0.5)
+    with contextlib.closing(Stack(stack.directory)) as operator:
+        operator.restart("third")
+        assert before not in operator.pids("third")
+
+
 def test_only_what_ended_unasked_is_counted_as_a_restart(stack: StandInStack) -> None:
     stack.launch(*PARTS, "api")
     stack.until(lambda: "READY=1" in stack.notifications())
@@ -303,6 +314,15 @@ def test_a_signal_during_the_start_is_not_lost(stack: StandInStack, number: int,
     assert [name for what, name in stack.journal() if what == "stop"] == list(reversed(started))
 
 
+def refusal(ask: Callable[[str], None], service: str) -> str:
+    """Return why something was not done; empty if it was."""
+    try:
+        ask(service)
+    except StackError as error:
+        return str(error)
+    return ""
+
+
 def test_what_ends_at_once_is_started_later_and_later_and_told(stack: StandInStack) -> None:
     stack.launch(*PARTS, "api")
     stack.until(lambda: "READY=1" in stack.notifications() and stack.pids("second"))
@@ -314,6 +334,8 @@ def test_what_ends_at_once_is_started_later_and_later_and_told(stack: StandInSta
     with contextlib.closing(Stack(stack.directory)) as operator:
         stack.until(lambda: operator.condition()["down"].get("second", "").startswith("second is down, ended "))
         stack.until(lambda: "down" in [p.status for p in operator.processes() if p.service == "second"])
+        for ask in (operator.restart, lambda service: operator.replace(service, set)):
+            stack.until(lambda ask=ask: "no process to replace" in refusal(ask, "second"))
         (stack.directory / "second.fails").unlink()
         stack.until(lambda: operator.condition()["down"] == {})
     times = [float(line) for line in (stack.directory / "second.times").read_text().split()]

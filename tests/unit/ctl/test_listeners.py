@@ -84,6 +84,11 @@ def test_an_address_and_a_port_is_tcp_on_this_host(make: Any, form: str) -> None
     assert not listener.is_encrypted
 
 
+def test_an_address_of_metrics_that_is_none_names_its_own_key(make: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^metrics-addr: 'nowhere' is not \[tcp://\]ADDRESS:PORT$"):
+        make(metrics_addr="nowhere")
+
+
 def test_a_port_that_is_taken_is_a_line(make: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         host = f"tcp://127.0.0.1:{taken.getsockname()[1]}"

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
-from services.ctl.stacklog import Log, bound, of_service, search, the_log
+from services.ctl.stacklog import Log, bound, of_service, search, the_log, unit_of
+from shared.runtime.slices import BOOTED
 
 ONE, TWO = "1" * 32, "2" * 32
 LOG = f"""\
@@ -47,6 +49,34 @@ def test_the_lines_of_one_service() -> None:
     assert list(of_service(lines, "graphdriver")) == []
 
 
+def test_the_last_lines_and_whose_there_are(tmp_path: Path) -> None:
+    path, seen = tmp_path / "dockyard.log", set[str]()
+    assert not Log(path).is_there
+    path.write_text(LOG)
+    assert Log(path).is_there
+    assert list(Log(path).last(2)) == LOG.splitlines()[-2:]
+    assert list(of_service(Log(path).lines(), "nobody", seen)) == []
+    assert seen == {"engine", "execdriver"}
+
+
+def ctl(*arguments: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "services.ctl.main", *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return answer.returncode, answer.stdout, answer.stderr
+
+
+def test_a_service_that_is_none_and_a_log_that_is_not_there_are_told(tmp_path: Path) -> None:
+    run = ("--run", str(tmp_path), "logs")
+    if not BOOTED.is_dir():
+        status, out, err = ctl(*run)
+        assert (status, out) == (1, "")
+        assert err.startswith(f"dockyard: there is no log: {tmp_path}/dockyard.log ")
+    (tmp_path / "dockyard.log").write_text(LOG)
+    assert ctl(*run, "ingine") == (1, "", "dockyard: no line of the log is of ingine, but of engine, execdriver\n")
+    assert ctl(*run, "execdriver") == (0, f"{LOG.splitlines()[0]}\n", "")
+    assert ctl(*run, "dns") == (0, "", "")  # it may have been quiet
+
+
 def test_where_a_stack_logs(tmp_path: Path) -> None:
     """A process whose stderr is the journal has JOURNAL_STREAM; no process: the file, if there is one."""
     file, pidfile = tmp_path / "dockyard.log", tmp_path / "pid"
@@ -61,6 +91,20 @@ def test_where_a_stack_logs(tmp_path: Path) -> None:
             process.kill()
         assert bool(found.unit) == bool(unit)
         assert found.file == file
+
+
+def test_whose_main_process_the_arbiter_is(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    assert unit_of(pidfile) == ""
+    command = ["sh", "-c", "export SYSTEMD_EXEC_PID=$$; exec sleep 60"]
+    for environ, expected in (({}, "dockyard.service"), ({"NOTHING": "1"}, "")):
+        with subprocess.Popen(command if not environ else ["sleep", "60"], env={**os.environ, **environ}) as process:
+            pidfile.write_text(str(process.pid))
+            while b"sleep" not in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")[0]:
+                time.sleep(0.01)
+            found = unit_of(pidfile)
+            process.kill()
+        assert bool(found) == bool(expected)
 
 
 def test_a_full_log_begins_anew_and_its_past_is_still_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.ctl import startup
-from services.ctl.startup import CHECKS, StartError, check
+from services.ctl.startup import CHECKS, REPEATED_CHECKS, StartError, check
 from shared.runtime.config import Config, ConfigError
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -155,6 +155,32 @@ def test_the_temporary_directory_is_cleared_if_it_is_ours(config: Config, tmp_pa
     assert (tmp_path / "theirs" / "kept").exists()
     bad = dataclasses.replace(config, tmpdir=tmp_path / "theirs" / "kept")
     assert refusal(bad, "_temporary") == f"tmpdir: {bad.tmpdir}: File exists"
+
+
+def test_before_a_reload_directories_that_were_named_are_tried_and_nothing_in_them_is_touched(
+    config: Config, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("7")
+    repeated = [one for one in REPEATED_CHECKS if one.__name__ in ("_named_temporary", "_named_pidfile")]
+    for setting, path, why in (
+        ("tmpdir", tmp_path / "file", "File exists"),
+        ("tmpdir", tmp_path / "file" / "below", "Not a directory"),
+        ("pidfile", tmp_path / "none" / "pid", "No such file or directory"),
+        ("pidfile", tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{setting}: {path}: {why}$"):
+            check(dataclasses.replace(config, **{setting: path}), repeated)
+    check(dataclasses.replace(config, pidfile=tmp_path / "file", tmpdir=tmp_path / "new"), repeated)
+    check(dataclasses.replace(config, pidfile=tmp_path / "pid"), repeated)
+    check(config, repeated)
+    assert (tmp_path / "file").read_text() == "7"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "new"]
+
+
+@ROOT_ONLY
+def test_a_storage_driver_is_tried_though_there_is_no_root_yet(config: Config) -> None:
+    startup._storage(dataclasses.replace(config, storage_driver="overlay"))
+    assert not config.root.exists()
 
 
 def test_labels_are_accepted_and_it_is_said_that_there_are_none(

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zmq
 
 from services.engine.registries import registry_config
-from shared.protocol import AwaitService, InspectNetwork, RestartPolicy, StartContainer, SystemInfo
+from shared.bus.sockets import dealer, engine_endpoint
+from shared.protocol import (
+    AwaitService,
+    Conflict,
+    DockyardError,
+    Frame,
+    Header,
+    InitNetworkDriver,
+    InspectNetwork,
+    Kind,
+    ListServices,
+    Registration,
+    RestartPolicy,
+    StartContainer,
+    SystemInfo,
+    encode_body,
+)
 from shared.runtime.config import RUNTIMES, Config
 from tests.unit.engine.doing import create, state_of, until
 
@@ -89,3 +109,48 @@ def test_the_network_shows_where_addresses_come_from(stack: Any) -> None:
 def test_info_warns_of_labels_that_nobody_sets(stack: Any) -> None:
     reconfigure(stack, selinux_enabled=True)
     assert "WARNING: selinux-enabled: containers get no SELinux labels" in stack.client.call(SystemInfo())["Warnings"]
+
+
+def test_who_waits_for_a_boot_that_does_not_go_on_is_told_why(stack: Any) -> None:
+    def refuse(_job: InitNetworkDriver) -> None:
+        raise Conflict("bridge ip (10.9.0.1/24) does not match existing bridge configuration 172.30.0.1/16")
+
+    def told() -> str:
+        with pytest.raises(DockyardError) as caught:
+            stack.client.call(AwaitService(service="engine"), timeout=1)
+        return caught.value.message
+
+    stack.world.script["init_networkdriver"] = refuse
+    stack.restart_engine()
+    wait_until(lambda: told().startswith("bridge ip (10.9.0.1/24) does not match existing "))
+    del stack.world.script["init_networkdriver"]
+    stack.client.call(AwaitService(service="engine"), timeout=20)
+
+
+def test_info_warns_of_a_part_that_was_there_and_is_away(stack: Any) -> None:
+    """Without it a boot goes on, so that it is missed only once it has been seen."""
+
+    def told() -> bool:
+        return "WARNING: dns does not answer" in stack.client.call(SystemInfo())["Warnings"]
+
+    assert not told()
+    with (
+        subprocess.Popen(["sleep", "60"]) as process,
+        zmq.Context() as context,
+        dealer(context, engine_endpoint(stack.config.run)) as peer,
+    ):
+        registration = encode_body(Registration(names=[], pid=process.pid))
+        peer.send_multipart(Frame(Kind.REGISTER, Header(name="dns"), registration).parts())
+        peer.send_multipart(Frame(Kind.READY, Header(name="dns")).parts())
+        wait_until(lambda: any(one.service == "dns" and one.ready for one in stack.client.call(ListServices())))
+        assert not told()
+        process.kill()
+        process.wait()
+        wait_until(told)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
