@@ -26,7 +26,7 @@ from shared.protocol import TICKET_LIFETIME, Ticket, Unavailable
 __all__ = ["TicketServer", "deliver", "receive_descriptor", "redeem", "redeem_descriptor"]
 
 TOKEN_LENGTH = 32  # hex digits
-HANDOVER_TIMEOUT = 10.0  # seconds
+HANDOVER_TIMEOUT, RETRY_DELAY = 10.0, 0.1  # seconds
 WHOLE = b"+"
 Serve = Callable[[socket.socket], None]
 log = logging.getLogger("dockyard.tickets")
@@ -42,6 +42,7 @@ class TicketServer:
         self.path = path
         self._issued: dict[str, tuple[float, Serve, bool]] = {}
         self._lock = threading.Lock()
+        self._closed = False
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
@@ -61,10 +62,22 @@ class TicketServer:
             self._issued[token] = (now + TICKET_LIFETIME, serve, whole)
         return Ticket(path=str(self.path), token=token)
 
+    def close(self) -> None:
+        """Take no more connections; those that are served go on."""
+        self._closed = True
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for one
+
     def _accept(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
+        while not self._closed:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError as error:
+                if not self._closed:  # no descriptor is free, say
+                    log.error("connection not accepted error=%s", error)
+                    time.sleep(RETRY_DELAY)
+                continue
             threading.Thread(target=self._serve, args=(connection,), name="ticket", daemon=True).start()
+        self._listener.close()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:

@@ -209,6 +209,7 @@ def bench_at(bench: Bench, rootfs: Path) -> Iterator[Bench]:
             bench.do(RuntimeDelete(container=container))
         holder.kill()
         holder.wait()
+        bench.driver.tickets.close()
         assert not leftovers()
         for directory in cgroup_directories(CGROUP_PARENT):
             directory.rmdir()

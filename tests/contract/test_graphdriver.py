@@ -153,6 +153,7 @@ def graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Graph]:
     run.mkdir()
     graph = Graph(Config(root=tmp_path / "root", run=run, storage_driver=request.param))
     yield graph
+    graph.driver.tickets.close()
     graph.do(GraphCollect(keep_names=[], keep_containers=[]))
     assert not graph.files()
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
