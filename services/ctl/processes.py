@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from services.ctl import completion, overview, stacklog, system, table, units
-from services.ctl.arbiter import read_ini
+from services.ctl.arbiter import SINGLE, read_ini
 from services.ctl.cgroups import Cgroups
 from services.ctl.options import Json, the_client, the_config, the_run
 from services.ctl.presence import require_stack
@@ -98,9 +98,9 @@ def top(
 
 
 def scale(service: Service, count: Annotated[int, typer.Argument(min=1)]) -> None:
-    """Change how many processes of a service run: of the apiserver, for of all others there is one."""
-    if service not in POOLS and count != 1:
-        raise StackError(f"{service} cannot be scaled, only: {', '.join(POOLS)}")
+    """Change how many processes of a service run: of the apiserver, or of a driver that is a pool."""
+    if service in SINGLE and count > 1:
+        raise StackError(f"there can be only one {service}; what can be scaled: {', '.join(POOLS)}")
     if count > most_processes():
         raise StackError(f"more than {most_processes()} processes of {service} are of no use here")
     before = Stack(the_run()).scale(service, count)

@@ -12,7 +12,7 @@ from typing import Any
 from circus.client import CircusClient
 from circus.exc import CallError
 
-from services.ctl.arbiter import SINGLE, control_endpoint
+from services.ctl.arbiter import control_endpoint
 from services.ctl.startup import RUN_LOCK, take_lock
 
 __all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe", "most_processes"]
@@ -117,8 +117,6 @@ class Stack:
 
     def scale(self, service: str, count: int) -> int:
         """Have ``count`` processes of a service; returns how many there were."""
-        if service in SINGLE and count > 1:
-            raise StackError(f"there can be only one {service}; what can be scaled: {', '.join(POOLS)}")
         before = int(self._call("numprocesses", name=service)["numprocesses"])
         if count > before:
             self._call("incr", name=service, nb=count - before, waiting=True)

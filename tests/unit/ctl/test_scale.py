@@ -12,7 +12,7 @@ from services.ctl.stack import StackError, most_processes
 @pytest.mark.parametrize("service", ["engine", "graphdriver", "reader"])
 def test_of_what_keeps_state_there_is_one(service: str) -> None:
     """A second engine would end at once, again and again: the root is the first one's."""
-    with pytest.raises(StackError, match=f"{service} cannot be scaled, only: apiserver"):
+    with pytest.raises(StackError, match=f"there can be only one {service}; what can be scaled: apiserver"):
         scale(service, 2)
 
 
