@@ -185,7 +185,7 @@ def test_refusals(web: Any, attach: Any, stack: Any) -> None:
     with plain:
         plain.connect(f"{stack.run}/docker.sock")
         plain.sendall(b"GET /containers/web/attach/ws HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")
-        assert b" 400 BAD REQUEST" in plain.recv(65536)
+        assert b" 400 Bad Request" in plain.recv(65536)
 
 
 def test_connections_are_not_kept(web: Any, attach: Any) -> None:
