@@ -25,6 +25,7 @@ from shared.protocol import (
     InvalidArgument,
     Mount,
     NotImplementedByUs,
+    is_user_defined,
 )
 
 __all__ = [
@@ -41,7 +42,6 @@ __all__ = [
 ]
 
 SHORT_ID = 12
-PREDEFINED = ("bridge", "host", "none")
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"
 # Of a container's config, what an image's does not have since 1.50.
 NOT_OF_IMAGES = (
@@ -129,7 +129,7 @@ def show_container(shown: ContainerInspect) -> ContainerInspect:
     """Before 1.45 the short id and the host's name were among the aliases of networks that users made."""
     if api_version() < (1, 45):
         for name, endpoint in shown.network_settings.networks.items():
-            if name not in PREDEFINED:
+            if is_user_defined(name):
                 aliases = [*(endpoint.aliases or []), shown.id[:SHORT_ID], shown.config.hostname]
                 endpoint.aliases = list(dict.fromkeys(aliases))
     return shown

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import msgspec
 
+from services.builder.flags import truth
 from shared.bus.context import check_cancelled, waiting_for
 from shared.protocol import BuildCache, BuildCachePruned, InvalidArgument
 
@@ -38,9 +39,9 @@ TESTS: dict[str, Callable[[BuildCache, str], bool]] = {
     "id": lambda shown, value: shown.id.startswith(value),
     "type": lambda shown, value: shown.type == value,
     "description": lambda shown, value: shown.description == value,
-    "inuse": lambda shown, value: shown.in_use == _truth("inuse", value),
-    "shared": lambda shown, value: shown.shared == _truth("shared", value),
-    "private": lambda shown, value: shown.shared != _truth("private", value),
+    "inuse": lambda shown, value: shown.in_use == truth("inuse", value),
+    "shared": lambda shown, value: shown.shared == truth("shared", value),
+    "private": lambda shown, value: shown.shared != truth("private", value),
     "parent": lambda _shown, _value: False,
     "label": lambda _shown, _value: False,
     "label!": lambda _shown, _value: True,
@@ -197,12 +198,6 @@ def _matches(shown: BuildCache, filters: dict[str, list[str]]) -> bool:
         for name, values in filters.items()
         if name in TESTS and values
     )
-
-
-def _truth(name: str, value: str) -> bool:
-    if value.lower() not in ("true", "1", "false", "0"):
-        raise InvalidArgument(f"invalid filter '{name}={value}'")
-    return value.lower() in ("true", "1")
 
 
 def _limit(text: str) -> float:

@@ -26,6 +26,7 @@ from shared.dockerfile.expansion import expand
 from shared.dockerfile.parser import Heredoc, Instruction
 from shared.dockerfile.words import json_list
 from shared.protocol import Cancelled, DockyardError, InvalidArgument, NotImplementedByUs, Unavailable
+from shared.protocol.reference import DIGEST
 from shared.runtime.download import downloaded, is_web
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ FLAGS = {
     "add": {"chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack"},
 }
 EXPANDED = {"checksum", "chmod", "chown", "exclude", "from"}  # in the values of these, variables are replaced
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 OCTAL = re.compile(r"[0-7]{1,5}")
 MAX_MODE = 0o7777
 DOWNLOAD_MODE, HEREDOC_MODE = 0o600, 0o644

@@ -22,6 +22,7 @@ complaints in `runtime.log`, and until its process runs the fifo `gate` (see `se
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import shutil
@@ -30,17 +31,17 @@ import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
 from services.execdriver.cgroups import Cgroup
 from shared.protocol import DockyardError, LogPolicy
 
-__all__ = ["LOST_EXIT_CODE", "Bundle", "ExecBundle", "Process", "Start"]
+__all__ = ["LOST_EXIT_CODE", "Bundle", "ExecBundle", "Process", "Start", "end"]
 
 LOST_EXIT_CODE = 137  # of what ended with nobody there to see how, as containerd has it
 END_TIMEOUT, POLL_INTERVAL = 5.0, 0.002  # seconds, for what is killed
+log = logging.getLogger("dockyard.execdriver")
 LOST = "the monitor was lost, and with it the exit status"
 
 
@@ -73,25 +74,26 @@ class Process:
         except ProcessLookupError:
             return None
 
-    def lives(self) -> bool:
-        """Say whether it has not ended; one that nobody has waited for yet has."""
+    def lives(self, seconds: float = 0.0) -> bool:
+        """Say whether it has not ended after so long; one that nobody has waited for yet has."""
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
-        return not poller.poll(0)
-
-    def end(self) -> None:
-        """SIGKILL, and no more of it."""
-        with contextlib.suppress(ProcessLookupError), self:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        return not poller.poll(seconds * 1000)
 
     def close(self) -> None:
         os.close(self.pidfd)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def end(process: Process | None) -> None:
+    """SIGKILL a process, and close it; none, and one that has ended, is no error."""
+    if process is None:
+        return
+    try:
+        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        log.debug("it has ended pid=%d", process.pid)
+    finally:
+        process.close()
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,8 @@ class Bundle:
         while pids := self.makers():
             if time.monotonic() > deadline:
                 raise DockyardError(f"processes that make {self.id} cannot be killed: {pids}")
-            for process in filter(None, map(Process.open, pids)):
-                process.end()
+            for pid in pids:
+                end(Process.open(pid))
             time.sleep(POLL_INTERVAL)
 
     def _pid(self, name: str) -> int:

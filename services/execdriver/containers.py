@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import select
 import signal
 import threading
 from collections import defaultdict
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from services.execdriver import limits, monitor, resources, shm
 from services.execdriver.attach import Attachments
-from services.execdriver.bundle import Bundle, Process, Start
+from services.execdriver.bundle import Bundle, Process, Start, end
 from services.execdriver.bundling import write_bundle
 from services.execdriver.cgroups import Cgroup, expect_moves
 from services.execdriver.exits import Exits
@@ -42,6 +41,7 @@ from shared.runtime.config import Config
 
 __all__ = ["Containers"]
 
+MONITOR_GRACE = 1.0  # seconds
 log = logging.getLogger("dockyard.execdriver")
 
 
@@ -204,17 +204,9 @@ class Containers:
     def _kill_monitor(self, bundle: Bundle) -> None:
         """A monitor ends by itself when its container does; one that does not within a second is killed."""
         process = Process.open(bundle.monitor_pid())
-        if process is None:
-            return
-        try:
-            poller = select.poll()
-            poller.register(process.pidfd, select.POLLIN)
-            if not poller.poll(1000):
-                signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        finally:
-            process.close()
+        if process is not None:
+            process.lives(MONITOR_GRACE)  # waits for its end
+            end(process)
 
     def _on_exit(self, bundle: Bundle, code: int, when: float) -> None:
         start = bundle.start()

@@ -16,7 +16,7 @@ import msgspec
 
 from services.execdriver import monitor
 from services.execdriver.attach import hand_over
-from services.execdriver.bundle import Bundle, ExecBundle, Process, Start
+from services.execdriver.bundle import Bundle, ExecBundle, Process, Start, end
 from services.execdriver.cgroups import expect_moves
 from services.execdriver.exits import Exits
 from services.execdriver.placement import Placement
@@ -172,8 +172,7 @@ class Execs:
         if status is not None and not _executes(Bundle.of(self._run, bundle.container).init_pid()):
             log.warning("monitor ended, its client does not read exec=%s", bundle.exec)
             bundle.exit_file.write_text(str(_exit_code(status)))
-            if (monitor := Process.open(bundle.monitor_pid())) is not None:
-                monitor.end()
+            end(Process.open(bundle.monitor_pid()))
 
     def _undo(self, bundle: ExecBundle) -> None:
         _kill_unready(bundle)
@@ -188,9 +187,8 @@ def _kill(bundle: ExecBundle) -> None:
     """End an exec's process and its monitor, if they live."""
     if bundle.exit() is not None:
         return  # its pid may be another's by now
-    for process in (bundle.init(), Process.open(bundle.monitor_pid())):
-        if process is not None:
-            process.end()
+    end(bundle.init())
+    end(Process.open(bundle.monitor_pid()))
 
 
 def _kill_unready(bundle: ExecBundle) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import threading
 from collections import Counter
@@ -17,10 +16,10 @@ from typing import BinaryIO
 
 from services.graphdriver.durable import Durable
 from shared.protocol import InvalidArgument
+from shared.protocol.reference import DIGEST
 
 __all__ = ["Blobs", "digest_of", "is_digest"]
 
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 CHUNK = 1 << 20
 
 

@@ -6,7 +6,7 @@ import re
 
 from shared.protocol.errors import InvalidArgument
 
-__all__ = ["TAG", "familiar", "normalize", "repository_of", "split", "with_tag"]
+__all__ = ["DIGEST", "TAG", "familiar", "normalize", "repository_of", "split", "with_tag"]
 
 DEFAULT_DOMAIN, LEGACY_DOMAIN, OFFICIAL = "docker.io", "index.docker.io", "library/"
 DEFAULT_TAG = "latest"
@@ -16,11 +16,12 @@ MAX_PORT = 65535
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 DOMAIN = rf"(?:{LABEL}(?:\.{LABEL})*|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]+))?"
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REFERENCE = re.compile(
     rf"(?P<domain>{DOMAIN})/(?P<path>{COMPONENT}(?:/{COMPONENT})*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    rf"(?::(?P<tag>{TAG.pattern}))?(?:@(?P<digest>{DIGEST.pattern}))?"
 )
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 ID = re.compile(r"[0-9a-f]{64}")
 
 

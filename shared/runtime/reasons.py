@@ -6,7 +6,7 @@ __all__ = ["reason"]
 
 
 def reason(error: OSError) -> str:
-    """Return what is wrong, and with which file: ``write /x: no space left on device``, without Python's errno."""
+    """Return what is wrong, and with which file: ``/x: no space left on device``, without Python's errno."""
     if not error.strerror:
         return str(error)
     told = error.strerror[:1].lower() + error.strerror[1:]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from shared.protocol import InvalidArgument
-from shared.protocol.reference import DEFAULT_DOMAIN, TAG, familiar, split
+from shared.protocol.reference import DEFAULT_DOMAIN, DIGEST, TAG, familiar, split
 
 __all__ = ["DEFAULT_DOMAIN", "Reference"]
-
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.execdriver.files import LOCAL_HOSTS, set_own_addresses, write_files
-from shared.protocol import ContainerConfig, HostConfig, Interface, RuntimeSetAddresses, RuntimeStart
+from shared.protocol import HostConfig, Interface, RuntimeSetAddresses, RuntimeStart
+from tests.unit.execdriver.starts import start_of
 
 
 def start(directory: Path, *addresses: str, domainname: str = "") -> RuntimeStart:
-    return RuntimeStart(
-        container="1",
-        generation=1,
-        name="web",
-        rootfs="/",
-        directory=str(directory),
-        args=["sh"],
-        config=ContainerConfig(hostname="web", domainname=domainname),
-        host_config=HostConfig(extra_hosts=["web:203.0.113.1"]),
-        interface=Interface(mode="bridge", address="10.0.0.2", address6="fd00::2"),
+    return start_of(
+        directory,
+        HostConfig(extra_hosts=["web:203.0.113.1"]),
+        Interface(mode="bridge", address="10.0.0.2", address6="fd00::2"),
         addresses=list(addresses),
+        domainname=domainname,
     )
 
 

@@ -7,21 +7,13 @@ from pathlib import Path
 import pytest
 
 from services.execdriver.files import set_resolver, write_files
-from shared.protocol import ContainerConfig, HostConfig, Interface, RuntimeStart
+from shared.protocol import HostConfig, Interface, RuntimeStart
+from tests.unit.execdriver.starts import start_of
 
 
 def job(directory: Path, resolver: str = "", **host_config: list[str]) -> RuntimeStart:
-    return RuntimeStart(
-        container="1",
-        generation=1,
-        name="web",
-        rootfs="/",
-        directory=str(directory),
-        args=["sh"],
-        config=ContainerConfig(hostname="web"),
-        host_config=HostConfig(**host_config),  # type: ignore[arg-type]
-        interface=Interface(mode="bridge", address="10.0.0.2", resolver=resolver),
-    )
+    settings = HostConfig(**host_config)  # type: ignore[arg-type]
+    return start_of(directory, settings, Interface(mode="bridge", address="10.0.0.2", resolver=resolver))
 
 
 def written(directory: Path) -> list[str]:
