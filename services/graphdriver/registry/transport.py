@@ -223,7 +223,8 @@ def _is_plain(error: BaseException) -> bool:
 def _is_end(error: BaseException) -> bool:
     """Say whether the other side just closed the connection: that is no word about TLS, it may not know of any."""
     reason = error.args[0] if error.args else error
-    return isinstance(reason, ssl.SSLEOFError) or getattr(reason, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
+    closed = isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError)  # which of them, depends on OpenSSL
+    return closed or getattr(reason, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
 
 
 def body_of(answer: urllib3.BaseHTTPResponse, what: str, limit: int = MAX_DOCUMENT) -> bytes:

@@ -250,3 +250,9 @@ def test_failures_of_tls_do_not_name_places_in_python(error: ssl.SSLError, told:
 def test_a_server_that_goes_without_a_word_is_an_end_of_file() -> None:
     gone = http.client.RemoteDisconnected("Remote end closed connection without response")
     assert explain(urllib3.exceptions.ProtocolError("Connection aborted.", gone)) == "EOF"
+
+
+@pytest.mark.parametrize("kind", [ssl.SSLEOFError, ssl.SSLZeroReturnError])
+def test_a_server_that_closes_where_tls_begins_is_an_end_of_file(kind: type[ssl.SSLError]) -> None:
+    closed = kind(6, "TLS/SSL connection has been closed (EOF) (_ssl.c:992)")
+    assert explain(urllib3.exceptions.SSLError(closed)) == "EOF"
