@@ -72,13 +72,11 @@ class Systemd:
         return scope_cgroup(parent or self._parent, container)
 
     def admit(self, cgroup: str, monitor: int) -> None:
-        """systemd has made the scope everywhere before it moves a process, into one hierarchy of v1 after the other.
-
-        A child that the monitor forks meanwhile would stay in the service in those that were still to come.
-        """
-        scope = Path(cgroup).parent
-        self._scopes.start(scope.name, scope.parent.name, monitor)
-        self.admit_exec(cgroup, monitor)
+        place = Path(cgroup).parent
+        scope = Cgroup(str(place), self._root)
+        self._scopes.start(place.name, place.parent.name, monitor)
+        if scope.unified:
+            self._set_apart(scope, monitor)
 
     def admit_exec(self, cgroup: str, monitor: int) -> None:
         scope = Cgroup(str(Path(cgroup).parent), self._root)

@@ -42,7 +42,7 @@ class Scopes:
         self._lock = threading.Lock()
 
     def start(self, name: str, slice_: str, pid: int) -> None:
-        """Return when ``pid`` is in a scope of that name, in a slice. Errors: DockyardError.
+        """Return when ``pid`` is in a scope of that name, in a slice, in every hierarchy. Errors: DockyardError.
 
         The scope is delegated, has no limits of its own, and is stopped after dockyard.service when the host goes down.
         """
@@ -56,22 +56,36 @@ class Scopes:
             ("TasksMax", ("t", (1 << 64) - 1)),
         ]
         deadline = time.monotonic() + GONE_TIMEOUT
-        while True:
-            try:
-                self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", (name, "fail", properties, []))
-                break
-            except DBusErrorResponse as error:
-                if error.name != EXISTS or time.monotonic() > deadline:
-                    raise DockyardError(f"systemd does not start {name}: {error.name} {error.data}") from error
+        try:
+            while not self._ask_for(name, properties):
+                if time.monotonic() > deadline:
+                    raise DockyardError(f"systemd does not start {name}: one of that name is still there")
                 time.sleep(0.01)
-        self._await_move(pid, name)
+            self._await_move(pid, name)
+        except DBusErrorResponse as error:
+            raise DockyardError(f"systemd does not start {name}: {error.name} {error.data}") from error
+
+    def _ask_for(self, name: str, properties: list[tuple[str, tuple[str, Any]]]) -> bool:
+        """Return False if there still is a scope of that name."""
+        try:
+            self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", (name, "fail", properties, []))
+        except DBusErrorResponse as error:
+            if error.name == EXISTS:
+                return False
+            raise
+        return True
 
     def _await_move(self, pid: int, name: str) -> None:
+        """cgroup v1: systemd moves a process in one hierarchy after the other, and does nothing else meanwhile.
+
+        Once it has begun, its next answer says that it is done. What the process forked before that would stay behind.
+        """
         deadline = time.monotonic() + MOVE_TIMEOUT
         while f"/{name}\n" not in _cgroups(pid, name):
             if time.monotonic() > deadline:
                 raise DockyardError(f"systemd has not moved process {pid} into {name}")
             time.sleep(POLL_INTERVAL)
+        self._call("GetUnit", "s", (name,))
 
     def _call(self, method: str, signature: str, body: tuple[Any, ...]) -> None:
         """Errors: DBusErrorResponse (systemd refuses), DockyardError (it cannot be asked)."""

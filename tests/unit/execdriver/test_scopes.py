@@ -66,37 +66,39 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("moved")
 def test_the_scope_that_is_asked_for() -> None:
-    bus = Bus(reply)
+    bus = Bus(reply, reply)
     Scopes(bus.connect).start("dockyard-ab.scope", "dockyard.slice", 42)
     name, mode, properties, others = bus.asked[0].body
     assert (name, mode, others) == ("dockyard-ab.scope", "fail", [])
     given = {key: value for key, (_, value) in properties}
     assert (given["PIDs"], given["Slice"], given["Delegate"]) == ([42], "dockyard.slice", True)
     assert given["Before"] == ["dockyard.service"]  # it is stopped after it
-    bus.asked[0].serialise(1)  # as the signature says
+    for serial, message in enumerate(bus.asked, 1):
+        message.serialise(serial)  # as the signature says
 
 
 @pytest.mark.usefixtures("moved")
 def test_a_broken_connection_is_made_again_and_one_that_works_is_kept() -> None:
-    bus = Bus(broken, reply, reply)
+    bus = Bus(broken, reply, reply, reply, reply)
     made = Scopes(bus.connect)
     made.start("dockyard-ab.scope", "dockyard.slice", 42)
     made.start("dockyard-cd.scope", "dockyard.slice", 43)
-    assert (bus.opened, bus.closed, len(bus.asked)) == (2, 1, 3)
+    assert (bus.opened, bus.closed, len(bus.asked)) == (2, 1, 5)
 
 
 @pytest.mark.usefixtures("moved")
 def test_a_scope_that_is_going_is_waited_for() -> None:
-    bus = Bus(lambda: error("UnitExists"), lambda: error("UnitExists"), reply)
+    bus = Bus(lambda: error("UnitExists"), lambda: error("UnitExists"), reply, reply)
     Scopes(bus.connect).start("dockyard-ab.scope", "dockyard.slice", 42)
-    assert len(bus.asked) == 3
+    assert len(bus.asked) == 4
 
 
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ([lambda: error("UnitExists")] * 1000, "UnitExists"),
+        ([lambda: error("UnitExists")] * 1000, "one of that name is still there"),
         ([lambda: error("TransactionIsDestructive")], "TransactionIsDestructive"),
+        ([reply, lambda: error("NoSuchUnit")], "NoSuchUnit"),
         ([broken, broken], "systemd cannot be asked"),
         ([late], "systemd cannot be asked"),  # not asked twice: it may have done it
     ],
@@ -126,16 +128,15 @@ def test_where_containers_are() -> None:
     assert made.cgroup("ab", "a-b.slice") == "/a.slice/a-b.slice/dockyard-ab.scope/container"
 
 
-@pytest.mark.usefixtures("moved")
-def test_the_monitor_is_in_every_hierarchy_that_has_the_scope_before_it_does_anything(tmp_path: Path) -> None:
-    """cgroup v1: systemd has moved it in one of them, and is still busy with the others."""
-    scope = Path("dockyard.slice/dockyard-ab.scope")
-    for hierarchy in ("unified", "systemd", "memory", "pids"):
-        (tmp_path / hierarchy / scope).mkdir(parents=True)
-    (tmp_path / "freezer").mkdir()  # systemd knows nothing of this one
-    Systemd("dockyard.slice", Scopes(Bus(reply).connect), tmp_path).admit(f"/{scope}/container", 42)
-    told = {file.relative_to(tmp_path).parts[0]: file.read_text() for file in tmp_path.rglob("cgroup.procs")}
-    assert told == dict.fromkeys(("unified", "systemd", "memory", "pids"), "42")
+def test_a_process_is_there_once_systemd_that_has_begun_to_move_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cgroup v1: it moves it into one hierarchy after the other, and answers nobody meanwhile."""
+    seen = iter(["", "", "0::/dockyard.slice/dockyard-ab.scope\n"])
+    told: list[str] = []
+    bus = Bus(reply, lambda: told.append("done") or reply())
+    monkeypatch.setattr(scopes, "_cgroups", lambda pid, name: told.append("looked") or next(seen))
+    Scopes(bus.connect).start("dockyard-ab.scope", "dockyard.slice", 42)
+    assert told == ["looked"] * 3 + ["done"]
+    assert bus.asked[1].body == ("dockyard-ab.scope",)
 
 
 @pytest.mark.usefixtures("moved")
@@ -143,7 +144,7 @@ def test_on_cgroup_v2_the_monitor_is_apart_from_the_container(tmp_path: Path) ->
     (tmp_path / "cgroup.controllers").write_text("memory pids")
     scope = tmp_path / "dockyard.slice/dockyard-ab.scope"
     scope.mkdir(parents=True)
-    Systemd("dockyard.slice", Scopes(Bus(reply).connect), tmp_path).admit(
+    Systemd("dockyard.slice", Scopes(Bus(reply, reply).connect), tmp_path).admit(
         "/dockyard.slice/dockyard-ab.scope/container", 42
     )
     assert [(file.parent, file.read_text()) for file in tmp_path.rglob("cgroup.procs")] == [(scope / "monitor", "42")]
