@@ -16,6 +16,7 @@ from pathlib import Path
 from services.graphdriver.blobs import digest_of
 from tests.integration.conftest import Stack, until
 from tests.integration.registry.conftest import stored
+from tests.integration.terminal import Terminal
 from tests.registries import Answer, Request, Scripted, image_files
 
 
@@ -61,6 +62,20 @@ def start_pull(stack: Stack, ref: str) -> subprocess.Popen[str]:
 def partial(stack: Stack, size: int = 1 << 19) -> list[Path]:
     """Return the files of transfers that have come that far; what comes last before a halt may be in a buffer."""
     return [path for path in (stack.root / "graph/tmp").glob("*") if path.is_file() and path.stat().st_size >= size]
+
+
+def test_a_person_sees_how_far_it_is(clean: Stack, served: Scripted) -> None:
+    """At a terminal each layer has its line, with a bar."""
+    _, blob = big_image(served)
+    release = hold(served, blob)
+    layer = digest_of(blob)[7:19].encode()
+    with Terminal(clean, "pull", f"{served.host}/big:1", size=(24, 120)) as terminal:
+        terminal.read_until(layer + b": Downloading [====")
+        release.set()
+        terminal.read_until(b"Status: Downloaded newer image")
+        assert terminal.wait() == 0
+    for status in (b": Download complete", b": Extracting [====", b": Pull complete"):
+        assert layer + status in terminal.seen
 
 
 def test_two_pulls_share_a_download_and_one_may_hang_up(clean: Stack, served: Scripted) -> None:
