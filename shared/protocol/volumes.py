@@ -15,6 +15,7 @@ from shared.protocol.job import Data, Job, Record
 __all__ = [
     "ANONYMOUS_LABEL",
     "DEFAULT_VOLUME_DRIVER",
+    "IMAGE_VOLUME_DRIVER",
     "CreateVolume",
     "DeleteVolume",
     "HeldVolume",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 DEFAULT_VOLUME_DRIVER = "local"
+IMAGE_VOLUME_DRIVER = "image"  # of what `docker run --mount type=image` mounts: no volume that users have
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 Labels = dict[str, str] | None
 
@@ -194,6 +196,7 @@ class MeasureVolume(Job[int], frozen=True, tag="volumedriver_usage"):
 
 class HeldVolume(Data, frozen=True):
     name: str
+    driver: str  # empty: nothing of it is mounted but for containers
     containers: list[str]  # for which `MountVolume` made something
 
 
