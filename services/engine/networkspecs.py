@@ -24,12 +24,7 @@ Network = IPv4Network | IPv6Network
 BRIDGE = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
 IFACE_PREFIX = "com.docker.network.container_iface_prefix"
-GATEWAY_MODES = (f"{BRIDGE}gateway_mode_ipv4", f"{BRIDGE}gateway_mode_ipv6")
-MISSING_MODES = ("routed", "isolated", "nat-unprotected")
-# options of Docker's bridge driver that would change what a network is
-MISSING_OPTIONS = (
-    f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}trusted_host_interfaces",
-)  # fmt: skip
+GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 LINK_DRIVERS = {  # driver → its option and the modes, the default first
     "macvlan": ("macvlan_mode", ("bridge", "private", "vepa", "passthru")),
     "ipvlan": ("ipvlan_mode", ("l2", "l3", "l3s")),
@@ -88,6 +83,10 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
         host_ip=_host_ip(options, f"{BRIDGE}host_binding_ipv4", 4),
         mtu=_mtu(options.get(MTU, ""), ipv6=ipv6),
         iface_prefix=_iface_prefix(options.get(IFACE_PREFIX, "")),
+        gateway_mode=_gateway_mode(options.get(f"{BRIDGE}gateway_mode_ipv4", ""), internal=job.internal),
+        gateway_mode6=_gateway_mode(options.get(f"{BRIDGE}gateway_mode_ipv6", ""), internal=job.internal),
+        inhibit_ipv4=_boolean(options, f"{BRIDGE}inhibit_ipv4", "false"),
+        trusted=_trusted(options.get(f"{BRIDGE}trusted_host_interfaces", "")),
     )
 
 
@@ -124,20 +123,14 @@ def _refuse_missing(job: CreateNetwork) -> None:
         raise NotImplementedByUs(f"network driver {job.driver!r} is not implemented")
     if job.driver not in ("", "default", "bridge", *LINK_DRIVERS):
         raise NotFound(f'plugin "{job.driver}" not found')
-    options = job.options or {}
     for wrong, what in (
         (job.ingress, "an ingress network"),
         (job.scope not in ("", "local"), f"the scope {job.scope!r}"),
         (job.config_only or job.config_from, "a network made of another's configuration"),
         (job.ipam and job.ipam.driver not in ("", "default"), "another IPAM driver than default"),
-        *((option in options, option) for option in MISSING_OPTIONS),
-        *((options.get(option, "nat") in MISSING_MODES, f"{option}={options.get(option)}") for option in GATEWAY_MODES),
     ):
         if wrong:
             raise NotImplementedByUs(f"{what} is not implemented")
-    for option in GATEWAY_MODES:
-        if options.get(option, "nat") not in ("", "nat"):
-            raise InvalidArgument(f"unknown gateway mode {options[option]}")
 
 
 def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
@@ -242,6 +235,18 @@ def _link_name(name: str) -> str:
     if name and not LINK_NAME.fullmatch(name):
         raise InvalidArgument(f"invalid interface name: {name!r}")
     return name
+
+
+def _gateway_mode(mode: str, *, internal: bool) -> str:
+    if mode and mode not in GATEWAY_MODES:
+        raise InvalidArgument(f"unknown gateway mode {mode}")
+    if mode == "isolated" and not internal:
+        raise InvalidArgument("gateway mode 'isolated' can only be used for an internal network")
+    return mode or "nat"
+
+
+def _trusted(text: str) -> list[str]:
+    return [_link_name(name) for name in dict.fromkeys(text.split(":")) if name]
 
 
 def _iface_prefix(text: str) -> str:

@@ -101,6 +101,9 @@ class LinkDriver:
     def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
         raise Conflict(f"a {self.network.driver} network publishes no ports: its containers are on the parent's")
 
+    def adopt(self, ports: Sequence[AllocatedPort]) -> list[AllocatedPort]:
+        return list(ports)
+
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         interface, index = lease.interface, veth.inner_index(lease)
         with Rtnl() as host:

@@ -180,7 +180,8 @@ def _ipam_config(subnet: str, ip_range: str, gateway: str, auxiliary: dict[str, 
     config: dict[str, Any] = {"Subnet": subnet}
     if ip_range:
         config["IPRange"] = ip_range
-    config["Gateway"] = gateway
+    if gateway:
+        config["Gateway"] = gateway
     if mine := {name: address for name, address in auxiliary.items() if (":" in address) == (":" in subnet)}:
         config["AuxiliaryAddresses"] = mine
     return config
