@@ -99,7 +99,17 @@ def allocations(stack: Any, container: str) -> list[AllocateInterface]:
         ({"options": {"com.docker.network.bridge.enable_icc": "maybe"}}, InvalidArgument, "enable_icc"),
         ({"options": {"com.docker.network.bridge.name": "x" * 16}}, InvalidArgument, "invalid interface name"),
         ({"options": {"com.docker.network.driver.mtu": "20"}}, InvalidArgument, "mtu"),
-        ({"options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}, NotImplementedByUs, "gateway_mode"),
+        (
+            {"options": {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}},
+            InvalidArgument,
+            "gateway mode 'isolated' can only be used for an internal network",
+        ),
+        ({"options": {"com.docker.network.bridge.inhibit_ipv4": "x"}}, InvalidArgument, "inhibit_ipv4 value: 'x'"),
+        (
+            {"options": {"com.docker.network.bridge.trusted_host_interfaces": "eth0:a b"}},
+            InvalidArgument,
+            "invalid interface name: 'a b'",
+        ),
         ({"options": {"com.docker.network.bridge.gateway_mode_ipv6": "x"}}, InvalidArgument, "unknown gateway mode x"),
         ({"options": {"com.docker.network.host_ipv4": "fd00::1"}}, InvalidArgument, "host_ipv4 value: 'fd00::1'"),
         ({"options": {"com.docker.network.container_iface_prefix": "a/b"}}, InvalidArgument, "invalid interface name"),
