@@ -18,7 +18,7 @@ from shared.protocol import (
     PermissionDenied,
 )
 
-__all__ = ["ipam_configs", "network_asked", "warning"]
+__all__ = ["check_name", "families", "ipam_configs", "network_asked", "warning"]
 
 Network = IPv4Network | IPv6Network
 BRIDGE = "com.docker.network.bridge."
@@ -41,11 +41,11 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
 
     Errors: InvalidArgument, NotFound (no such driver), NotImplementedByUs, PermissionDenied (a predefined name).
     """
-    _check_name(job.name)
+    check_name(job.name)
     _refuse_missing(job)
     driver = job.driver if job.driver in LINK_DRIVERS else "bridge"
     options = job.options or {}
-    ipv4, ipv6 = _families(job)
+    ipv4, ipv6 = families(job)
     if not (ipv4 or ipv6):
         raise InvalidArgument("invalid network config:\nIPv4 or IPv6 must be enabled")
     configs = ipam_configs(job)
@@ -93,10 +93,10 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
 def warning(job: CreateNetwork) -> str:
     """Return what the user should know of a network that can be made, but not all as asked for."""
     given = [config.subnet for config in (job.ipam.config if job.ipam else None) or [] if ":" in config.subnet]
-    return f"{', '.join(given)}: not used, for IPv6 is not enabled" if given and not _families(job)[1] else ""
+    return f"{', '.join(given)}: not used, for IPv6 is not enabled" if given and not families(job)[1] else ""
 
 
-def _families(job: CreateNetwork) -> tuple[bool, bool]:
+def families(job: CreateNetwork) -> tuple[bool, bool]:
     """Say whether the network is to have IPv4, and IPv6: by the fields, else by the options."""
     options = job.options or {}
     ipv4 = _boolean(options, "com.docker.network.enable_ipv4")
@@ -107,7 +107,8 @@ def _families(job: CreateNetwork) -> tuple[bool, bool]:
     )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Errors: InvalidArgument, PermissionDenied (predefined)."""
     if not name.strip():
         raise InvalidArgument("network name cannot be empty")
     if name in (*PREDEFINED, "default"):
@@ -126,7 +127,6 @@ def _refuse_missing(job: CreateNetwork) -> None:
     for wrong, what in (
         (job.ingress, "an ingress network"),
         (job.scope not in ("", "local"), f"the scope {job.scope!r}"),
-        (job.config_only or job.config_from, "a network made of another's configuration"),
         (job.ipam and job.ipam.driver not in ("", "default"), "another IPAM driver than default"),
     ):
         if wrong:
@@ -152,7 +152,7 @@ def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
 def ipam_configs(job: CreateNetwork) -> dict[int, IPAMConfig]:
     """Return the subnets that were chosen, by version; those of a version that is not enabled left out."""
     found: dict[int, IPAMConfig] = {}
-    ipv4, ipv6 = _families(job)
+    ipv4, ipv6 = families(job)
     for config in (job.ipam.config if job.ipam else None) or []:
         subnet = _subnet(config)
         if subnet is None:

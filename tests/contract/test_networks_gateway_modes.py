@@ -30,6 +30,7 @@ from tests.unit.netdriver.rig import (
     die,
     fetch,
     ip,
+    killed_at,
     make,
     own_netns,
     pings,
@@ -306,6 +307,33 @@ def test_a_host_port_that_is_taken_meanwhile_keeps_a_way_out_from_moving(netdriv
     assert there == routed
     with server(routed, "web"):
         assert fetched(routed.address, 80) == "web"
+
+
+@pytest.mark.parametrize("mode", ["nat", "routed"])
+def test_a_way_out_whose_move_is_killed_anywhere_is_moved_by_the_next(run: Path, mode: str) -> None:
+    first = make(run)
+    first.init({})
+    networks = [network(first, "new", gateway_mode=mode)]
+    networks.append(network(first, "old", gateway_mode="nat" if mode == "routed" else "routed"))
+    join(first, 1, "old", ports=PUBLISHED)
+    die(first)
+    moved, stayed = ("0.0.0.0", 8080, ""), ("0.0.0.0", 0, "8080")
+    if mode == "routed":
+        moved, stayed = stayed, moved
+    step = 0
+    while killed_at(step, run, lambda driver: join(driver, 1, "new", gw_priority=9, ports=PUBLISHED)):
+        driver = make(run)
+        driver.init({container(1): 1}, networks)
+        join(driver, 1, "new", gw_priority=9, ports=PUBLISHED)
+        for ports in ([moved], [stayed]):
+            there = driver.interfaces(container(1))[container(1)]
+            assert [port for one in there for port in shown(one)] == ports
+            assert len(elements("admitted4")) == (ports == [("0.0.0.0", 0, "8080")])
+            assert ("tcp . 8080" in shell(f"nft list map {TABLE} published4")) == (ports == [("0.0.0.0", 8080, "")])
+            driver.release(container(1), 1, id_of("new"))
+        die(driver)
+        step += 5
+    assert step > 10
 
 
 def test_one_more_port_of_a_routed_network(netdriver: NetDriver) -> None:

@@ -73,3 +73,31 @@ def test_networks_whose_bridge_has_no_address(net: Stack) -> None:
     )  # fmt: skip
     assert inspect(net, "other")["IPAM"]["Config"] == [{"Subnet": "10.99.2.0/24", "Gateway": "10.99.2.9"}]
     assert "inet " not in on_host(net, "ip", "address", "show", "dev", f"br-{inhibited[:12]}")
+
+
+def test_a_network_from_the_configuration_of_another(net: Stack) -> None:
+    mtu = "com.docker.network.driver.mtu"
+    config = net.out(
+        "network", "create", "--config-only", "--subnet", "10.99.3.0/24", "--label", "tier=back", "-o", f"{mtu}=1400",
+        "conf",
+    )  # fmt: skip
+    seen = inspect(net, "conf")
+    assert (seen["Driver"], seen["ConfigOnly"], seen["ConfigFrom"]) == ("null", True, {"Network": ""})
+    assert seen["IPAM"]["Config"] == [{"Subnet": "10.99.3.0/24"}]
+    assert config[:12] not in on_host(net, "ip", "-o", "link")
+    try:
+        net.docker("network", "create", "--config-from", "conf", "app")
+        seen = inspect(net, "app")
+        assert (seen["Driver"], seen["ConfigOnly"], seen["ConfigFrom"]) == ("bridge", False, {"Network": "conf"})
+        assert (seen["Options"], seen["Labels"]) == ({mtu: "1400"}, {"tier": "back"})
+        refused = fails(net, "network", "create", "--config-from", "conf", "--label", "a=b", "more")
+        assert "user specified configurations are not supported" in refused
+        net.docker("run", "-d", "--name", "web", "--network", "app", *SLEEP)
+        assert networks_of(net, "web")["app"]["IPAddress"] == "10.99.3.2"
+        assert "mtu 1400" in net.out("exec", "web", "ip", "link", "show", "eth0")
+        only = fails(net, "network", "connect", "conf", "web")
+        assert "cannot create endpoint on configuration-only network" in only
+        assert 'configuration network "conf" is in use' in fails(net, "network", "rm", "conf")
+    finally:  # before what it was made from
+        net.docker("rm", "-f", "web", check=False)
+        net.docker("network", "rm", "app", check=False)
