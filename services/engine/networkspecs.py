@@ -29,6 +29,7 @@ LINK_DRIVERS = {  # driver → its option and the modes, the default first
     "macvlan": ("macvlan_mode", ("bridge", "private", "vepa", "passthru")),
     "ipvlan": ("ipvlan_mode", ("l2", "l3", "l3s")),
 }
+IPVLAN_FLAGS = ("bridge", "private", "vepa")
 MISSING_DRIVERS = ("overlay",)
 TRUE, FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,11}")  # room for a number
@@ -64,6 +65,7 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
         driver=driver,
         parent=parent,
         mode=mode,
+        ipvlan_flag=_ipvlan_flag(driver, options),
         ipv4=ipv4,
         ipv6=ipv6,
         bridge=_link_name(options.get(f"{BRIDGE}name", "")),
@@ -144,9 +146,14 @@ def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
     mode = options.get(option) or modes[0]
     if mode not in modes:
         raise InvalidArgument(f"unknown {driver} mode: {mode}")
-    if options.get("ipvlan_flag", "bridge") != "bridge":
-        raise NotImplementedByUs(f"ipvlan_flag={options['ipvlan_flag']} is not implemented")
     return parent, mode
+
+
+def _ipvlan_flag(driver: str, options: Mapping[str, str]) -> str:
+    flag = options.get("ipvlan_flag", "") if driver == "ipvlan" else ""
+    if flag and flag not in IPVLAN_FLAGS:
+        raise InvalidArgument(f"unknown ipvlan flag: {flag}")
+    return flag or IPVLAN_FLAGS[0]
 
 
 def ipam_configs(job: CreateNetwork) -> dict[int, IPAMConfig]:

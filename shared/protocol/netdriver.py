@@ -52,6 +52,7 @@ class BridgeNetwork(Data, frozen=True):
     driver: str = "bridge"  # or macvlan, ipvlan
     parent: str = ""  # of macvlan, ipvlan: a link of the host
     mode: str = ""  # of macvlan: bridge, private, vepa, passthru; of ipvlan: l2, l3, l3s
+    ipvlan_flag: str = "bridge"  # of ipvlan: bridge, private, vepa
     ipv4: bool = True
     ipv6: bool = False
     bridge: str = ""  # the link's name; br- and twelve digits of the id

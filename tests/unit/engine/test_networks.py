@@ -92,6 +92,7 @@ def allocations(stack: Any, container: str) -> list[AllocateInterface]:
         ({"driver": "macvlan"}, InvalidArgument, "needs an interface of the host's: -o parent=NAME"),
         ({"driver": "ipvlan", "options": {"parent": "a/b"}}, InvalidArgument, "-o parent=NAME"),
         ({"driver": "ipvlan", "options": {"parent": "p", "ipvlan_mode": "l4"}}, InvalidArgument, "ipvlan mode: l4"),
+        ({"driver": "ipvlan", "options": {"parent": "p", "ipvlan_flag": "x"}}, InvalidArgument, "ipvlan flag: x"),
         ({"driver": "host"}, PermissionDenied, 'only one instance of "host" network is allowed'),
         ({"enable_ipv4": False}, InvalidArgument, "IPv4 or IPv6 must be enabled"),
         ({"enable_ipv6": True, "options": {"com.docker.network.driver.mtu": "1000"}}, InvalidArgument, "mtu"),
