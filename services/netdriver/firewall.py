@@ -95,10 +95,16 @@ class Firewall:
         return self._remove(zone_elements(zone))
 
     def _remove(self, elements: Iterable[tuple[str, str]]) -> list[str]:
-        return [f"delete element inet {self.table} {name} {{ {one} }}" for name, one in elements]
+        return self._commands("delete", elements)
 
     def _add(self, elements: Iterable[tuple[str, str]]) -> list[str]:
-        return [f"add element inet {self.table} {name} {{ {one} }}" for name, one in elements]
+        return self._commands("add", elements)
+
+    def _commands(self, verb: str, elements: Iterable[tuple[str, str]]) -> list[str]:
+        found: dict[str, list[str]] = {}
+        for name, one in elements:
+            found.setdefault(name, []).append(one)
+        return [f"{verb} element inet {self.table} {name} {{ {', '.join(those)} }}" for name, those in found.items()]
 
     # -- ports
 
@@ -115,12 +121,10 @@ class Firewall:
             }
             commands = self._delete_ports({port: old for port in new if (old := self._published.get(port))})
             self._published.update(new)
-            elements: dict[str, list[str]] = {}
-            for port, address in new.items():
-                name, key = port_element(port, address)
-                elements.setdefault(name, []).append(f"{key} : {port_value(port, address)}")
-            commands += [f"add element inet {self.table} {name} {{ {', '.join(e)} }}" for name, e in elements.items()]
-            through = [(port, address) for port, address in ports.items() if admit or not port.host_port]
+            keys = [(port_element(*one), port_value(*one)) for one in new.items()]
+            commands += self._add((name, f"{key} : {value}") for (name, key), value in keys)
+            through = [one for one in ports.items() if admit or not one[0].host_port]
+            through = [one for one in through if one not in self._admitted]
             self._admitted.update(dict.fromkeys(through))
             self._change([*commands, *self._add(dict.fromkeys(admitted_element(*one) for one in through))])
         if self._made:
@@ -146,11 +150,7 @@ class Firewall:
         return self._remove((name, one) for name, one in elements if (name, one) not in needed)
 
     def _delete_ports(self, ports: Mapping[AllocatedPort, str]) -> list[str]:
-        elements: dict[str, list[str]] = {}
-        for port, address in ports.items():
-            name, key = port_element(port, address)
-            elements.setdefault(name, []).append(key)
-        return [f"delete element inet {self.table} {name} {{ {', '.join(keys)} }}" for name, keys in elements.items()]
+        return self._remove(port_element(*one) for one in ports.items())
 
     @property
     def published(self) -> list[AllocatedPort]:
@@ -183,7 +183,7 @@ class Firewall:
                 gone = [link for peer in peers if (link := (address, peer)) in self._links]
             for link in gone:
                 del self._links[link]
-            self._change([f"delete element inet {self.table} links {{ {link_element(link)} }}" for link in gone])
+            self._change(self._remove(("links", link_element(link)) for link in gone))
 
     # -- the table as a whole
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -39,7 +41,9 @@ def test_ports_of_a_routed_network(net: Stack) -> None:
     assert fetch(net, "127.0.0.1", 8085) == "served"
     assert from_inside(net, "web", address, 80) == "served"
     assert from_inside(net, "web", shut, 80) == ""
+    (netdriver,) = net.pids("netdriver")
     on_host(net, "nft", "flush", "ruleset")
+    os.kill(netdriver, signal.SIGKILL)
     until(lambda: from_inside(net, "web", address, 80) == "served")
     net.docker("restart", "-t", "0", "in-place")
     until(lambda: from_inside(net, "web", networks_of(net, "in-place")["routed"]["IPAddress"], 80) == "served")
