@@ -110,8 +110,8 @@ async def _add(engine: Engine, container: Container, image: Image, planned: list
             container.record.places = await engine.call(layer)
             async with provide_volumes(engine, container, planned):
                 await populate_volumes(engine, container)
-                if image is not NOTHING:
-                    engine.images.require(image.id)  # it may have been removed meanwhile
+                for needed in container.record.images:
+                    engine.images.require(needed)  # it may have been removed meanwhile
                 with engine.store.transaction():
                     confirm_volumes(engine, container.record)
                     engine.store.add_container(container.record)

@@ -78,8 +78,8 @@ class Graph:
 
 
 def users_of(engine: Engine, image: Image) -> list[str]:
-    """Return the ids of the containers made from an image, running ones first."""
-    using = [c.record for c in engine.containers if c.record.image == image.id]
+    """Return the ids of the containers that are made from an image or mount it, running ones first."""
+    using = [c.record for c in engine.containers if image.id in c.record.images]
     running_first = [record.id for record in sorted(using, key=lambda record: not record.running)]
     return running_first + list(engine.quarantine.users_of_image(image.id))
 

@@ -58,7 +58,7 @@ PORT_RANGE = re.compile(r"([0-9]{1,5})(-[0-9]{1,5})?")
 
 def complete_host_config(engine: Engine, config: ContainerConfig, given: HostConfig) -> tuple[HostConfig, list[str]]:
     """Return a complete copy, and warnings. ``config``: the request's. Errors: InvalidArgument, NotImplementedByUs."""
-    refuse_unsupported(config, given)
+    refuse_unsupported(given)
     made = msgspec.structs.replace(given)
     _fill_in(engine, made)
     check_isolation(config, made)

@@ -4,7 +4,7 @@
 |------------------------|------------------------------------------------------|------------------------------|
 | HostConfig.VolumesFrom | what the named containers have, but no tmpfs         | the later one wins           |
 | HostConfig.Binds       | binds and volumes, as text (`mountspecs`)            | Duplicate mount point        |
-| HostConfig.Mounts      | binds, volumes and tmpfs, as objects (`mountspecs`)  | Duplicate mount point        |
+| HostConfig.Mounts      | these, tmpfs and images, as objects (`mountspecs`)   | Duplicate mount point        |
 | Config.Volumes         | anonymous volumes; the image's too                   | it stays as it is            |
 | HostConfig.Tmpfs       | only checked here: the execdriver reads it itself    | Duplicate mount point        |
 """
@@ -49,7 +49,7 @@ __all__ = ["plan_mounts", "shown"]
 async def plan_mounts(engine: Engine, config: ContainerConfig, host_config: HostConfig) -> list[Planned]:
     """Resolve all that is asked for; nothing is made yet. Errors: InvalidArgument, NotImplementedByUs."""
     asked = [plan_bind(text, host_config.volume_driver) for text in host_config.binds or []]
-    asked += [plan_mount(mount) for mount in host_config.mounts or []]
+    asked += [_found(engine, plan_mount(mount)) for mount in host_config.mounts or []]
     if host_config.mounts:
         await asyncio.to_thread(_check_sources, host_config.mounts)
     for target in host_config.tmpfs or {}:
@@ -67,6 +67,18 @@ async def plan_mounts(engine: Engine, config: ContainerConfig, host_config: Host
         if planned.point.destination not in found.keys() | taken:
             found[planned.point.destination] = planned
     return list(found.values())
+
+
+def _found(engine: Engine, planned: Planned) -> Planned:
+    """Say which image it is that is to be mounted. One that is missing is no 404 here: at that, the CLI would pull the
+    container's. Errors: InvalidArgument."""
+    if planned.point.type != "image":
+        return planned
+    try:
+        image = engine.images.find(planned.point.image)
+    except NotFound as error:
+        raise InvalidArgument(error.message) from None
+    return Planned(msgspec.structs.replace(planned.point, name=image.id.removeprefix("sha256:")))
 
 
 def _check_sources(mounts: list[Mount]) -> None:
@@ -100,7 +112,7 @@ def _volumes_from(engine: Engine, specs: list[str]) -> Iterator[Planned]:
                 continue
             writable = point.writable and "ro" not in words
             copy = msgspec.structs.replace(point, mode="", writable=writable, populate=False)
-            yield Planned(copy, CreateVolume(name=copy.name, driver=copy.driver) if copy.name else None)
+            yield Planned(copy, CreateVolume(name=copy.name, driver=copy.driver) if copy.type == "volume" else None)
 
 
 def _find(engine: Engine, ref: str) -> Container:
@@ -115,10 +127,10 @@ def shown(point: MountPoint) -> dict[str, Any]:
     """Return a mount as inspect and list show it (API 1.51 MountPoint)."""
     view = {
         "Type": point.type,
-        "Name": point.name,
+        "Name": point.image or point.name,
         "Source": point.source,
         "Destination": point.destination,
-        "Driver": point.driver,
+        "Driver": "" if point.image else point.driver,
         "Mode": point.mode,
         "RW": point.writable,
         "Propagation": point.propagation,

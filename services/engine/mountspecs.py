@@ -11,9 +11,11 @@ import msgspec
 
 from shared.protocol import (
     ANONYMOUS_LABEL,
+    IMAGE_VOLUME_DRIVER,
     BindOptions,
     CreateVolume,
     DriverConfig,
+    ImageOptions,
     InvalidArgument,
     Mount,
     MountPoint,
@@ -37,9 +39,10 @@ DEFAULT_PROPAGATION = "rprivate"
 VOLUME_MODE = "z"  # what is shown for a volume that was given no mode
 SIZE_UNITS = ((1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k"))
 FOREIGN_FIELDS = {
-    "bind": ("volume_options", "tmpfs_options"),
-    "volume": ("bind_options", "tmpfs_options"),
-    "tmpfs": ("bind_options", "volume_options"),
+    "bind": ("volume_options", "image_options", "tmpfs_options"),
+    "volume": ("bind_options", "image_options", "tmpfs_options"),
+    "image": ("bind_options", "volume_options", "tmpfs_options"),
+    "tmpfs": ("bind_options", "volume_options", "image_options"),
 }
 
 
@@ -114,8 +117,8 @@ def valid_mode(mode: str) -> bool:
 
 
 def plan_mount(asked: Mount) -> Planned:
-    """Resolve an entry of HostConfig.Mounts. Errors: InvalidArgument, NotImplementedByUs (images)."""
-    if asked.type in ("image", "cluster"):
+    """Resolve an entry of HostConfig.Mounts. Errors: InvalidArgument, NotImplementedByUs (of a cluster)."""
+    if asked.type == "cluster":
         raise NotImplementedByUs(f"mounts of type {asked.type!r} are not implemented")
     try:
         return _plan(asked)
@@ -136,6 +139,8 @@ def _plan(asked: Mount) -> Planned:
         return Planned(_tmpfs(asked))
     if asked.type == "volume":
         return _volume(asked)
+    if asked.type == "image":
+        return Planned(_image(asked))
     raise InvalidArgument("mount type unknown")
 
 
@@ -181,6 +186,26 @@ def _tmpfs(asked: Mount) -> MountPoint:
             raise InvalidArgument(f"invalid option: {'='.join(option)}")
         words += option
     return MountPoint(type="tmpfs", destination=clean(asked.target), writable=not asked.read_only, options=words)
+
+
+# -- images
+
+
+def _image(asked: Mount) -> MountPoint:
+    """Which image it is, is still to be found."""
+    options = asked.image_options or ImageOptions()
+    if not asked.source:
+        raise InvalidArgument("field Source must not be empty")
+    if not _is_local(options.subpath):
+        raise InvalidArgument("subpath must be a relative path within the image")
+    return MountPoint(
+        type="image",
+        destination=clean(asked.target),
+        driver=IMAGE_VOLUME_DRIVER,
+        image=asked.source,
+        writable=False,
+        subpath=options.subpath,
+    )
 
 
 # -- volumes

@@ -41,7 +41,12 @@ class Quarantine:
         return (i for i, r in self._remains.items() if r is None or any(mount.name == name for mount in r.mounts))
 
     def users_of_image(self, image: str) -> Iterator[str]:
-        return (id_ for id_, remains in self._remains.items() if remains is None or remains.image == image)
+        mounted = image.removeprefix("sha256:")
+        return (
+            id_
+            for id_, remains in self._remains.items()
+            if remains is None or remains.image == image or any(mount.name == mounted for mount in remains.mounts)
+        )
 
     def find(self, ref: str) -> str | None:
         """Look up by id or its beginning; names are lost. Errors: InvalidArgument (several begin so)."""

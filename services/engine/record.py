@@ -151,6 +151,12 @@ class ContainerRecord(msgspec.Struct, kw_only=True):
         """Return its addresses in all its networks, while it has them."""
         return [address for place in self.endpoints.values() for address in place.addresses]
 
+    @property
+    def images(self) -> list[str]:
+        """Return the ids of the images that it needs: what it is made from, if anything, and those that it mounts."""
+        mounted = [f"sha256:{point.name}" for point in self.mounts if point.type == "image"]
+        return [self.image, *mounted] if self.image else mounted
+
     def forget_interfaces(self) -> None:
         self.interface = None
         for place in self.endpoints.values():

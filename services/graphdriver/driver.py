@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -35,8 +34,11 @@ class StorageDriver(Protocol):
         """Say whether the root filesystem is there without `mount`."""
         ...
 
-    def below(self, layers: list[Path], scratch: Path) -> AbstractContextManager[Path]:
-        """Have the tree that a container of ``layers`` begins with; ``scratch`` is an empty directory in tmp/."""
+    def below(self, layers: list[Path], scratch: Path) -> Path:
+        """Return the tree that a container of ``layers`` begins with, to be read until ``unmount(scratch)``.
+
+        ``scratch``: a directory for this alone.
+        """
         ...
 
     def writable_path(self, container: Path) -> Path:

@@ -19,6 +19,7 @@ from services.graphdriver.registry.downloads import Downloads
 from services.graphdriver.registry.sessions import Registries
 from services.graphdriver.sweeping import swept
 from services.graphdriver.volumes import handlers as volumes
+from services.graphdriver.volumes.images import ImageFiles
 from services.graphdriver.volumes.local import Local
 from services.graphdriver.volumes.volumes import Volumes
 from shared.bus.bus import Bus
@@ -61,7 +62,8 @@ class GraphDriver:
         root.chmod(0o710)
         self.blobs = Blobs(root)
         self.layers = Layers(root, choose_driver(config.storage_driver, self.temporary, config.storage_opt), self.blobs)
-        self.volumes = Volumes([Local(config.root / "volumes")], config.run / "volumes", self.layers)
+        local, images = Local(config.root / "volumes"), ImageFiles(config.run / "images", self.layers)
+        self.volumes = Volumes([local, images], config.run / "volumes", self.layers)
         self.tickets = TicketServer(config.run / "graphdriver.tickets")
         self.bus, self.config = bus, config
         self.registries = Registries(config, environ)

@@ -164,14 +164,28 @@ class Layers:
                 shutil.rmtree(temporary, ignore_errors=True)
             return size
 
+    def _there(self, chain_ids: Sequence[str]) -> list[Path]:
+        """Return the directories of layers. Errors: NotFound (one that is not here)."""
+        for chain_id in chain_ids:
+            if self.size(chain_id) is None:
+                raise NotFound(f"no such layer: {chain_id}")
+        return [self.path(chain_id) for chain_id in chain_ids]
+
+    def show(self, chain_ids: Sequence[str], place: Path) -> Path:
+        """Return the tree that layers make, for reading, until `hide`; ``place``: a directory for this alone."""
+        return self.driver.below(self._there(chain_ids), place)
+
+    def hide(self, place: Path) -> None:
+        """Undo `show`. Idempotent."""
+        if place.exists():
+            self.driver.unmount(place)
+            shutil.rmtree(place)
+
     # -- containers' layers
 
     def create(self, container: str, chain_ids: list[str]) -> dict[str, str]:
         """Make a container's writable layer; returns `StorageDriver.places` of it."""
-        for chain_id in chain_ids:
-            if self.size(chain_id) is None:
-                raise NotFound(f"no such layer: {chain_id}")
-        directory, layers = self._container(container), [self.path(chain_id) for chain_id in chain_ids]
+        directory, layers = self._container(container), self._there(chain_ids)
         with self._locks[container]:
             self.driver.create(directory, layers)
             temporary = directory / "layers.new"
@@ -231,9 +245,9 @@ class Layers:
         scratch = self._temporary / secrets.token_hex(8)
         scratch.mkdir(mode=0o700)
         try:
-            with self.driver.below(parents, scratch) as below:
-                yield self.driver.writable_path(self._container(container)), below
+            yield self.driver.writable_path(self._container(container)), self.driver.below(parents, scratch)
         finally:
+            self.driver.unmount(scratch)
             shutil.rmtree(scratch, ignore_errors=True)
 
     def remove(self, container: str) -> None:

@@ -12,8 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.graphdriver import syscalls
@@ -96,21 +95,17 @@ class Overlay:
     def is_mounted(self, container: Path) -> bool:
         return syscalls.is_mounted(container / "merged")
 
-    @contextmanager
-    def below(self, layers: list[Path], scratch: Path) -> Iterator[Path]:
+    def below(self, layers: list[Path], scratch: Path) -> Path:
         """The layers without a writable one. overlayfs wants two of them at least: an empty one goes below a single."""
-        (scratch / EMPTY).mkdir()
+        (scratch / EMPTY).mkdir(exist_ok=True)
         if not layers:
-            yield scratch / EMPTY
-            return
+            return scratch / EMPTY
         merged = scratch / "merged"  # so called, what is left by a kill is unmounted at the next start
-        merged.mkdir()
-        lower = [self.diff_path(layer) for layer in reversed(layers)]
-        self._mount(merged, lower if len(lower) > 1 else [*lower, scratch / EMPTY])
-        try:
-            yield merged
-        finally:
-            syscalls.unmount(merged)
+        merged.mkdir(exist_ok=True)
+        if not syscalls.is_mounted(merged):
+            lower = [self.diff_path(layer) for layer in reversed(layers)]
+            self._mount(merged, lower if len(lower) > 1 else [*lower, scratch / EMPTY])
+        return merged
 
     def unmount(self, container: Path) -> None:
         syscalls.unmount(container / "merged")

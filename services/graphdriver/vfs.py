@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["Vfs"]
@@ -57,9 +55,8 @@ class Vfs:
     def is_mounted(self, container: Path) -> bool:
         return True
 
-    @contextmanager
-    def below(self, layers: list[Path], scratch: Path) -> Iterator[Path]:
-        yield self.diff_path(layers[-1]) if layers else scratch
+    def below(self, layers: list[Path], scratch: Path) -> Path:
+        return self.diff_path(layers[-1]) if layers else scratch
 
     def writable_path(self, container: Path) -> Path:
         return container / "tree"

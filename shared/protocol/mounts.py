@@ -69,18 +69,19 @@ class Mount(Record, omit_defaults=True):
 class MountPoint(Data, frozen=True):
     """One mount of a container, whatever it was asked for with: all that is to be known when it is made."""
 
-    type: str  # bind, volume, tmpfs
+    type: str  # bind, volume, tmpfs, image
     destination: str  # absolute and clean
-    source: str = ""  # on the host: a bind's own, a volume's data; none of a tmpfs
-    name: str = ""  # of a volume
-    driver: str = ""  # of a volume
+    source: str = ""  # on the host: a bind's own, a volume's data, an image's files; none of a tmpfs
+    name: str = ""  # of a volume; of an image, which is mounted as one: its id without the algorithm
+    driver: str = ""  # of a volume; `IMAGE_VOLUME_DRIVER`
+    image: str = ""  # as it was asked for
     mode: str = ""  # the words after the second colon, as they were given
     writable: bool = True
     propagation: str = ""  # of a bind: private, rprivate, shared, rshared, slave, rslave
     options: list[str] = field(default_factory=list)  # of a tmpfs, for mount(2)
     anonymous: bool = False  # the volume was named for this container: it goes where its volumes are to go too
     populate: bool = False  # at create, the volume, if it is empty, gets what the image has at the destination
-    subpath: str = ""  # inside the volume
+    subpath: str = ""  # inside the volume or the image
     create_source: bool = False  # where a bind's source is missing, a directory is made
     recursive: bool = True  # what is mounted below the source comes with it
     recursive_read_only: bool | None = None  # True: or not at all; None: where the kernel can; False: the top only

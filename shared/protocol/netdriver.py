@@ -41,7 +41,7 @@ class Bridge(Data, frozen=True):
     subnet6: str = ""
 
 
-class BridgeNetwork(Data, frozen=True):
+class BridgeNetwork(Data, frozen=True, omit_defaults=True):
     """A user-defined network. As asked for, fields may be empty; as made, none is but those that say so.
 
     With ``driver`` macvlan there is no bridge: its containers' links are on ``parent``, and beside that link's own.
@@ -120,7 +120,7 @@ class UnmakeNetwork(Job[None], frozen=True, tag="networkdriver_delete"):
     network: str  # id
 
 
-class AllocatedPort(Data, frozen=True):
+class AllocatedPort(Data, frozen=True, omit_defaults=True):
     """A published port. Without a ``host_port`` (0) it is let through to the container's own address, as ``routed``
     networks have it; then ``host_ip`` says of which family, and ``asked`` (8080, 8000-8010, or empty for any) what the
     host port would be elsewhere.
@@ -181,6 +181,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     address: str = ""  # the one that is asked for
     address6: str = ""
     link_local: list[str] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)  # of the link inside: net.ipv4.conf.IFNAME.forwarding → 1
     ports: dict[str, list[PortBinding]] = field(default_factory=dict)
     gw_priority: int = 0
     names: list[str] = field(default_factory=list)  # by which others in a user-defined network find it

@@ -15,6 +15,7 @@ from shared.protocol.job import Data, Job, Record
 __all__ = [
     "ANONYMOUS_LABEL",
     "DEFAULT_VOLUME_DRIVER",
+    "IMAGE_VOLUME_DRIVER",
     "CreateVolume",
     "DeleteVolume",
     "HeldVolume",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 DEFAULT_VOLUME_DRIVER = "local"
+IMAGE_VOLUME_DRIVER = "image"  # of what `docker run --mount type=image` mounts: no volume that users have
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 Labels = dict[str, str] | None
 
@@ -195,6 +197,7 @@ class MeasureVolume(Job[int], frozen=True, tag="volumedriver_usage"):
 class HeldVolume(Data, frozen=True):
     name: str
     containers: list[str]  # for which `MountVolume` made something
+    driver: str = ""  # empty: nothing of it is mounted but for containers
 
 
 class ListHeldVolumes(Job[list[HeldVolume]], frozen=True, tag="volumedriver_list"):

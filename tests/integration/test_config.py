@@ -1,4 +1,4 @@
-"""Every field of a container's Config acts, or is refused by name: one row each, in real containers."""
+"""Every field of a container's Config acts, or is shown: one row each, in real containers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from shared.protocol import ContainerConfig
 from tests.integration.api import request
-from tests.integration.tables import Inside, Refused
+from tests.integration.tables import Inside
 
 pytestmark = pytest.mark.root
 
@@ -28,7 +28,7 @@ class Elsewhere:
     test: str  # the function of this file, of test_run.py or test_health.py, that asserts it
 
 
-TABLE: dict[str, Inside | Refused | Shown | Elsewhere] = {
+TABLE: dict[str, Inside | Shown | Elsewhere] = {
     "Hostname": Inside("there", "hostname; cat /etc/hostname; echo $HOSTNAME", "^there\nthere\nthere$"),
     "Domainname": Inside("example.test", "hostname -f; cat /proc/sys/kernel/domainname",
                          "^there.example.test\nexample.test$", {"Hostname": "there"}),
@@ -50,7 +50,7 @@ TABLE: dict[str, Inside | Refused | Shown | Elsewhere] = {
     "WorkingDir": Inside("/made/../here", "pwd", "^/here$"),
     "NetworkDisabled": Inside(True, "ls /sys/class/net | grep eth0; echo $?", "^1$"),
     "MacAddress": Inside("02:42:00:00:00:77", "cat /sys/class/net/eth0/address", "^02:42:00:00:00:77$"),
-    "OnBuild": Refused(["RUN true"], 501, "OnBuild"),
+    "OnBuild": Shown(["RUN true"]),  # of what is committed of it
     "Labels": Shown({"a": "b"}),
     "StopSignal": Elsewhere("test_how_a_container_is_stopped"),
     "StopTimeout": Elsewhere("test_how_a_container_is_stopped"),
@@ -62,13 +62,10 @@ def test_no_field_is_left_out() -> None:
     assert set(TABLE) == {field.encode_name for field in msgspec.structs.fields(ContainerConfig)}
 
 
-@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if isinstance(row, Refused | Shown)])
-def test_it_is_refused_or_shown(stack: Any, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if isinstance(row, Shown)])
+def test_it_is_shown(stack: Any, name: str) -> None:
     row = TABLE[name]
-    assert isinstance(row, Refused | Shown)
-    if isinstance(row, Refused):
-        row.check(stack, name, in_host_config=False)
-        return
+    assert isinstance(row, Shown)
     body = {"Image": "busybox", "Cmd": ["true"], name: row.value}
     _, answer = request(stack, "POST", "/containers/create", body)
     shown = request(stack, "GET", f"/containers/{answer['Id']}/json")[1]["Config"]

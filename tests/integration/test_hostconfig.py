@@ -217,4 +217,4 @@ def test_it_acts_inside(stack: Any, name: str) -> None:
 def test_it_is_refused(stack: Any, name: str) -> None:
     row = TABLE[name]
     assert isinstance(row, Refused)
-    row.check(stack, name, in_host_config=True)
+    row.check(stack, name)

@@ -78,7 +78,7 @@ async def erase(engine: Engine, container: Container, *, volumes: bool = False) 
     engine.execs.drop(record.id)
     await settle_volumes(engine, condemned)
     container.tell_removal()
-    if any(image.id == record.image for image in engine.images.removed()):
+    if any(image.id in record.images for image in engine.images.removed()):
         await engine.graph.collect()
 
 

@@ -1,6 +1,7 @@
 """Mounting: a container's volumes, from its creation over starts and ends to its removal.
 
-Volumes that it names are there from then on; those that are named for it come and go with it.
+Volumes that it names are there from then on; those that are named for it come and go with it. An image that it mounts
+is a volume to the driver, and has no record as such.
 """
 
 from __future__ import annotations
@@ -105,16 +106,22 @@ async def mount_volumes(engine: Engine, container: Container) -> list[MountPoint
 
 
 async def _mount(engine: Engine, record: ContainerRecord, name: str) -> dict[str, str]:
+    points = [point for point in record.mounts if point.name == name]
     async with engine.volumes.lock(name):
-        volume = engine.volumes.find(name)
         job = MountVolume(
             name=name,
-            driver=volume.driver,
-            options=volume.options,
+            driver=points[0].driver,
+            options=_options(engine, points[0]),
             container=record.id,
-            subpaths=sorted({point.subpath for point in record.mounts if point.name == name}),
+            subpaths=sorted({point.subpath for point in points}),
         )
         return await engine.call(job)
+
+
+def _options(engine: Engine, point: MountPoint) -> dict[str, str] | None:
+    if point.type == "image":
+        return {"layers": " ".join(engine.images.of_container(f"sha256:{point.name}").chain_ids)}
+    return engine.volumes.find(point.name).options
 
 
 def _tell_mounted(engine: Engine, record: ContainerRecord) -> None:
@@ -122,7 +129,7 @@ def _tell_mounted(engine: Engine, record: ContainerRecord) -> None:
     with engine.store.transaction():
         engine.store.put_container(record)
         for point in record.mounts:
-            if point.name:
+            if point.type == "volume":
                 attributes = {
                     "driver": point.driver,
                     "container": record.id,
@@ -146,7 +153,7 @@ def tell_unmounted(engine: Engine, record: ContainerRecord) -> None:
     if record.volumes_mounted:
         record.volumes_mounted = False
         for point in record.mounts:
-            if point.name:
+            if point.type == "volume":
                 attributes = {"driver": point.driver, "container": record.id}
                 engine.events.append("volume", "unmount", point.name, attributes)
 

@@ -198,7 +198,7 @@ async def reconcile_volumes(engine: Engine) -> None:
     """Unmount what no container uses, and go on with what was interrupted."""
     for held in await engine.call(ListHeldVolumes()):
         volume = engine.volumes.get(held.name)
-        driver = volume.driver if volume is not None else DEFAULT_VOLUME_DRIVER
+        driver = held.driver or (volume.driver if volume is not None else DEFAULT_VOLUME_DRIVER)
         for container_id in held.containers or [""]:
             container = engine.containers.by_id(container_id)
             if container_id in engine.quarantine:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Options", "VolumeDriver"]
+__all__ = ["Options", "VolumeDriver", "unknown_driver"]
 
 Options = dict[str, str] | None
+
+
+def unknown_driver(name: str, volume: str) -> str:
+    """Return what users are told of a driver that there is not for them."""
+    return f'create {volume}: error looking up volume plugin {name}: plugin "{name}" not found'
 
 
 class VolumeDriver(Protocol):
@@ -18,7 +23,8 @@ class VolumeDriver(Protocol):
     def create(self, volume: str, options: Options) -> Path:
         """Make the place of a volume's data; returns where it will be. Data that is there is kept.
 
-        Errors: InvalidArgument (options; nothing is made), OSError (what was made stays).
+        Errors: InvalidArgument (options; nothing is made), NotFound (no user can have one), OSError (what was made
+        stays).
         """
         ...
 

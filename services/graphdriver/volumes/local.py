@@ -16,6 +16,7 @@ from pathlib import Path
 from services.graphdriver import syscalls
 from services.graphdriver.trees import tree_size
 from services.graphdriver.volumes.driver import Options
+from services.graphdriver.volumes.filling import settle
 from services.graphdriver.volumes.options import check_options, mount_device, wants_mount
 from shared.bus.context import check_cancelled
 from shared.protocol import Conflict
@@ -47,6 +48,7 @@ class Local:
         data = self.create(volume, options)  # a power cut may have taken what was made
         if options and wants_mount(options) and not mounts_below(data):
             mount_device(options, data)
+        settle(data)
         return data
 
     def unmount(self, volume: str) -> None:

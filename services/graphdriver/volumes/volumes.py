@@ -15,8 +15,8 @@ from pathlib import Path
 
 from services.graphdriver import syscalls
 from services.graphdriver.layers import Layers
-from services.graphdriver.volumes.driver import Options, VolumeDriver
-from services.graphdriver.volumes.filling import fill, is_empty, settle
+from services.graphdriver.volumes.driver import Options, VolumeDriver, unknown_driver
+from services.graphdriver.volumes.filling import fill, is_empty
 from services.graphdriver.volumes.options import BIND, RECURSIVE
 from shared.protocol import HeldVolume, InvalidArgument, NotFound
 from shared.runtime.mountinfo import mounts_below
@@ -40,9 +40,7 @@ class Volumes:
         try:
             return self._drivers[name]
         except KeyError:
-            raise NotFound(
-                f'create {volume}: error looking up volume plugin {name}: plugin "{name}" not found'
-            ) from None
+            raise NotFound(unknown_driver(name, volume)) from None
 
     def create(self, name: str, volume: str, options: Options) -> Path:
         driver = self._driver(name, volume)
@@ -53,7 +51,6 @@ class Volumes:
         driver = self._driver(name, volume)
         with self._locks[volume]:
             data = driver.mount(volume, options)
-            settle(data)
             held = self._held(container, volume)
             self._let_go(held)
             paths = {"": data}
@@ -74,7 +71,6 @@ class Volumes:
         driver = self._driver(name, volume)
         with self._locks[volume]:
             data = driver.mount(volume, options)
-            settle(data)
             if not is_empty(data):
                 return
             try:
@@ -108,13 +104,14 @@ class Volumes:
 
     def held(self) -> list[HeldVolume]:
         """Return the volumes that are mounted, or that a container holds a subpath of."""
-        found: defaultdict[str, list[str]] = defaultdict(list)
-        for driver in self._drivers.values():
-            for volume in driver.mounted():
-                found[volume] = []
+        drivers = {volume: driver.name for driver in self._drivers.values() for volume in driver.mounted()}
+        containers: defaultdict[str, list[str]] = defaultdict(list)
         for directory in sorted(self._run.glob("*/*")):
-            found[directory.name].append(directory.parent.name)
-        return [HeldVolume(name=volume, containers=containers) for volume, containers in found.items()]
+            containers[directory.name].append(directory.parent.name)
+        return [
+            HeldVolume(name=volume, driver=drivers.get(volume, ""), containers=containers[volume])
+            for volume in [*drivers, *(containers.keys() - drivers)]
+        ]
 
     def _held(self, container: str, volume: str) -> Path:
         if not container.isalnum():

@@ -373,7 +373,7 @@ def test_what_comes_again_is_what_it_was_made_of_here(stack: Any) -> None:
     assert manifest.digest in asked[-1].keep_names
     others, collections = [msgspec.structs.replace(manifest, digest=f"sha256:{'d' * 64}")], len(asked)
     image(stack, "2", "two:latest", action="load", layers=others)  # which the manifest does not name
-    assert len(asked) == collections + 1
+    assert len(asked) > collections  # that of the boot may come late
     assert manifest.digest not in asked[-1].keep_names
     stack.client.call(DeleteImage(image=made))
     assert left(stack) == {BUSYBOX}

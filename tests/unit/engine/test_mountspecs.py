@@ -13,6 +13,7 @@ from shared.protocol import (
     ANONYMOUS_LABEL,
     BindOptions,
     DriverConfig,
+    ImageOptions,
     InvalidArgument,
     Mount,
     MountPoint,
@@ -121,6 +122,11 @@ def mount(kind: str, **settings: Any) -> Mount:
         (mount("tmpfs", source="y"), "field Source must not be specified"),
         (mount("tmpfs", bind_options=BindOptions()), "field BindOptions must not be specified"),
         (mount("tmpfs", tmpfs_options=TmpfsOptions(options=[["size", "1"]])), "invalid option: size=1"),
+        (mount("image"), "field Source must not be empty"),
+        (mount("image", source="busybox", bind_options=BindOptions()), "field BindOptions must not be specified"),
+        (mount("image", source="busybox", image_options=ImageOptions(subpath="../x")),
+         "subpath must be a relative path within the image"),
+        (mount("volume", source="y", image_options=ImageOptions()), "field ImageOptions must not be specified"),
         (mount("npipe", source="y"), "mount type unknown"),
         (mount("", source="y"), "mount type unknown"),
     ],
@@ -131,10 +137,17 @@ def test_mounts_that_are_refused(asked: Mount, message: str) -> None:
     assert caught.value.message == f'invalid mount config for type "{asked.type}": {message}'
 
 
-@pytest.mark.parametrize("kind", ["image", "cluster"])
-def test_mounts_that_are_not_done_are_named(kind: str) -> None:
-    with pytest.raises(NotImplementedByUs, match=kind):
-        plan_mount(mount(kind, source="busybox"))
+def test_mounts_that_are_not_done_are_named() -> None:
+    with pytest.raises(NotImplementedByUs, match="cluster"):
+        plan_mount(mount("cluster", source="busybox"))
+
+
+def test_an_image_is_never_writable() -> None:
+    planned = plan_mount(mount("image", source="busybox", image_options=ImageOptions(subpath="etc")))
+    assert planned.volume is None
+    assert planned.point == MountPoint(
+        type="image", destination="/x", driver="image", image="busybox", writable=False, subpath="etc"
+    )
 
 
 def test_a_volume_with_everything() -> None:
