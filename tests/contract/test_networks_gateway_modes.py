@@ -319,6 +319,20 @@ def test_a_host_port_that_is_taken_meanwhile_keeps_a_way_out_from_moving(netdriv
         assert fetched(routed.address, 80) == "web"
 
 
+def test_a_host_port_that_is_taken_meanwhile_is_not_published_and_the_container_goes_on(netdriver: NetDriver) -> None:
+    network(netdriver, "mapped")
+    network(netdriver, "routed", gateway_mode="routed")
+    join(netdriver, 1, "mapped", ports=PUBLISHED)
+    join(netdriver, 1, "routed", ports=PUBLISHED, gw_priority=9)
+    other = join(netdriver, 2, "mapped", ports=PUBLISHED)
+    netdriver.release(container(1), 1, id_of("routed"))
+    (left,) = netdriver.interfaces(container(1))[container(1)]
+    assert left.ports == elements("admitted4") == []
+    with server(other, "other"):
+        assert fetched(HOST_ADDRESS, 8080) == "other"
+    assert pings(left.netns, WORLD_ADDRESS)
+
+
 @pytest.mark.parametrize("mode", ["nat", "routed"])
 def test_a_way_out_whose_move_is_killed_anywhere_is_moved_by_the_next(run: Path, mode: str) -> None:
     first = make(run)
