@@ -87,6 +87,11 @@ class Worker:
         """Wake the loop: something (an outgoing frame, ``stop``) has changed. Callable from signal handlers."""
         os.eventfd_write(self._wake, 1)
 
+    def leave(self) -> None:
+        """Tell the engine that this process was asked to end. Callable from signal handlers."""
+        registration = Registration(names=[], pid=os.getpid(), pool=self.pool, leaving=True)
+        self._send(Frame(Kind.REGISTER, Header(name=self.name), encode_body(registration)))
+
     def _register(self, socket: zmq.Socket[bytes]) -> None:
         registration = Registration(names=list(self.handlers), pid=os.getpid(), pool=self.pool)
         header = Header(name=self.name)
@@ -165,6 +170,7 @@ class Worker:
             socket.send_multipart(self._outbox.popleft())
 
     def _finish(self, socket: zmq.Socket[bytes], timeout: float) -> None:
+        self.leave()
         deadline = time.monotonic() + timeout
         while self._running and time.monotonic() < deadline:
             time.sleep(0.01)
