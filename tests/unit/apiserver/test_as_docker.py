@@ -114,6 +114,14 @@ def test_a_prune_is_of_nothing_and_a_name_may_be_its_beginning() -> None:
         assert [json.loads(line) for line in lines] == found
 
 
+def test_a_filter_of_events_that_nobody_knows_says_nothing() -> None:
+    told = Event(seq=1, type="container", action="die", actor=EventActor(id="c", attributes={}), time=1, time_nano=1)
+    http, _ = api(events=lambda job: [told] if job.after < 1 else [])
+    query = {"since": "1", "until": "2", "filters": '{"colour":["red"]}'}
+    answer = http.get("/events", query_string=query)
+    assert (answer.status_code, json.loads(answer.data)["Action"]) == (200, "die")
+
+
 def test_an_image_with_a_tag_alone_had_no_digest_of_none() -> None:
     def shown(version: str, **names: list[str]) -> tuple[Any, Any]:
         image = ImageSummary(
