@@ -88,14 +88,14 @@ class Events:
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
-            self.readers += 1
+            self.readers += request.readers
             try:
                 async with asyncio.timeout(left):
                     await self._appended.wait()
             except TimeoutError:
                 return []
             finally:
-                self.readers -= 1
+                self.readers -= request.readers
 
     def _select(self, after: int, request: ReadEvents) -> list[Any]:
         until = request.until or 2**63 - 1

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Flask, Response, current_app, request
 
 from services.apiserver import older, params
+from services.apiserver.feed import Feed, Told
 from services.apiserver.hangups import while_connected
 from services.apiserver.jobs import read
 from services.apiserver.stream import flushed
 from services.apiserver.versions import api_version
+from shared.bus.alarm import Alarm
 from shared.protocol import Cancelled, Event, EventActor, InvalidArgument, ReadEvents
 from shared.runtime.following import WAIT, follow
 
@@ -36,16 +39,44 @@ def events() -> Response:
 
 def _follow(asked: ReadEvents, filters: dict[str, list[str]]) -> Iterator[bytes]:
     legacy, after = api_version() < (1, 52), asked.after
+    rendered = partial(render, legacy=legacy)
     try:
-        with while_connected():
-            for event in follow(partial(read, timeout=WAIT * 4, patience=PATIENCE), asked):
-                if after and event.seq > after + 1 and not asked.since:
-                    yield render(_gap(after, event), legacy=legacy)
-                after = event.seq
-                if older.can_see(event) and matches(event, filters):
-                    yield render(event, legacy=legacy)
+        with while_connected() as gone:
+            for batch in _batches(asked, gone):
+                lines = []
+                for told in batch:
+                    event = told.event
+                    if after and event.seq > after + 1 and not asked.since:
+                        lines.append(rendered(_gap(after, event)))
+                    after = event.seq
+                    if older.can_see(event) and matches(event, filters):
+                        lines.append(told.line(rendered))
+                if lines:
+                    yield b"".join(lines)
     except Cancelled:
         return
+
+
+def _batches(asked: ReadEvents, gone: Alarm) -> Iterator[list[Told]]:
+    """Take from the feed that all share; what has an end, or begins in the future, is asked for by itself."""
+    if not asked.until and asked.since <= time.time_ns():
+        return _feed().follow(asked, gone)
+    return ([Told(event)] for event in follow(_read, asked))
+
+
+def _read(asked: ReadEvents) -> list[Event]:
+    return read(asked, timeout=WAIT * 4, patience=PATIENCE)
+
+
+def _feed() -> Feed:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def in_context(asked: ReadEvents) -> list[Event]:
+        with app.app_context():
+            return _read(asked)
+
+    feed: Feed = app.extensions.setdefault("dockyard.feed", Feed(in_context))
+    return feed
 
 
 def _gap(after: int, following: Event) -> Event:
