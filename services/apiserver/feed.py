@@ -115,17 +115,20 @@ class Feed:
                 self._counted.clear()
                 if not self._listeners:
                     self._runs = False
-                    return None
+                    self._kept.clear()
+                    return
                 asked = ReadEvents(after=self._last, wait=WAIT, readers=len(self._listeners))
             try:
                 self._tell(self._read(asked))
             except Cancelled:
                 continue  # there are more listeners now, or fewer
             except DockyardError as error:
-                return self._fail(error)
+                self._fail(error)
+                return
             except Exception as error:
                 log.exception("reading events failed")
-                return self._fail(DockyardError(f"reading events failed: {error}"))
+                self._fail(DockyardError(f"reading events failed: {error}"))
+                return
 
     def _tell(self, events: list[Event]) -> None:
         with self._lock:

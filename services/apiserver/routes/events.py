@@ -75,7 +75,7 @@ def _feed() -> Feed:
         with app.app_context():
             return _read(asked)
 
-    feed: Feed = app.extensions.setdefault("dockyard.feed", Feed(in_context))
+    feed: Feed = app.extensions.get("dockyard.feed") or app.extensions.setdefault("dockyard.feed", Feed(in_context))
     return feed
 
 

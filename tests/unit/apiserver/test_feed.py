@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,7 +12,13 @@ from services.apiserver.feed import KEPT, Feed, Told
 from shared.bus.alarm import Alarm
 from shared.bus.context import check_cancelled
 from shared.protocol import DockyardError, Event, EventActor, ReadEvents, Unavailable
-from tests.integration.conftest import until
+
+
+def until(condition: Callable[[], object], what: str = "it did not happen") -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
 
 
 class Journal:
