@@ -66,6 +66,7 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
         worker.init_process()
     except SystemExit:
         log.debug("told to end at once")
+    server.end_bus()
     _end()
 
 
@@ -86,6 +87,7 @@ class _Server(BaseApplication):
         self.dockyard, self.stop = config, stop
         self.policies: list[Policy] = []  # by number of a host
         self.leave: Callable[[], None] = lambda: None  # tells the engine of it
+        self.end_bus: Callable[[], None] = lambda: None
         listening = zip(config.listen_fds, config.listen_hosts, strict=True)
         self.hosts = {_address(descriptor): index for descriptor, index in listening}
         super().__init__()
@@ -119,7 +121,7 @@ class _Server(BaseApplication):
         observe(app, self.dockyard)
         worker = bus.Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2)
         self.leave = worker.leave
-        bus.serve_in_thread(worker, threading.Event())
+        self.end_bus = bus.serve_in_thread(worker, threading.Event())
         return app
 
 
