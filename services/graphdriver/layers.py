@@ -10,7 +10,6 @@ says that only borrowers want the mount; the last of them unmounts it, or the ne
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import shutil
@@ -28,6 +27,7 @@ from services.graphdriver.ahead import ahead
 from services.graphdriver.apply import apply_layer
 from services.graphdriver.blobs import Blobs
 from services.graphdriver.driver import StorageDriver
+from services.graphdriver.hashing import Hashing
 from services.graphdriver.overlay import Overlay
 from services.graphdriver.trees import tree_size
 from services.graphdriver.unpack import MAX_UNPACKED
@@ -57,28 +57,6 @@ def choose_driver(name: str, directory: Path, options: Sequence[str] = ()) -> St
 
 def _has_layers(directory: Path) -> bool:
     return directory.is_dir() and any(directory.iterdir())
-
-
-class _Hashing:
-    """A readable stream that hashes what is read. Errors: InvalidArgument (more than ``limit`` bytes), ``check``'s."""
-
-    def __init__(self, source: IO[bytes], limit: int, check: Callable[[], None]) -> None:
-        self._source, self._hasher = source, hashlib.sha256()
-        self._left, self._limit, self._check = limit, limit, check
-
-    def read(self, size: int = -1) -> bytes:
-        self._check()
-        data = self._source.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise InvalidArgument(f"invalid layer: it unpacks to more than {self._limit} bytes")
-        self._hasher.update(data)
-        return data
-
-    def digest(self) -> str:
-        while self.read(1 << 20):
-            pass
-        return f"sha256:{self._hasher.hexdigest()}"
 
 
 class Layers:
@@ -143,7 +121,7 @@ class Layers:
         """
         *parents, chain_id = chain_ids
         with self._locks[chain_id]:
-            known, stream = self.size(chain_id), _Hashing(source, self.max_unpacked, check)
+            known, stream = self.size(chain_id), Hashing(source, self.max_unpacked, check)
             if known is not None:
                 if (found := stream.digest()) != diff_id:
                     raise InvalidArgument(f"layer {diff_id} does not match its digest: {found}")

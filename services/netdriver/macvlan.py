@@ -16,10 +16,11 @@ from services.netdriver import veth
 from services.netdriver.addresses import Addresses, interface_addresses, mac_of, unicast_mac
 from services.netdriver.host import Host
 from services.netdriver.leases import Lease
-from services.netdriver.netlink import Rtnl, add_address, add_link_on, delete_link, get_link, set_link
+from services.netdriver.netlink import Rtnl, add_address, delete_link, get_link, set_link
 from services.netdriver.netns import Namespace, inside
 from services.netdriver.ports import Request
 from services.netdriver.resolvers import RESOLVER
+from services.netdriver.sublinks import add_link_on
 from shared.protocol import (
     AllocatedPort,
     AllocateInterface,

@@ -35,24 +35,24 @@ from pyroute2.netlink.rtnl import (
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
-from pyroute2.netlink.rtnl.ifinfmsg.plugins.ipvlan import ipvlan
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 __all__ = [
     "HEADER",
     "IFF_UP",
-    "LINK_MODES",
+    "NEW",
+    "Message",
     "Rtnl",
     "add_address",
     "add_bridge",
     "add_default_route",
-    "add_link_on",
     "add_veth",
     "delete_link",
     "get_addresses",
     "get_link",
     "get_links",
     "get_routes",
+    "link_message",
     "messages",
     "set_link",
 ]
@@ -66,24 +66,6 @@ MAIN_ROUTE = {"table": RT_TABLE_MAIN, "proto": RTPROT_BOOT, "scope": RT_SCOPE_UN
 NEW = NLM_F_CREATE | NLM_F_EXCL
 IFA_F_NODAD = 0x02
 RTEXT_FILTER_SKIP_STATS = 1 << 3
-LINK_MODES: dict[str, dict[str, tuple[str, str | int]]] = {  # kind → mode → attribute and value (if_link.h)
-    "macvlan": {mode: ("IFLA_MACVLAN_MODE", mode) for mode in ("private", "vepa", "bridge", "passthru")},
-    "ipvlan": {mode: ("IFLA_IPVLAN_MODE", number) for number, mode in enumerate(("l2", "l3", "l3s"))},
-}
-IPVLAN_FLAGS: dict[str, list[tuple[str, str | int]]] = {
-    "bridge": [],  # so that kernels before 4.15 understand
-    "private": [("IFLA_IPVLAN_FLAGS", 1)],
-    "vepa": [("IFLA_IPVLAN_FLAGS", 2)],
-}
-
-
-class Ipvlan(ipvlan):  # type: ignore[misc]
-    """With the attribute that pyroute2 leaves out (if_link.h)."""
-
-    nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))
-
-
-ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": Ipvlan})
 
 
 class Rtnl:
@@ -171,7 +153,7 @@ def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
 def add_bridge(name: str, *, mac_address: str) -> Message:
     """A fixed MAC address: else the bridge takes the lowest of its ports, and changes as containers come and go."""
     info = {"attrs": [("IFLA_INFO_KIND", "bridge")]}
-    return _link(NEW, IFLA_IFNAME=name, IFLA_ADDRESS=mac_address, IFLA_LINKINFO=info)
+    return link_message(NEW, IFLA_IFNAME=name, IFLA_ADDRESS=mac_address, IFLA_LINKINFO=info)
 
 
 def add_veth(name: str, *, index: int, mtu: int, mac_address: str, peer: str, peer_netns: int) -> Message:
@@ -181,35 +163,7 @@ def add_veth(name: str, *, index: int, mtu: int, mac_address: str, peer: str, pe
     """
     other = {"attrs": [("IFLA_IFNAME", peer), ("IFLA_MTU", mtu), ("IFLA_NET_NS_FD", peer_netns)]}
     info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", other)]})]}
-    message = _link(NEW, IFLA_IFNAME=name, IFLA_MTU=mtu, IFLA_ADDRESS=mac_address, IFLA_LINKINFO=info)
-    message["index"] = index
-    return message
-
-
-def add_link_on(
-    parent: int,
-    name: str,
-    *,
-    kind: str,
-    mode: str,
-    flag: str = "bridge",
-    mac_address: str = "",
-    index: int = 0,
-    netns: int | None = None,
-) -> Message:
-    """A macvlan or ipvlan link on the link ``parent``, in the namespace open as ``netns``. It is down.
-
-    ``flag`` is ipvlan's: bridge, private, vepa. The last one given is that of all on the parent.
-    Fails with EOPNOTSUPP where the kernel has none of that kind.
-    """
-    data = [LINK_MODES[kind][mode], *IPVLAN_FLAGS[flag]]
-    info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", {"attrs": data})]}
-    own: dict[str, Any] = {"IFLA_LINK": parent}
-    if mac_address and kind == "macvlan":  # ipvlan has its parent's
-        own["IFLA_ADDRESS"] = mac_address
-    if netns is not None:
-        own["IFLA_NET_NS_FD"] = netns
-    message = _link(NEW, IFLA_IFNAME=name, **own, IFLA_LINKINFO=info)
+    message = link_message(NEW, IFLA_IFNAME=name, IFLA_MTU=mtu, IFLA_ADDRESS=mac_address, IFLA_LINKINFO=info)
     message["index"] = index
     return message
 
@@ -223,7 +177,7 @@ def set_link(
     port: dict[str, int] | None = None,
 ) -> Message:
     """Change a link. ``port``: flags of a bridge port, as ``{"IFLA_BRPORT_ISOLATED": 1}``."""
-    message = _link(0, IFLA_IFNAME=name)
+    message = link_message(0, IFLA_IFNAME=name)
     if up is not None:
         message["flags"], message["change"] = (IFF_UP if up else 0), IFF_UP
     if master is not None:
@@ -239,7 +193,7 @@ def set_link(
 
 def delete_link(name: str) -> Message:
     """Takes 10 to 50 ms: the kernel waits for readers of the link (RCU)."""
-    message = _link(0, IFLA_IFNAME=name)
+    message = link_message(0, IFLA_IFNAME=name)
     message["header"]["type"] = RTM_DELLINK
     return message
 
@@ -266,7 +220,7 @@ def add_default_route(index: int, gateway: IPv4Address | IPv6Address) -> Message
 
 
 def get_link(name: str) -> Message:
-    message = _link(0, IFLA_IFNAME=name)
+    message = link_message(0, IFLA_IFNAME=name)
     message["header"]["type"] = RTM_GETLINK
     return message
 
@@ -296,7 +250,8 @@ def _family(version: int) -> int:
     return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
-def _link(flags: int, **attributes: Any) -> Message:
+def link_message(flags: int, **attributes: Any) -> Message:
+    """A request about links, to make or to change one; ``attributes`` as pyroute2 names them."""
     message = _message(ifinfmsg, RTM_NEWLINK, flags)
     message["attrs"] = list(attributes.items())
     return message

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.execdriver.bundle import Bundle, Start
-from services.execdriver.health import KEPT_PROBES, Check, Schedule
+from services.execdriver.check import KEPT_PROBES, Check, Schedule
 from shared.protocol import Health, HealthConfig
 
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from services.netdriver.netlink import add_link_on
+from services.netdriver.sublinks import add_link_on
 
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2, 1, 2
 
