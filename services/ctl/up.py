@@ -17,7 +17,7 @@ from pathlib import Path
 from services.ctl import succession
 from services.ctl.arbiter import read_ini
 from services.ctl.launcher import Launcher
-from services.ctl.listeners import Listener, check_hosts, make_listeners
+from services.ctl.listeners import Listener, check_activation, check_hosts, make_listeners
 from services.ctl.rehearsal import CHECKED, LISTENING
 from services.ctl.stacklog import keep_bounded, log_file
 from services.ctl.startup import CHECKS, MUST_BE_ROOT, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
@@ -93,6 +93,8 @@ def up_checked(config: Config, ini: Path) -> int:
     try:
         config = check(config, REPEATED_CHECKS)
         check_hosts(config, None if listening is None else listening.split())
+        if listening is not None and os.environ.get("LISTEN_FDS", "0") != "0":  # what the arbiter was started with
+            check_activation(config)
         _, watchers = read_ini(ini)
     except StartError as error:
         return fail(str(error))
