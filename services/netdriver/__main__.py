@@ -17,7 +17,7 @@ from shared.runtime.process import run, take_descriptors
 
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
-    check(config)
+    config = check(config)
     take_descriptors()  # one for each published port
     firewall = None
     if config.bridge != "none":

@@ -20,7 +20,7 @@ from ipaddress import ip_interface, ip_network
 from services.netdriver.ipam import InterfaceAddress, Network
 from services.netdriver.netlink import Rtnl, get_addresses, get_links, get_routes
 
-__all__ = ["HostAddress", "HostLink", "HostRoute", "addresses", "attributes", "links", "routes"]
+__all__ = ["OUR_MAC", "HostAddress", "HostLink", "HostRoute", "addresses", "attributes", "links", "routes"]
 
 ATTRIBUTE = struct.Struct("=HH")  # length with this header, type
 LINK, ADDRESS, ROUTE = struct.Struct("=BBHiII"), struct.Struct("=BBBBI"), struct.Struct("=8BI")
@@ -29,6 +29,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_INFO_KIND 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF = 1, 4
 RTN_UNICAST = 1
+OUR_MAC = "02:42:"  # what the addresses of the bridges begin with that we make
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class HostLink:
     master: int  # index of the bridge that it is a port of; 0: none
     kind: str  # bridge, veth …; empty for hardware
     mac_address: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Say whether it looks like a bridge that we have made."""
+        return self.kind == "bridge" and self.mac_address.startswith(OUR_MAC)
 
 
 @dataclass(frozen=True)

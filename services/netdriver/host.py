@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface, i
 from pathlib import Path
 
 from services.netdriver import dumps
-from services.netdriver.dumps import HostAddress, HostLink, HostRoute
+from services.netdriver.dumps import OUR_MAC, HostAddress, HostLink, HostRoute
 from services.netdriver.ipam import POOLS, InterfaceAddress, Network, choose_subnet, unique_local
 from services.netdriver.netlink import IFF_UP, Rtnl, add_address, add_bridge, delete_address, set_link
 from shared.protocol import Bridge, Conflict
@@ -21,7 +21,6 @@ from shared.runtime.config import Config
 __all__ = ["Host", "Plan", "choose_addresses", "ensure_bridge", "has_ipv6", "ports_of", "write_sysctl"]
 
 DEFAULT_MTU = 1500
-OUR_MAC = "02:42:"  # what the address of a bridge that we have made begins with
 SYSCTL = Path("/proc/sys/net")
 RA_ALTHOUGH_FORWARDING = "2"  # accept_ra
 log = logging.getLogger("dockyard.netdriver")
@@ -43,6 +42,11 @@ class Host:
         """Return a link's first address, a link-local one of IPv6 apart."""
         found = (one.address for one in self.addresses if one.index == index)
         return next((one for one in found if one.version == version and not one.is_link_local), None)
+
+    def bridge_with(self, address: InterfaceAddress) -> str:
+        """Name the bridge of ours that has an address; empty if none has."""
+        having = {one.index for one in self.addresses if one.address.ip == address.ip}
+        return next((link.name for link in self.links.values() if link.is_ours and link.index in having), "")
 
     def taken(self) -> Iterable[Network]:
         """Yield every network with a route or an address of the host's in it; the default route does not count."""
@@ -138,9 +142,11 @@ def choose_addresses(config: Config, plan: Plan, host: Host, *, strict: bool = F
                 raise Conflict(f"{wrong}, and containers have addresses there")
             log.warning("the bridge stays as it is while containers have addresses there: %s", wrong)
             wrong = ""
-        if wrong and link is not None and not link.mac_address.startswith(OUR_MAC):
+        if wrong and link is not None and not link.is_ours:
             raise Conflict(wrong)
         found[version] = there if there is not None and not wrong else _new(config, plan, host, version)
+        if found[version] != there and (other := host.bridge_with(found[version])) not in ("", config.bridge):
+            raise Conflict(f"bridge ip ({found[version]}) is that of {other}, an earlier bridge: delete that")
     return found
 
 
@@ -158,7 +164,11 @@ def _mismatch(config: Config, given: InterfaceAddress | None, there: InterfaceAd
 
 def _new(config: Config, plan: Plan, host: Host, version: int) -> InterfaceAddress:
     """Return the address of a bridge that has none, or not the right one. Raises Unavailable."""
-    known = (one for one in plan.known if one.version == version and not _mismatch(config, None, one, version))
+    known = (
+        one
+        for one in plan.known
+        if one.version == version and not _mismatch(config, None, one, version) and not host.bridge_with(one)
+    )
     return plan.given[version] or next(known, None) or (_free4(config, host) if version == 4 else _own6(config, plan))
 
 

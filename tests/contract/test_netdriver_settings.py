@@ -23,6 +23,7 @@ from tests.unit.netdriver.rig import (
     pings,
     server,
     shell,
+    veths,
     want,
 )
 
@@ -189,12 +190,27 @@ class TestTheBridgeOfBefore:
         check_change(Config(run=run, **changes))  # type: ignore[arg-type]
 
     def test_containers_are_not_moved_to_another(self, earlier: NetDriver, run: Path) -> None:
-        earlier.allocate(want(1))
+        one = earlier.allocate(want(1))
+        die(earlier)
         for bridge in ("dockyard1", "none"):
             with pytest.raises(ConfigError, match=f"bridge .{bridge}. cannot be changed: .* connected to dockyard0"):
                 check_change(Config(run=run, bridge=bridge))
-        earlier.release(container(1), None)
+        settled = check(Config(run=run, bridge="dockyard1"))
+        assert settled.bridge == "dockyard0"
+        driver = make(run, bridge=settled.bridge)
+        driver.init({container(1): 1})
+        assert pings(one.netns, WORLD_ADDRESS)
+        driver.release(container(1), None)
+        die(driver)
         check_change(Config(run=run, bridge="dockyard1"))
+        assert make(run, bridge="dockyard1").init({}).address == "172.30.0.1/16"
+
+    def test_no_two_bridges_have_one_address(self, earlier: NetDriver, run: Path) -> None:
+        with pytest.raises(ConfigError, match=r"bridge ip .10\.7\.0\.1/24. is that of dockyard0, an earlier bridge"):
+            check(Config(run=run, bridge="dockyard1", bip="10.7.0.1/24"))
+        earlier.allocate(want(1))
+        ip("link delete " + veths().pop())  # a lease without its link does not tell which bridge it was on
+        assert make(run, bridge="dockyard1").init({}).address == "172.30.0.1/16"
 
     def test_one_that_somebody_else_has_made_is_his(self, run: Path) -> None:
         ip("link add dockyard0 type bridge")
