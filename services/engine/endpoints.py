@@ -6,6 +6,7 @@ Texts as moby's. In a predefined network nobody chooses an address or an alias.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,7 +25,6 @@ from shared.protocol import (
     InvalidArgument,
     ListInterfaces,
     NotFound,
-    NotImplementedByUs,
     PortBinding,
     is_user_defined,
     joined_container,
@@ -46,6 +46,7 @@ __all__ = [
 
 SHORT_ID = 12
 IFNAME, SYSCTLS = "com.docker.network.endpoint.ifname", "com.docker.network.endpoint.sysctls"  # of DriverOpts
+SYSCTL = re.compile(r"(net\.(?:ipv4|ipv6|mpls)\.[a-z]+\.)(?:IFNAME|ifname)(\.[a-z0-9_]+)")  # --network: in lower case
 
 
 def asked_endpoints(engine: Engine, job: CreateContainer, host_config: HostConfig) -> dict[str, Endpoint]:
@@ -119,7 +120,7 @@ def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord
 
 
 def _check_link(settings: EndpointSettings) -> None:
-    """Check what is asked of the link inside. Errors: InvalidArgument, NotImplementedByUs."""
+    """Check what is asked of the link inside. Errors: InvalidArgument."""
     for text in _link_local(settings):
         _address(text, "link-local IP", (4, 6))
     if settings.mac_address:
@@ -130,8 +131,20 @@ def _check_link(settings: EndpointSettings) -> None:
     options = settings.driver_opts or {}
     if not LINK_NAME.fullmatch(options.get(IFNAME, "eth0")):
         raise InvalidArgument(f"invalid endpoint settings:\ninvalid interface name: {options[IFNAME]!r}")
-    if SYSCTLS in options:
-        raise NotImplementedByUs(f"{SYSCTLS} is not implemented: use --sysctl")
+    _sysctls(settings)
+
+
+def _sysctls(settings: EndpointSettings) -> dict[str, str]:
+    """Return the sysctls that are asked for of the link inside. Errors: InvalidArgument."""
+    found = {}
+    for entry in filter(None, ((settings.driver_opts or {}).get(SYSCTLS) or "").split(",")):
+        name, _, value = entry.partition("=")
+        match = SYSCTL.fullmatch(name)
+        if match is None or not value.isprintable() or not value:
+            why = "not net.ipv4, net.ipv6 or net.mpls, KIND.IFNAME.NAME=VALUE"
+            raise InvalidArgument(f"invalid endpoint settings:\ninvalid sysctl {entry!r}: {why}")
+        found[f"{match[1]}IFNAME{match[2]}"] = value
+    return found
 
 
 def _asked_address(settings: EndpointSettings, version: int) -> str:
@@ -216,6 +229,7 @@ def allocation(engine: Engine, record: ContainerRecord, name: str) -> AllocateIn
         mac_address=asked.mac_address,
         ifname=(asked.driver_opts or {}).get(IFNAME, ""),
         link_local=_link_local(asked),
+        sysctls=_sysctls(asked),
         ports=_bindings(record),
         gw_priority=asked.gw_priority,
     )

@@ -18,6 +18,7 @@ from services.netdriver.networks import Networks
 from services.netdriver.none import NoneDriver
 from services.netdriver.ports import request, version_of
 from services.netdriver.resolvers import Resolvers
+from services.netdriver.sysctls import set_sysctls
 from shared.protocol import AllocatedPort, AllocatePort, Interface, NotFound
 
 __all__ = ["Holdings"]
@@ -66,6 +67,7 @@ class Holdings:
         if not (exists(path) and driver.is_connected(lease)):
             with open_namespace(path) as namespace:
                 driver.connect(lease, namespace)
+        set_sysctls(lease)
         if lease.interface.resolver:
             self._resolvers.ensure(lease.container, path)
 

@@ -39,7 +39,7 @@ class Lease(Data, frozen=True):
 
     ``default_route``, ``default_route6`` say that it is this one.
 
-    ``names``, ``links``, ``dns`` are for the embedded DNS server, as in `AllocateInterface`.
+    ``names``, ``links``, ``dns`` are for the embedded DNS server, as in `AllocateInterface`; so are ``sysctls``.
     """
 
     container: str
@@ -53,6 +53,7 @@ class Lease(Data, frozen=True):
     names: list[str] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     dns: list[str] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -203,6 +203,7 @@ class NetDriver:
                 names=job.names,
                 links=job.links,
                 dns=job.dns,
+                sysctls=job.sysctls,
             )
             try:
                 self._held.put(lease)

@@ -162,6 +162,7 @@ class AllocateInterface(Job[Interface], frozen=True, tag="allocate_interface"):
     address: str = ""  # the one that is asked for
     address6: str = ""
     link_local: list[str] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)  # of the link inside: net.ipv4.conf.IFNAME.forwarding → 1
     ports: dict[str, list[PortBinding]] = field(default_factory=dict)
     gw_priority: int = 0
     names: list[str] = field(default_factory=list)  # by which others in a user-defined network find it

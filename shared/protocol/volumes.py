@@ -196,8 +196,8 @@ class MeasureVolume(Job[int], frozen=True, tag="volumedriver_usage"):
 
 class HeldVolume(Data, frozen=True):
     name: str
-    driver: str  # empty: nothing of it is mounted but for containers
     containers: list[str]  # for which `MountVolume` made something
+    driver: str = ""  # empty: nothing of it is mounted but for containers
 
 
 class ListHeldVolumes(Job[list[HeldVolume]], frozen=True, tag="volumedriver_list"):

@@ -183,6 +183,25 @@ def test_names_of_links_inside_are_the_networks_or_their_own(netdriver: NetDrive
     assert join(again, 2, "back", ifname="front") == given[2]
 
 
+def test_sysctls_of_a_link_are_its_own(netdriver: NetDriver, run: Path) -> None:
+    network(netdriver, "app", ipv6=True)
+    network(netdriver, "back")
+    wanted = {"net.ipv4.conf.IFNAME.log_martians": "1", "net.ipv6.conf.IFNAME.hop_limit": "77"}
+    join(netdriver, 1, "back")
+    given = join(netdriver, 1, "app", ifname="front", sysctls=wanted)
+    files = ("ipv4/conf/front/log_martians", "ipv6/conf/front/hop_limit", "ipv4/conf/eth0/log_martians")
+    read = f"nsenter --net={given.netns} cat {' '.join(f'/proc/sys/net/{file}' for file in files)}"
+    assert shell(read).split() == ["1", "77", "0"]
+    shell(f"nsenter --net={given.netns} sysctl -w net.ipv6.conf.front.hop_limit=64")
+    die(netdriver)  # between the link and its sysctls
+    again = make(run)
+    assert join(again, 1, "app", ifname="front", sysctls=wanted) == given
+    assert shell(read).split() == ["1", "77", "0"]
+    with pytest.raises(InvalidArgument, match=r"failed to set sysctl net.ipv4.conf.eth0.no_such=1: No such file"):
+        join(again, 2, "back", sysctls={"net.ipv4.conf.IFNAME.no_such": "1"})
+    assert container(2) not in again.interfaces()
+
+
 def test_an_internal_network_is_shut(netdriver: NetDriver) -> None:
     network(netdriver, "shut", internal=True)
     network(netdriver, "open")

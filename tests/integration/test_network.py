@@ -101,6 +101,14 @@ def test_an_internal_network_has_no_way_out(net: Stack) -> None:
     assert not pings(net, "s1", outside)
 
 
+def test_sysctls_of_a_link(net: Stack) -> None:
+    net.docker("network", "create", "app")
+    option = "driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME."
+    read = ("busybox", "cat", "/proc/sys/net/ipv4/conf/eth0/log_martians")
+    assert net.out("run", "--rm", "--network", f"name=app,{option}log_martians=1", *read) == "1"
+    assert "failed to set sysctl" in fails(net, "run", "--rm", "--network", f"name=app,{option}no_such=1", *read)
+
+
 def test_connect_and_disconnect_while_it_runs(net: Stack) -> None:
     net.docker("network", "create", "extra")
     net.docker("run", "-d", "--name", "peer", "--network", "extra", *SLEEP)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.composing import project, pytest_generate_tests
-from tests.integration.conftest import shared_stack, stack
+from tests.integration.conftest import calm, shared_stack, stack
 
-__all__ = ["project", "pytest_generate_tests", "shared_stack", "stack"]
+__all__ = ["calm", "project", "pytest_generate_tests", "shared_stack", "stack"]

@@ -167,9 +167,7 @@ answer(InitNetworkDriver)(
 )
 
 
-answer(ListHeldVolumes)(
-    lambda world, job: [HeldVolume(name=v, driver="", containers=[]) for v in sorted(world.mounted_volumes)]
-)
+answer(ListHeldVolumes)(lambda world, job: [HeldVolume(name=v, containers=[]) for v in sorted(world.mounted_volumes)])
 answer(PopulateVolume)(lambda world, job: world.mounted_volumes.add(job.name))
 answer(UnmakeVolume)(lambda world, job: world.volumes.discard(job.name))
 answer(UnmountVolume)(lambda world, job: world.mounted_volumes.discard(job.name) if job.last else None)

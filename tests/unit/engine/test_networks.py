@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -365,16 +366,33 @@ def test_what_the_netdriver_has_forgotten_is_made_again(stack: Any) -> None:
 def test_names_of_links_inside_are_the_network_s_or_the_endpoint_s(stack: Any) -> None:
     make(stack, options={"com.docker.network.container_iface_prefix": "lan"})
     assert next(iter(stack.world.networks.values())).iface_prefix == "lan"
-    options = {"com.docker.network.endpoint.ifname": "front0"}
+    options = {
+        "com.docker.network.endpoint.ifname": "front0",
+        "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.forwarding=0,net.ipv6.neigh.ifname.app_solicit=4",
+    }
     container = start(stack, "web", driver_opts=options)
-    assert [job.ifname for job in allocations(stack, container)] == ["front0"]
+    (job,) = allocations(stack, container)
+    assert job.ifname == "front0"
+    assert job.sysctls == {"net.ipv4.conf.IFNAME.forwarding": "0", "net.ipv6.neigh.IFNAME.app_solicit": "4"}
     assert networks_of(stack, container)["app"].driver_opts == options
-    for options, error in (
-        ({"com.docker.network.endpoint.ifname": "a/b"}, InvalidArgument),
-        ({"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}, NotImplementedByUs),
-    ):
-        with pytest.raises(error, match=next(iter(options.values())) if error is InvalidArgument else "--sysctl"):
-            start(stack, "other", driver_opts=options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("ifname", "a/b"),
+        ("sysctls", "net.ipv4.conf.eth0.forwarding=0"),
+        ("sysctls", "net.ipv4.conf.IFNAME.forwarding"),
+        ("sysctls", "net.core.IFNAME.somaxconn=1"),
+        ("sysctls", "net.ipv4.conf.IFNAME.a/b=1"),
+        ("sysctls", "net.ipv4.conf.IFNAME...=1"),
+        ("sysctls", "kernel.x.IFNAME.y=1"),
+    ],
+)
+def test_options_of_an_endpoint_that_are_wrong(stack: Any, option: str, value: str) -> None:
+    make(stack)
+    with pytest.raises(InvalidArgument, match=re.escape(value)):
+        start(stack, "other", driver_opts={f"com.docker.network.endpoint.{option}": value})
 
 
 @pytest.mark.parametrize(
@@ -434,10 +452,19 @@ def test_addresses_that_cannot_be_asked_for(stack: Any, network: str, asked: dic
 
 def test_a_record_of_an_earlier_release_is_in_its_one_network() -> None:
     old = {
-        "id": "1", "name": "web", "created": 1, "image": "i", "requested_image": "i", "args": [], "config": {},
-        "host_config": {"NetworkMode": "bridge"}, "endpoint": {"MacAddress": "02:00:00:00:00:01"}, "connected": True,
-        "status": "running", "interface": {"mode": "bridge", "address": "172.30.0.2", "name": "eth0"},
-    }  # fmt: skip
+        "id": "1",
+        "name": "web",
+        "created": 1,
+        "image": "i",
+        "requested_image": "i",
+        "args": [],
+        "config": {},
+        "host_config": {"NetworkMode": "bridge"},
+        "endpoint": {"MacAddress": "02:00:00:00:00:01"},
+        "connected": True,
+        "status": "running",
+        "interface": {"mode": "bridge", "address": "172.30.0.2", "name": "eth0"},
+    }
     record = msgspec.json.decode(msgspec.json.encode(old), type=ContainerRecord)
     place = record.endpoints["bridge"]
     assert (place.asked.mac_address, place.connected) == ("02:00:00:00:00:01", True)
