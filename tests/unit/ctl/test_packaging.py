@@ -14,6 +14,7 @@ from typer.main import get_command
 from services.ctl.commands import app
 from shared.runtime.config import NAMES
 
+HEADINGS = re.compile(r"^\.TP\n(\.B\w* .*)", re.MULTILINE)
 CHECKOUT = Path(__file__).parents[3]
 PROGRAM = os.path.relpath(Path(sys.executable).with_name("dockyard"), CHECKOUT)
 
@@ -43,7 +44,10 @@ def test_the_manual_has_all_commands_and_their_options() -> None:
     """But those of `up`, which are the settings, and `--help`."""
     text = (CHECKOUT / "packaging/man/dockyard.1").read_text()
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    assert len(commands) > 15
+    headings = HEADINGS.findall(text.partition(".SH COMMANDS")[2].partition(".SH ENVIRONMENT")[0])
+    assert {re.sub(r"[\"\\].*", "", line.split(maxsplit=1)[1].strip('"').split()[0]) for line in headings} == {
+        *commands
+    }
     options = {name for one in commands.values() for parameter in one.params for name in parameter.opts}
     settings = {f"--{name.replace('_', '-')}" for name in NAMES}
     wanted = {name for name in options - settings - {"--help"} if name.startswith("--")}
