@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from typing import Any
 
 from flask import Flask
+from werkzeug.routing import Rule
 
 from services.apiserver.errors import register_errors
 from services.apiserver.policy import enforce
@@ -34,13 +36,23 @@ __all__ = ["create_app"]
 LATCH_TIMEOUT = 60.0  # seconds that a request waits for the boot to be complete
 
 
+class Route(Rule):
+    """A path and its methods as dockerd's router has them: no HEAD beside a GET, nothing behind a slash at the end."""
+
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        wanted = set(options.get("methods") or ())
+        super().__init__(*parts, **options)
+        if self.methods is not None and "HEAD" not in wanted:
+            self.methods.discard("HEAD")
+
+
 def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collection[str] = ()) -> Flask:
     """Make the WSGI application. Until ``latch`` is set, requests wait: they are served, not refused.
 
     ``reader`` answers jobs that only read while the engine does not. ``origins``: of web pages that may use the API.
     """
     app = Flask("dockyard", static_folder=None)
-    app.url_map.strict_slashes = False
+    app.url_rule_class = Route
     app.url_map.merge_slashes = False
     app.extensions["dockyard.bus"] = bus
     app.extensions["dockyard.reader"] = reader

@@ -18,6 +18,7 @@ import logging
 import socket
 import struct
 import time
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from selectors import EVENT_READ
@@ -93,9 +94,15 @@ class Worker(ThreadWorker):
         self._begun: dict[Connection, None] = {}  # a part of a head has come
         self._scarce_until = 0.0
         self.policies: dict[Any, Policy] = {}  # by listener
+        self.on_leave: Callable[[], None] = lambda: None
 
     def get_thread_pool(self) -> Threads:
         return Threads("request", self.cfg.threads, kept=KEPT_THREADS)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: the engine hears that this worker's end, some time from now, is no loss."""
+        super().handle_exit(sig, frame)
+        self.on_leave()
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
         """Take `DRAIN_TIME` at the end: the SIGTERM that is to come is an upgrade's, which cuts nobody off."""

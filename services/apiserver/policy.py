@@ -4,7 +4,7 @@
 |--------------|-------------------------------------------------------------------------------------------------|
 | `full`       | all                                                                                             |
 | `read_only`  | GET and HEAD, but no attach (it has a stdin); and POST /containers/{id}/wait                     |
-| `AllowList`  | the endpoints it names; HEAD where GET is                                                       |
+| `AllowList`  | the endpoints it names; HEAD where GET is, if the endpoint has it                               |
 
 Each allows ``/_ping`` and ``/version``: clients ask them before all else.
 """
@@ -61,8 +61,8 @@ policy_of_connection: ContextVar[Policy] = ContextVar("dockyard_policy", default
 
 
 def path_of(rule: str) -> str:
-    """Return a route's path with ``{}`` for each name."""
-    return CONVERTED.sub("{}", rule)
+    """Return a route's path with ``{}`` for each name; a slash at its end says nothing (``/networks/``)."""
+    return CONVERTED.sub("{}", rule).rstrip("/")
 
 
 def policies(config: Config, app: Flask) -> list[Policy]:

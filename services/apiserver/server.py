@@ -66,6 +66,7 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
         worker.init_process()
     except SystemExit:
         log.debug("told to end at once")
+    server.end_bus()
     _end()
 
 
@@ -85,6 +86,8 @@ class _Server(BaseApplication):
     def __init__(self, config: Config, stop: threading.Event) -> None:
         self.dockyard, self.stop = config, stop
         self.policies: list[Policy] = []  # by number of a host
+        self.leave: Callable[[], None] = lambda: None  # tells the engine of it
+        self.end_bus: Callable[[], None] = lambda: None
         listening = zip(config.listen_fds, config.listen_hosts, strict=True)
         self.hosts = {_address(descriptor): index for descriptor, index in listening}
         super().__init__()
@@ -116,7 +119,9 @@ class _Server(BaseApplication):
         app = create_app(Client(endpoint, "apiserver"), reader, latch, self.dockyard.origins)
         self.policies = policies(self.dockyard, app)
         observe(app, self.dockyard)
-        bus.serve_in_thread(bus.Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2), threading.Event())
+        worker = bus.Worker(endpoint, "apiserver", latch, jobs, pool=True, threads=2)
+        self.leave = worker.leave
+        self.end_bus = bus.serve_in_thread(worker, threading.Event())
         return app
 
 
@@ -141,8 +146,9 @@ def _connections() -> int:
 
 def _prepare_worker(worker: Any) -> None:
     _set_up_listeners(worker)
+    worker.on_leave = worker.app.leave
     if worker.app.stop.is_set():
-        worker.alive = False
+        worker.handle_exit(signal.SIGTERM, None)
 
 
 def _set_up_listeners(worker: Any) -> None:

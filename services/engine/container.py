@@ -89,9 +89,12 @@ class Containers:
         return self._by_id.get(container_id)
 
     def find(self, ref: str) -> Container:
-        """Look up by id, then name, then unambiguous id prefix. Errors: NotFound, InvalidArgument."""
+        """Look up by id, then name, or the name that a link gives (``parent/alias``), then unambiguous id prefix.
+
+        Errors: NotFound, InvalidArgument.
+        """
         name = ref.removeprefix("/")
-        found = self._by_id.get(ref) or self._by_id.get(self._by_name.get(name, ""))
+        found = self._by_id.get(ref) or self._by_id.get(self._by_name.get(name, "")) or self._linked(name)
         if found is not None:
             return found
         matches = [c for i, c in self._by_id.items() if ref and i.startswith(ref)]
@@ -100,6 +103,13 @@ class Containers:
         if not matches:
             raise NotFound(f"No such container: {ref}")
         return matches[0]
+
+    def _linked(self, name: str) -> Container | None:
+        parent_name, _, alias = name.rpartition("/")
+        parent = self._by_id.get(self._by_name.get(parent_name, ""))
+        links = parent.record.host_config.links or [] if parent is not None else []
+        children = [child for child, _, known in (link.partition(":") for link in links) if known == alias]
+        return self._by_id.get(children[-1]) if children else None
 
     def name_taken(self, name: str) -> bool:
         return name in self._by_name

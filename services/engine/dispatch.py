@@ -239,6 +239,9 @@ class Dispatcher:
             self._send(flight.driver, Frame(Kind.CANCEL, Header(id=flight.header.id)))
 
     def _driver_lost(self, driver: Driver, why: str) -> None:
+        if driver.leaving and not driver.jobs:
+            log.info("service left name=%s pid=%d why=asked", driver.service, driver.pid)
+            return
         log.warning("service lost name=%s pid=%d why=%s jobs=%d", driver.service, driver.pid, why, len(driver.jobs))
         for job_id in list(driver.jobs):
             flight = self.flights.get(job_id)

@@ -31,11 +31,12 @@ class Driver:
     heard: float = field(default_factory=time.monotonic)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     silent: bool = False
+    leaving: bool = False  # it was asked to end, and gets no more jobs
     jobs: set[str] = field(default_factory=set)  # ids under way
 
     @property
     def usable(self) -> bool:
-        return self.ready.is_set() and not self.silent
+        return self.ready.is_set() and not self.silent and not self.leaving
 
 
 class Drivers:
@@ -60,6 +61,10 @@ class Drivers:
         if not service or registration.pid <= 0:
             raise InvalidArgument("a registration needs a service name and a pid")
         known, names = self._drivers.get(peer), frozenset(registration.names)
+        if registration.leaving:
+            if known is not None:
+                known.leaving = True
+            return
         if known is not None and (known.pid, known.names) == (registration.pid, names):
             return
         for other in list(self._drivers.values()):

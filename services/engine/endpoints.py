@@ -25,6 +25,7 @@ from shared.protocol import (
     InvalidArgument,
     ListInterfaces,
     NotFound,
+    PermissionDenied,
     PortBinding,
     is_user_defined,
     joined_container,
@@ -95,7 +96,12 @@ def _check_mac_address(job: CreateContainer, settings: EndpointSettings) -> None
 
 
 def check_settings(name: str, settings: EndpointSettings, network: NetworkRecord | None) -> None:
-    """Check what is asked of an endpoint. ``network``: None if it is not known yet. Errors: InvalidArgument."""
+    """Check what is asked of an endpoint. ``network``: None if it is not known yet.
+
+    Errors: InvalidArgument, PermissionDenied (the network is only a configuration).
+    """
+    if network is not None and network.config is not None:
+        raise PermissionDenied("cannot create endpoint on configuration-only network")
     _check_link(settings)
     ipam = settings.ipam_config or {}
     if name in PREDEFINED:

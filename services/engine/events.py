@@ -18,10 +18,14 @@ __all__ = ["Events"]
 
 KEPT = 100_000  # events that the journal keeps
 TRIM_EVERY = 1_000
+EXECS = b'{"Type":"container","Action":"exec_'  # how their records begin
 
 
 class Events:
-    """``retention``: seconds after which an event may be forgotten; the newest `KEPT` are kept in any case."""
+    """``retention``: seconds after which an event may be forgotten; the newest `KEPT` are kept in any case.
+
+    Those of execs, which health checks have without end, are forgotten beyond these however new they are.
+    """
 
     def __init__(self, store: Store, retention: float) -> None:
         self._store = store
@@ -63,9 +67,10 @@ class Events:
         asyncio.get_running_loop().call_soon(self._announce, blob)
 
     def _forget(self, now: int) -> None:
-        oldest_wanted = now - int(self._retention * 1e9)
-        query = "DELETE FROM events WHERE seq <= ? AND time_ns < ?"
-        self._store.db.execute(query, (self.newest - KEPT, oldest_wanted))
+        oldest_wanted, beyond = now - int(self._retention * 1e9), self.newest - KEPT
+        self._store.db.execute("DELETE FROM events WHERE seq <= ? AND time_ns < ?", (beyond, oldest_wanted))
+        execs = "DELETE FROM events WHERE seq <= ? AND seq > ? AND instr(record, ?) = 1"
+        self._store.db.execute(execs, (beyond, beyond - 2 * TRIM_EVERY, EXECS))
 
     def _announce(self, blob: bytes) -> None:
         self._appended.set()
@@ -83,14 +88,14 @@ class Events:
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
-            self.readers += 1
+            self.readers += request.readers
             try:
                 async with asyncio.timeout(left):
                     await self._appended.wait()
             except TimeoutError:
                 return []
             finally:
-                self.readers -= 1
+                self.readers -= request.readers
 
     def _select(self, after: int, request: ReadEvents) -> list[Any]:
         until = request.until or 2**63 - 1

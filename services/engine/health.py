@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.engine.container import Container
-from shared.protocol import ContainerConfig, Health, HealthConfig, InvalidArgument, health_command
+from shared.protocol import ContainerConfig, Health, HealthConfig, HealthReport, InvalidArgument, health_command
 
 if TYPE_CHECKING:
     from services.engine.engine import Engine
 
-__all__ = ["begin_health", "end_health", "health_text", "merge_healthcheck", "note_health"]
+__all__ = ["begin_health", "end_health", "health_text", "merge_healthcheck", "note_health", "note_probes"]
 
 MINIMUM = 1_000_000  # nanoseconds
 log = logging.getLogger("dockyard.engine")
@@ -54,6 +54,19 @@ def note_health(engine: Engine, container: Container, generation: int, health: H
     if changed:
         log.info("health changed container=%s status=%s", record.id, health.status)
         engine.save(container, f"health_status: {health.status}")
+
+
+def note_probes(engine: Engine, container: Container, report: HealthReport) -> None:
+    """Tell of the probes that began and ended as of execs, which they are to dockerd (moby, daemon/health.go)."""
+    if not report.probes or container.record.generation != report.generation:
+        return
+    command = " ".join(health_command(container.record.config))
+    for probe in report.probes:
+        if probe.exit_code is None:
+            engine.tell(container, f"exec_create: {command}", execID=probe.exec)
+            engine.tell(container, f"exec_start: {command}", execID=probe.exec)
+        else:
+            engine.tell(container, "exec_die", execID=probe.exec, exitCode=str(probe.exit_code))
 
 
 def health_text(health: Health | None) -> str:

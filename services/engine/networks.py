@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.protocol import IPAM, BridgeNetwork, InvalidArgument, NotFound
+from shared.protocol import IPAM, BridgeNetwork, CreateNetwork, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from services.engine.container import Container, Containers
@@ -26,7 +26,10 @@ PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}  # name → dr
 
 
 class NetworkRecord(msgspec.Struct, kw_only=True):
-    """``created`` in nanoseconds since the epoch; ``network`` what the netdriver made, None for a predefined one."""
+    """``created`` in nanoseconds since the epoch; ``network`` what the netdriver made, None for a predefined one.
+
+    ``config``: what was asked of one that is nothing but a configuration; ``config_from`` is the name of such a one.
+    """
 
     id: str
     name: str
@@ -37,6 +40,8 @@ class NetworkRecord(msgspec.Struct, kw_only=True):
     attachable: bool = False
     options: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+    config: CreateNetwork | None = None
+    config_from: str = ""
 
     def has_own_subnet(self, version: int) -> bool:
         """Say whether its user chose its subnet, and so may choose addresses in it."""

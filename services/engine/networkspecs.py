@@ -18,22 +18,18 @@ from shared.protocol import (
     PermissionDenied,
 )
 
-__all__ = ["ipam_configs", "network_asked", "warning"]
+__all__ = ["check_name", "families", "ipam_configs", "network_asked", "warning"]
 
 Network = IPv4Network | IPv6Network
 BRIDGE = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
 IFACE_PREFIX = "com.docker.network.container_iface_prefix"
-GATEWAY_MODES = (f"{BRIDGE}gateway_mode_ipv4", f"{BRIDGE}gateway_mode_ipv6")
-MISSING_MODES = ("routed", "isolated", "nat-unprotected")
-# options of Docker's bridge driver that would change what a network is
-MISSING_OPTIONS = (
-    f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}trusted_host_interfaces",
-)  # fmt: skip
+GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 LINK_DRIVERS = {  # driver → its option and the modes, the default first
     "macvlan": ("macvlan_mode", ("bridge", "private", "vepa", "passthru")),
     "ipvlan": ("ipvlan_mode", ("l2", "l3", "l3s")),
 }
+IPVLAN_FLAGS = ("bridge", "private", "vepa")
 MISSING_DRIVERS = ("overlay",)
 TRUE, FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,11}")  # room for a number
@@ -46,11 +42,11 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
 
     Errors: InvalidArgument, NotFound (no such driver), NotImplementedByUs, PermissionDenied (a predefined name).
     """
-    _check_name(job.name)
+    check_name(job.name)
     _refuse_missing(job)
     driver = job.driver if job.driver in LINK_DRIVERS else "bridge"
     options = job.options or {}
-    ipv4, ipv6 = _families(job)
+    ipv4, ipv6 = families(job)
     if not (ipv4 or ipv6):
         raise InvalidArgument("invalid network config:\nIPv4 or IPv6 must be enabled")
     configs = ipam_configs(job)
@@ -69,6 +65,7 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
         driver=driver,
         parent=parent,
         mode=mode,
+        ipvlan_flag=_ipvlan_flag(driver, options),
         ipv4=ipv4,
         ipv6=ipv6,
         bridge=_link_name(options.get(f"{BRIDGE}name", "")),
@@ -88,16 +85,20 @@ def network_asked(job: CreateNetwork, network_id: str) -> BridgeNetwork:
         host_ip=_host_ip(options, f"{BRIDGE}host_binding_ipv4", 4),
         mtu=_mtu(options.get(MTU, ""), ipv6=ipv6),
         iface_prefix=_iface_prefix(options.get(IFACE_PREFIX, "")),
+        gateway_mode=_gateway_mode(options.get(f"{BRIDGE}gateway_mode_ipv4", ""), internal=job.internal),
+        gateway_mode6=_gateway_mode(options.get(f"{BRIDGE}gateway_mode_ipv6", ""), internal=job.internal),
+        inhibit_ipv4=_boolean(options, f"{BRIDGE}inhibit_ipv4", "false"),
+        trusted=_trusted(options.get(f"{BRIDGE}trusted_host_interfaces", "")),
     )
 
 
 def warning(job: CreateNetwork) -> str:
     """Return what the user should know of a network that can be made, but not all as asked for."""
     given = [config.subnet for config in (job.ipam.config if job.ipam else None) or [] if ":" in config.subnet]
-    return f"{', '.join(given)}: not used, for IPv6 is not enabled" if given and not _families(job)[1] else ""
+    return f"{', '.join(given)}: not used, for IPv6 is not enabled" if given and not families(job)[1] else ""
 
 
-def _families(job: CreateNetwork) -> tuple[bool, bool]:
+def families(job: CreateNetwork) -> tuple[bool, bool]:
     """Say whether the network is to have IPv4, and IPv6: by the fields, else by the options."""
     options = job.options or {}
     ipv4 = _boolean(options, "com.docker.network.enable_ipv4")
@@ -108,7 +109,8 @@ def _families(job: CreateNetwork) -> tuple[bool, bool]:
     )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Errors: InvalidArgument, PermissionDenied (predefined)."""
     if not name.strip():
         raise InvalidArgument("network name cannot be empty")
     if name in (*PREDEFINED, "default"):
@@ -124,20 +126,13 @@ def _refuse_missing(job: CreateNetwork) -> None:
         raise NotImplementedByUs(f"network driver {job.driver!r} is not implemented")
     if job.driver not in ("", "default", "bridge", *LINK_DRIVERS):
         raise NotFound(f'plugin "{job.driver}" not found')
-    options = job.options or {}
     for wrong, what in (
         (job.ingress, "an ingress network"),
         (job.scope not in ("", "local"), f"the scope {job.scope!r}"),
-        (job.config_only or job.config_from, "a network made of another's configuration"),
         (job.ipam and job.ipam.driver not in ("", "default"), "another IPAM driver than default"),
-        *((option in options, option) for option in MISSING_OPTIONS),
-        *((options.get(option, "nat") in MISSING_MODES, f"{option}={options.get(option)}") for option in GATEWAY_MODES),
     ):
         if wrong:
             raise NotImplementedByUs(f"{what} is not implemented")
-    for option in GATEWAY_MODES:
-        if options.get(option, "nat") not in ("", "nat"):
-            raise InvalidArgument(f"unknown gateway mode {options[option]}")
 
 
 def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
@@ -151,15 +146,20 @@ def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
     mode = options.get(option) or modes[0]
     if mode not in modes:
         raise InvalidArgument(f"unknown {driver} mode: {mode}")
-    if options.get("ipvlan_flag", "bridge") != "bridge":
-        raise NotImplementedByUs(f"ipvlan_flag={options['ipvlan_flag']} is not implemented")
     return parent, mode
+
+
+def _ipvlan_flag(driver: str, options: Mapping[str, str]) -> str:
+    flag = options.get("ipvlan_flag", "") if driver == "ipvlan" else ""
+    if flag and flag not in IPVLAN_FLAGS:
+        raise InvalidArgument(f"unknown ipvlan flag: {flag}")
+    return flag or IPVLAN_FLAGS[0]
 
 
 def ipam_configs(job: CreateNetwork) -> dict[int, IPAMConfig]:
     """Return the subnets that were chosen, by version; those of a version that is not enabled left out."""
     found: dict[int, IPAMConfig] = {}
-    ipv4, ipv6 = _families(job)
+    ipv4, ipv6 = families(job)
     for config in (job.ipam.config if job.ipam else None) or []:
         subnet = _subnet(config)
         if subnet is None:
@@ -242,6 +242,18 @@ def _link_name(name: str) -> str:
     if name and not LINK_NAME.fullmatch(name):
         raise InvalidArgument(f"invalid interface name: {name!r}")
     return name
+
+
+def _gateway_mode(mode: str, *, internal: bool) -> str:
+    if mode and mode not in GATEWAY_MODES:
+        raise InvalidArgument(f"unknown gateway mode {mode}")
+    if mode == "isolated" and not internal:
+        raise InvalidArgument("gateway mode 'isolated' can only be used for an internal network")
+    return mode or "nat"
+
+
+def _trusted(text: str) -> list[str]:
+    return [_link_name(name) for name in dict.fromkeys(text.split(":")) if name]
 
 
 def _iface_prefix(text: str) -> str:

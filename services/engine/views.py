@@ -159,6 +159,8 @@ def _published(record: ContainerRecord) -> dict[str, list[Any] | None]:
     for port in record.interface.ports if record.interface else []:
         key = f"{port.container_port}/{port.protocol}"
         binding = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
+        if not port.host_port:  # on no address of the host's; of which family is all that there is to tell
+            binding = {"HostIp": "::" if ":" in port.host_ip else "0.0.0.0", "HostPort": ""}
         published[key] = [*(published.get(key) or []), binding]
     return published
 
@@ -243,6 +245,6 @@ def ports(record: ContainerRecord) -> list[Port]:
         if not bindings:
             shown.append(Port(private_port=number, type=kind))
         for binding in bindings or []:
-            public = int(binding["HostPort"])
+            public = int(binding["HostPort"] or 0) or None
             shown.append(Port(ip=binding["HostIp"], private_port=number, public_port=public, type=kind))
     return shown

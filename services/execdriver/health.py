@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import select
 import socket
 import subprocess
@@ -34,6 +35,7 @@ from shared.protocol import (
     DockyardError,
     Health,
     HealthConfig,
+    HealthProbe,
     HealthReport,
     HealthResult,
     RuntimeStart,
@@ -44,6 +46,8 @@ from shared.protocol import (
 __all__ = ["Checks"]
 
 KEPT_RESULTS = 5
+KEPT_PROBES = 20  # beginnings and ends of a container's probes that wait for an engine, at most
+TIMED_OUT = 128 + 9  # exit code of a probe that was killed because it took too long
 REPORT_INTERVAL = 1.0  # seconds
 RESPAWN_DELAY = 0.5  # seconds
 DEFAULT_INTERVAL, DEFAULT_TIMEOUT, DEFAULT_START_INTERVAL, DEFAULT_RETRIES = 30.0, 30.0, 5.0, 3  # seconds but the last
@@ -81,6 +85,7 @@ class Check:
         self.bundle, self.schedule, self.health, self.pidfd = bundle, schedule, health, pidfd
         self.generation, self.cgroup = start.generation, Cgroup(start.cgroup)
         self.under_way = False
+        self.exec, self.probes = "", list[HealthProbe]()  # the present probe; beginnings and ends to be told
         self.due = time.monotonic() + self.pause(time.time())
 
     def pause(self, now: float) -> float:
@@ -88,9 +93,20 @@ class Check:
         starting = self.health.status != "healthy" and now - self.schedule.started < self.schedule.start_period
         return self.schedule.start_interval if starting else self.schedule.interval
 
+    def begun(self) -> None:
+        self.under_way, self.exec = True, secrets.token_hex(32)
+        self.tell(HealthProbe(exec=self.exec))
+
+    def tell(self, *probes: HealthProbe) -> None:
+        """Have the engine told of these; of what it does not take the oldest are left out."""
+        self.probes = [*self.probes, *probes][-KEPT_PROBES:]
+
     def note(self, answer: dict[str, Any]) -> bool:
         """Take a result; True if it changed the status (moby, daemon/health.go handleProbeResult)."""
         health, before = self.health, self.health.status
+        code = TIMED_OUT if answer["error"] == "timeout" else answer["exit_code"]
+        if code >= 0:  # else it did not even start
+            self.tell(HealthProbe(exec=self.exec, exit_code=code))
         if answer["exit_code"] == 0:
             health.failing_streak, health.status = 0, "healthy"
         elif before != "starting" or answer["start"] - self.schedule.started >= self.schedule.start_period:
@@ -106,6 +122,12 @@ class Check:
         health.log = [*health.log, result][-KEPT_RESULTS:]
         self.bundle.write("health-state.json", msgspec.json.encode(health))
         return health.status != before
+
+    def report(self) -> HealthReport:
+        probes, self.probes = self.probes, []
+        return HealthReport(
+            container=self.bundle.container, generation=self.generation, health=self.health, probes=probes
+        )
 
     def _output(self, answer: dict[str, Any]) -> str:
         output = str(answer["output"])
@@ -216,7 +238,8 @@ class Checks:
             request = msgspec.json.encode({**check.schedule.probe, "id": name})
             try:
                 socket.send_fds(connection, [request], [check.pidfd])
-                check.under_way = True
+                check.begun()
+                self._dirty.add(check.bundle.container)
             except OSError as error:
                 log.warning("prober lost error=%s", error)
                 check.due = time.monotonic() + RESPAWN_DELAY
@@ -277,13 +300,14 @@ class Checks:
             with self._lock:
                 told, self._dirty = self._dirty, set()
                 checks = [self._checks[container] for container in told if container in self._checks]
-                reports = [
-                    HealthReport(container=c.bundle.container, generation=c.generation, health=c.health) for c in checks
-                ]
+                reports = [check.report() for check in checks]
                 job = msgspec.convert(msgspec.to_builtins(ContainerHealth(reports=reports)), ContainerHealth)
             if reports and not self._tell(job):
                 with self._lock:
                     self._dirty |= told
+                    for check, report in zip(checks, reports, strict=True):
+                        later, check.probes = check.probes, report.probes
+                        check.tell(*later)
                 time.sleep(REPORT_INTERVAL)
 
     def _tell(self, job: ContainerHealth) -> bool:

@@ -67,11 +67,16 @@ class Overlay:
             (container / EMPTY).mkdir(exist_ok=True)
 
     def mount(self, container: Path, layers: list[Path]) -> Path:
+        """Where it finds no room for its own directory in work, overlayfs mounts read-only and says nothing."""
         merged = container / "merged"
         if syscalls.is_mounted(merged):
             return merged
         options = f",upperdir={container}/upper,workdir={container}/work,{WHOLE}{self._options}"
         self._mount(merged, self._lower(container, layers), options)
+        if os.statvfs(merged).f_flag & os.ST_RDONLY:
+            syscalls.unmount(merged)
+            number = errno.EROFS if os.statvfs(container).f_flag & os.ST_RDONLY else errno.ENOSPC
+            raise OSError(number, os.strerror(number), str(merged))
         return merged
 
     def _lower(self, container: Path, layers: list[Path]) -> list[Path]:

@@ -20,7 +20,7 @@ from services.netdriver.ipam import InterfaceAddress
 from services.netdriver.leases import Lease
 from services.netdriver.netlink import Rtnl, delete_link
 from services.netdriver.netns import Namespace
-from services.netdriver.ports import HostPorts, Request, parse, version_of
+from services.netdriver.ports import HostPorts, Request, parse, request_again, version_of
 from services.netdriver.resolvers import RESOLVER
 from services.netdriver.rules import Policy, Zone
 from shared.protocol import (
@@ -114,6 +114,7 @@ class BridgeDriver:
             gateways = {
                 version: ip_interface(text) for version, text in ((4, bridge.address), (6, bridge.address6)) if text
             }
+            gateways = dict(sorted({**gateways, **self._elsewhere()}.items()))
             if not self._addresses.gateways:
                 for lease in leases:
                     self._hold_again(lease)
@@ -132,18 +133,33 @@ class BridgeDriver:
 
     def _plan(self, known: Sequence[InterfaceAddress]) -> Plan:
         config, given = self._config, dict[int, InterfaceAddress | None]()
-        if self.network is None or self.network.ipv4:
+        addressed = self.network.is_addressed if self.network else lambda version: True
+        if (self.network is None or self.network.ipv4) and addressed(4):
             given[4] = ip_interface(config.bip) if config.bip else None
-        if config.ipv6:
+        if config.ipv6 and addressed(6):
             given[6] = ip_interface(config.bip6) if config.bip6 else None
         return Plan(given, known, IPv6Network(config.fixed_cidr_v6) if config.fixed_cidr_v6 else None)
+
+    def _elsewhere(self) -> dict[int, InterfaceAddress]:
+        """Return the gateways that the bridge has no address for; where there is none, the subnet's stands for it."""
+        network = self.network
+        if network is None:
+            return {}
+        known = ((4, network.gateway, network.subnet), (6, network.gateway6, network.subnet6))
+        return {
+            version: ip_interface(_with_length(gateway, subnet) or subnet)
+            for version, gateway, subnet in known
+            if subnet and not network.is_addressed(version)
+        }
 
     def _policy(self) -> Policy:
         config, network = self._config, self.network
         if network is None:
             return Policy(ip_masq=config.ip_masq, icc=config.icc, ip_masq6=config.ip_masq)
         leaves_as = (network.leaves_as, network.leaves_as6)
-        return Policy(network.ip_masq, network.icc, network.internal, network.ip_masq6, leaves_as)
+        modes = (network.gateway_mode, network.gateway_mode6)
+        trusted = tuple(network.trusted)
+        return Policy(network.ip_masq, network.icc, network.internal, network.ip_masq6, leaves_as, modes, trusted)
 
     def _hold_again(self, lease: Lease) -> None:
         for port in lease.interface.ports:
@@ -151,7 +167,7 @@ class BridgeDriver:
                 self._ports.restore(port)
             except DockyardError as error:
                 log.warning("published port is no longer ours alone port=%d error=%s", port.host_port, error)
-        self._firewall.publish(_targets(lease))
+        self.publish(lease)
 
     def reserve(self, job: AllocateInterface) -> Interface:
         mac_address = unicast_mac(job.mac_address)
@@ -176,7 +192,21 @@ class BridgeDriver:
     def _hold(self, wanted: Sequence[Request]) -> list[AllocatedPort]:
         if wanted and not self._firewall.enabled:
             raise InvalidArgument("a port cannot be published without rules: firewall = false")
-        return self._ports.hold(wanted)
+        routed = self._routed
+        mapped = [rest for one in wanted if (rest := one.without(routed))]
+        return [*self._ports.hold(mapped), *(port for one in wanted for port in one.let_through(routed))]
+
+    @property
+    def _routed(self) -> list[int]:
+        return [version for version in (4, 6) if self.network and self.network.mode_of(version) == "routed"]
+
+    def adopt(self, ports: Sequence[AllocatedPort]) -> list[AllocatedPort]:
+        kept = [port for port in ports if (not port.host_port) is (version_of(port) in self._routed)]
+        others = [port for port in ports if port not in kept]
+        wanted = [one for one in map(request_again, others) if not any(map(one.is_met_by, kept))]
+        given = self._hold(list(dict.fromkeys(wanted)))
+        self._ports.release(others)
+        return list(dict.fromkeys([*kept, *given]))
 
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         self.publish(lease)
@@ -188,7 +218,7 @@ class BridgeDriver:
 
     def publish(self, lease: Lease) -> None:
         if lease.interface.ports:
-            self._firewall.publish(_targets(lease))
+            self._firewall.publish(_targets(lease), admit=bool(self.network and self.network.trusted))
 
     def unpublish(self, lease: Lease) -> None:
         self._firewall.unpublish(_targets(lease))

@@ -37,7 +37,7 @@ class BaseChain:
 
 def denials(nft: Nft, own_table: str, ports: Iterable[AllocatedPort], bridges: Sequence[str]) -> list[str]:
     """Return a sentence for each base chain that denies published ports. Raises NftError."""
-    open_ports = [port for port in ports if not ip_address(port.host_ip).is_loopback]
+    open_ports = [port for port in ports if not (port.host_port and ip_address(port.host_ip).is_loopback)]
     if not open_ports:
         return []
     found = []
@@ -53,7 +53,8 @@ def denials(nft: Nft, own_table: str, ports: Iterable[AllocatedPort], bridges: S
             found.append(f"{chain.text} denies forwarded packets: published ports cannot be reached from outside")
         if chain.hook == "input":
             accepted = [numbers for rule in rules for numbers in _accepted_ports(rule)]
-            denied = [port for port in mine if not any(port.host_port in numbers for numbers in accepted)]
+            redirected = [port for port in mine if port.host_port]
+            denied = [port for port in redirected if not any(port.host_port in numbers for numbers in accepted)]
             if denied:
                 found.append(f"{_named(denied)} published although {chain.text} denies it: it is not asked")
     return found

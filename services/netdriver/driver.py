@@ -45,6 +45,13 @@ class Driver(Protocol):
         """
         ...
 
+    def adopt(self, ports: Sequence[AllocatedPort]) -> list[AllocatedPort]:
+        """Return another network's ports as this one has them, each once; what it has no use for is given back.
+
+        On failure nothing is given back. Errors as `reserve`.
+        """
+        ...
+
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         """Make links, addresses and rules as the lease says, whatever is there; what a failure leaves, stays."""
         ...

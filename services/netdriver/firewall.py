@@ -18,7 +18,17 @@ from services.netdriver.flows import forget
 from services.netdriver.leases import Peer
 from services.netdriver.netlink import messages
 from services.netdriver.nft import Nft, NftError
-from services.netdriver.rules import CHAINS, Link, Zone, link_element, port_element, port_value, render, zone_elements
+from services.netdriver.rules import (
+    CHAINS,
+    Link,
+    Zone,
+    admitted_element,
+    link_element,
+    port_element,
+    port_value,
+    render,
+    zone_elements,
+)
 from shared.protocol import AllocatedPort
 from shared.runtime.config import Config
 
@@ -54,7 +64,8 @@ class Firewall:
         self.enabled = enabled
         self._nft, self._forget = nft, forget
         self._zones: dict[str, Zone] = {}  # by bridge
-        self._published: dict[AllocatedPort, str] = {}  # → address of its container
+        self._published: dict[AllocatedPort, str] = {}  # with a host port → address of its container
+        self._admitted: dict[tuple[AllocatedPort, str], None] = {}  # let through to that address
         self._links: dict[Link, None] = {}
         self._made = ""  # our chains as the kernel shows them; empty: not made yet
         self._lock = threading.RLock()
@@ -81,25 +92,41 @@ class Firewall:
                 self._change(self._without(zone))
 
     def _without(self, zone: Zone) -> list[str]:
-        return [f"delete element inet {self.table} {name} {{ {one} }}" for name, one in zone_elements(zone)]
+        return self._remove(zone_elements(zone))
+
+    def _remove(self, elements: Iterable[tuple[str, str]]) -> list[str]:
+        return self._commands("delete", elements)
 
     def _add(self, elements: Iterable[tuple[str, str]]) -> list[str]:
-        return [f"add element inet {self.table} {name} {{ {one} }}" for name, one in elements]
+        return self._commands("add", elements)
+
+    def _commands(self, verb: str, elements: Iterable[tuple[str, str]]) -> list[str]:
+        found: dict[str, list[str]] = {}
+        for name, one in elements:
+            found.setdefault(name, []).append(one)
+        return [f"{verb} element inet {self.table} {name} {{ {', '.join(those)} }}" for name, those in found.items()]
 
     # -- ports
 
-    def publish(self, ports: Mapping[AllocatedPort, str]) -> None:
-        """Lead each host port to its container port at an address, and nowhere else. Raises NftError."""
+    def publish(self, ports: Mapping[AllocatedPort, str], *, admit: bool = False) -> None:
+        """Lead each host port to its container port at an address, and nowhere else.
+
+        One without a host port is let through to the container itself; with ``admit`` all are. Raises NftError.
+        """
         with self._lock:
-            new = {port: address for port, address in ports.items() if self._published.get(port) != address}
+            new = {
+                port: address
+                for port, address in ports.items()
+                if port.host_port and self._published.get(port) != address
+            }
             commands = self._delete_ports({port: old for port in new if (old := self._published.get(port))})
             self._published.update(new)
-            elements: dict[str, list[str]] = {}
-            for port, address in new.items():
-                name, key = port_element(port, address)
-                elements.setdefault(name, []).append(f"{key} : {port_value(port, address)}")
-            commands += [f"add element inet {self.table} {name} {{ {', '.join(e)} }}" for name, e in elements.items()]
-            self._change(commands)
+            keys = [(port_element(*one), port_value(*one)) for one in new.items()]
+            commands += self._add((name, f"{key} : {value}") for (name, key), value in keys)
+            through = [one for one in ports.items() if admit or not one[0].host_port]
+            through = [one for one in through if one not in self._admitted]
+            self._admitted.update(dict.fromkeys(through))
+            self._change([*commands, *self._add(dict.fromkeys(admitted_element(*one) for one in through))])
         if self._made:
             self._forget(new)
 
@@ -109,16 +136,21 @@ class Firewall:
             there = {port: address for port, address in ports.items() if self._published.get(port) == address}
             for port in there:
                 del self._published[port]
-            self._change(self._delete_ports(there))
+            self._change([*self._delete_ports(there), *self._dismiss(ports.items())])
         if self._made:
             self._forget(there)
 
+    def _dismiss(self, ports: Iterable[tuple[AllocatedPort, str]]) -> list[str]:
+        """Return what ends the letting through of these, as far as no other port needs it."""
+        gone = [one for one in ports if one in self._admitted]
+        for one in gone:
+            del self._admitted[one]
+        needed = {admitted_element(*one) for one in self._admitted} if gone else set()
+        elements = dict.fromkeys(admitted_element(*one) for one in gone)
+        return self._remove((name, one) for name, one in elements if (name, one) not in needed)
+
     def _delete_ports(self, ports: Mapping[AllocatedPort, str]) -> list[str]:
-        elements: dict[str, list[str]] = {}
-        for port, address in ports.items():
-            name, key = port_element(port, address)
-            elements.setdefault(name, []).append(key)
-        return [f"delete element inet {self.table} {name} {{ {', '.join(keys)} }}" for name, keys in elements.items()]
+        return self._remove(port_element(*one) for one in ports.items())
 
     @property
     def published(self) -> list[AllocatedPort]:
@@ -128,7 +160,10 @@ class Firewall:
     def denials(self) -> list[str]:
         """Return what firewalls of the host's have against what is published. Raises NftError."""
         with self._lock:
-            return denials(self._nft, self.table, list(self._published), list(self._zones)) if self.enabled else []
+            if not self.enabled:
+                return []
+            ports = [*self._published, *(port for port, _ in self._admitted if not port.host_port)]
+            return denials(self._nft, self.table, ports, list(self._zones))
 
     # -- links
 
@@ -148,7 +183,7 @@ class Firewall:
                 gone = [link for peer in peers if (link := (address, peer)) in self._links]
             for link in gone:
                 del self._links[link]
-            self._change([f"delete element inet {self.table} links {{ {link_element(link)} }}" for link in gone])
+            self._change(self._remove(("links", link_element(link)) for link in gone))
 
     # -- the table as a whole
 
@@ -170,7 +205,7 @@ class Firewall:
             self._made = self._listed()
 
     def _render(self, operator: str = "") -> str:
-        return render(self.table, self._zones.values(), self._published, self._links, operator)
+        return render(self.table, self._zones.values(), self._published, self._links, operator, self._admitted)
 
     def _earlier_tables(self) -> str:
         """Return what removes the tables of releases that had one for each bridge."""

@@ -5,6 +5,7 @@ Nothing here locks: whoever calls has the container's lock.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from services.netdriver.none import NoneDriver
 from services.netdriver.ports import request, version_of
 from services.netdriver.resolvers import Resolvers
 from services.netdriver.sysctls import set_sysctls
-from shared.protocol import AllocatedPort, AllocatePort, Interface, NotFound
+from shared.protocol import AllocatedPort, AllocatePort, DockyardError, Interface, NotFound
 
 __all__ = ["Holdings"]
+
+log = logging.getLogger("dockyard.netdriver")
 
 
 class Holdings:
@@ -76,6 +79,7 @@ class Holdings:
         leases = self._leases.of(container)
         first = {version: _first(leases, version) for version in (4, 6)}
         ports = list(dict.fromkeys(port for lease in leases for port in lease.interface.ports))
+        there: set[AllocatedPort] = set()
         for lease in sorted(leases, key=lambda lease: lease not in first.values()):  # no port is ever nobody's
             mine = [
                 port
@@ -83,6 +87,9 @@ class Holdings:
                 if first[version_of(port)] is lease  # where nobody leads out they stay held where they are
                 or (first[version_of(port)] is None and port in lease.interface.ports)
             ]
+            if not set(mine) <= set(lease.interface.ports):
+                mine = self.driver(lease).adopt(mine)
+            there.update(mine)
             changed = msgspec.structs.replace(
                 lease,
                 default_route=lease is first[4],
@@ -93,10 +100,20 @@ class Holdings:
                 continue
             self._leases.put(changed)
             driver = self.driver(changed)
-            driver.publish(changed)  # elsewhere they are published no more: a port leads to one address
+            driver.publish(changed)  # elsewhere they are published no more: a host port leads to one address
             if changed.default_route or changed.default_route6:
                 with open_namespace(self.path(container)) as namespace:
                     driver.lead_out(changed, namespace)
+        for lease in leases:
+            now = self._leases.get(*lease.key) or lease
+            lost = [port for port in lease.interface.ports if port not in now.interface.ports]
+            self._withdraw(lease, [port for port in lost if not port.host_port or port not in there])
+
+    def _withdraw(self, lease: Lease, ports: list[AllocatedPort]) -> None:
+        """End the rules for ports that are another lease's now, or no more what they were."""
+        if ports:
+            gone = msgspec.structs.replace(lease.interface, ports=ports)
+            self.driver(lease).unpublish(msgspec.structs.replace(lease, interface=gone))
 
     def publish(self, job: AllocatePort, default_ip: str) -> AllocatedPort:
         """Publish one more port of a container; one that it has already is returned again.
@@ -150,10 +167,15 @@ class Holdings:
             if heir is None or not ports:
                 continue
             heir = self._leases.get(*heir.key) or heir
-            heritage = msgspec.structs.replace(heir.interface, ports=[*heir.interface.ports, *ports])
-            heir = msgspec.structs.replace(heir, interface=heritage)
+            try:
+                adopted = self.driver(heir).adopt([*heir.interface.ports, *ports])
+            except DockyardError as error:
+                log.warning("ports are published no more container=%s error=%s", heir.container, error)
+                continue
+            heir = msgspec.structs.replace(heir, interface=msgspec.structs.replace(heir.interface, ports=adopted))
             self._leases.put(heir)
             self.driver(heir).publish(heir)
+            self._withdraw(lease, [port for port in ports if not port.host_port or port not in adopted])
             kept = [port for port in kept if port not in ports]
         if kept == lease.interface.ports:
             return lease

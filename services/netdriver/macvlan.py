@@ -8,6 +8,7 @@ from contextlib import suppress
 from errno import EEXIST, EOPNOTSUPP
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -59,7 +60,7 @@ class LinkDriver:
         try:
             with Rtnl() as host:
                 (parent,) = host.get(get_link(network.parent))
-                host.run(add_link_on(parent["index"], TRIAL, kind=network.driver, mode=network.mode))
+                host.run(self._link(parent["index"], TRIAL))
                 host.run(delete_link(TRIAL))
         except OSError as error:
             if error.errno == EOPNOTSUPP:
@@ -67,6 +68,11 @@ class LinkDriver:
             if error.errno != EEXIST:
                 why = f"{network.driver} on parent interface {network.parent}: {error.strerror}"
                 raise InvalidArgument(why) from error
+
+    def _link(self, parent: int, name: str, **options: Any) -> Any:
+        network = self.network
+        kind, mode, flag = network.driver, network.mode, network.ipvlan_flag
+        return add_link_on(parent, name, kind=kind, mode=mode, flag=flag, **options)
 
     def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         network = self.network
@@ -101,17 +107,18 @@ class LinkDriver:
     def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
         raise Conflict(f"a {self.network.driver} network publishes no ports: its containers are on the parent's")
 
+    def adopt(self, ports: Sequence[AllocatedPort]) -> list[AllocatedPort]:
+        return list(ports)
+
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         interface, index = lease.interface, veth.inner_index(lease)
         with Rtnl() as host:
             (parent,) = host.get(get_link(self.network.parent))
             with suppress(FileExistsError):
                 host.run(
-                    add_link_on(
+                    self._link(
                         parent["index"],
                         interface.name,
-                        kind=self.network.driver,
-                        mode=self.network.mode,
                         mac_address=interface.mac_address,
                         index=index,
                         netns=namespace.fd,

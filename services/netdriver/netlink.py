@@ -36,6 +36,7 @@ from pyroute2.netlink.rtnl import (
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
+from pyroute2.netlink.rtnl.ifinfmsg.plugins.ipvlan import ipvlan
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 __all__ = [
@@ -71,6 +72,20 @@ LINK_MODES: dict[str, dict[str, tuple[str, str | int]]] = {  # kind → mode →
     "macvlan": {mode: ("IFLA_MACVLAN_MODE", mode) for mode in ("private", "vepa", "bridge", "passthru")},
     "ipvlan": {mode: ("IFLA_IPVLAN_MODE", number) for number, mode in enumerate(("l2", "l3", "l3s"))},
 }
+IPVLAN_FLAGS: dict[str, list[tuple[str, str | int]]] = {
+    "bridge": [],  # so that kernels before 4.15 understand
+    "private": [("IFLA_IPVLAN_FLAGS", 1)],
+    "vepa": [("IFLA_IPVLAN_FLAGS", 2)],
+}
+
+
+class Ipvlan(ipvlan):  # type: ignore[misc]
+    """With the attribute that pyroute2 leaves out (if_link.h)."""
+
+    nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))
+
+
+ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": Ipvlan})
 
 
 class Rtnl:
@@ -174,13 +189,23 @@ def add_veth(name: str, *, index: int, mtu: int, mac_address: str, peer: str, pe
 
 
 def add_link_on(
-    parent: int, name: str, *, kind: str, mode: str, mac_address: str = "", index: int = 0, netns: int | None = None
+    parent: int,
+    name: str,
+    *,
+    kind: str,
+    mode: str,
+    flag: str = "bridge",
+    mac_address: str = "",
+    index: int = 0,
+    netns: int | None = None,
 ) -> Message:
     """A macvlan or ipvlan link on the link ``parent``, in the namespace open as ``netns``. It is down.
 
+    ``flag`` is ipvlan's: bridge, private, vepa. The last one given is that of all on the parent.
     Fails with EOPNOTSUPP where the kernel has none of that kind.
     """
-    info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", {"attrs": [LINK_MODES[kind][mode]]})]}
+    data = [LINK_MODES[kind][mode], *IPVLAN_FLAGS[flag]]
+    info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", {"attrs": data})]}
     own: dict[str, Any] = {"IFLA_LINK": parent}
     if mac_address and kind == "macvlan":  # ipvlan has its parent's
         own["IFLA_ADDRESS"] = mac_address

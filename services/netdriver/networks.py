@@ -140,7 +140,9 @@ class Networks:
             if given and any(_overlap(subnet, other) for other in (*others, *mine)):
                 raise PermissionDenied("invalid pool request: Pool overlaps with other one on this address space")
             changes[f"subnet{end}"] = str(subnet)
-            changes[f"gateway{end}"] = gateway or _first_address(subnet, wanted.auxiliary.values())
+            needless = wanted.driver == "bridge" and wanted.internal and not wanted.is_addressed(version)
+            own = "" if gateway or needless else _first_address(subnet, wanted.auxiliary.values())
+            changes[f"gateway{end}"] = gateway or own
         if wanted.driver == "bridge":
             changes["bridge"] = wanted.bridge or own_name(wanted)
         return msgspec.structs.replace(wanted, **changes)

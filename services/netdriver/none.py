@@ -27,6 +27,9 @@ class NoneDriver:
     def reserve_ports(self, wanted: Request) -> list[AllocatedPort]:
         raise Conflict("a container without a network cannot publish ports")
 
+    def adopt(self, ports: Sequence[AllocatedPort]) -> list[AllocatedPort]:
+        return list(ports)
+
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         pass
 

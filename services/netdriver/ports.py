@@ -7,18 +7,19 @@ chance, a port whose packets we redirect. The sockets die with us; after a resta
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from shared.protocol import AllocatedPort, Conflict, DockyardError, InvalidArgument, PortBinding, Unavailable
 
-__all__ = ["HostPorts", "Request", "parse", "raised", "version_of"]
+__all__ = ["HostPorts", "Request", "parse", "raised", "request", "request_again", "version_of"]
 
 KINDS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -41,10 +42,32 @@ class Request:
     host_ips: tuple[str, ...]
     host_ports: range
 
+    @property
+    def asked(self) -> str:
+        """Return the host ports as `AllocatedPort` has them."""
+        first, last = self.host_ports[0], self.host_ports[-1]
+        return "" if not last else str(first) if first == last else f"{first}-{last}"
+
     def is_met_by(self, port: AllocatedPort) -> bool:
-        """Tell whether a port that a container has is what this asks for; "any port" asks for a new one."""
+        """Tell whether a port that a container has is what this asks for; "any port" of the host's is a new one."""
         mine = (self.container_port, self.protocol) == (port.container_port, port.protocol)
-        return mine and port.host_ip in self.host_ips and port.host_port in self.host_ports
+        fits = port.host_port in self.host_ports if port.host_port else port.asked == self.asked
+        return mine and port.host_ip in self.host_ips and fits
+
+    def without(self, versions: Collection[int]) -> Request | None:
+        """Return what is left of it where the addresses of some families are not asked for; None: nothing."""
+        rest = tuple(one for one in self.host_ips if (6 if ":" in one else 4) not in versions)
+        return dataclasses.replace(self, host_ips=rest) if rest else None
+
+    def let_through(self, versions: Collection[int]) -> list[AllocatedPort]:
+        """Return the ports, of some families, that are the container's own and hold none of the host's."""
+        return [
+            AllocatedPort(
+                container_port=self.container_port, protocol=self.protocol, host_ip=one, host_port=0, asked=self.asked
+            )
+            for one in self.host_ips
+            if (6 if ":" in one else 4) in versions
+        ]
 
 
 def version_of(port: AllocatedPort) -> int:
@@ -109,6 +132,12 @@ def _number(text: str, least: int) -> int:
     return int(text)
 
 
+def request_again(port: AllocatedPort) -> Request:
+    """Return the request that a port would meet anywhere."""
+    numbers = port.asked if not port.host_port else str(port.host_port)
+    return request(str(port.container_port), port.protocol, port.host_ip, numbers, (version_of(port),), given=True)
+
+
 class HostPorts:
     """The ports held for leases. Thread-safe."""
 
@@ -132,7 +161,7 @@ class HostPorts:
     def restore(self, port: AllocatedPort) -> None:
         """Hold again what a lease has. Raises Conflict if the host took it while we were away."""
         with self._lock:
-            if port not in self._held:
+            if port.host_port and port not in self._held:
                 numbers = range(port.host_port, port.host_port + 1)
                 self._hold(Request(port.container_port, port.protocol, (port.host_ip,), numbers))
 

@@ -9,6 +9,10 @@ The rules never change. Networks, published ports and links are elements of sets
 | ``homeN``, ``masqueradedN``     | a subnet with its bridge; a subnet whose packets leave with our address  |
 | ``leavingN``                    | a subnet → the address of the host's that its packets leave with instead  |
 | ``publishedN``, ``published_atN`` | ([host address,] protocol, port) → (container's address, its port)     |
+| ``openN``, ``routedN``          | a subnet with its bridge: all of it may be reached from outside; only by |
+|                                 | echo requests, and what is admitted                                      |
+| ``trusted``                     | (a link of the host's, a bridge): from there what is admitted            |
+| ``admittedN``                   | (container's address, protocol, its port)                                |
 | ``links``                       | (parent, child, protocol, port): allowed although containers are shut off |
 
 The chain ``operator`` is the host operator's: asked before ours, made once, and never changed or emptied by us.
@@ -23,12 +27,27 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from services.netdriver.leases import Peer
 from shared.protocol import AllocatedPort
 
-__all__ = ["CHAINS", "MAPS", "SETS", "Link", "Network", "Policy", "Zone", "port_element", "render", "zone_elements"]
+__all__ = [
+    "CHAINS",
+    "MAPS",
+    "SETS",
+    "Link",
+    "Network",
+    "Policy",
+    "Zone",
+    "admitted_element",
+    "link_element",
+    "port_element",
+    "port_value",
+    "render",
+    "zone_elements",
+]
 
 Network = IPv4Network | IPv6Network
 Elements = list[tuple[str, str]]  # (set or map, element)
 Link = tuple[str, Peer]  # (address of who may, what he may reach)
 ANY = ("0.0.0.0", "::")
+REACHABLE = {"routed": "routed", "nat-unprotected": "open"}  # mode → the set that its subnets are in
 
 # A key of one part says what it is of: written down as a plain type by nft 1.1 it makes nft 1.0.6 crash (Debian 12).
 SETS = {
@@ -39,6 +58,13 @@ SETS = {
     "home6": "type ipv6_addr . ifname; flags interval",
     "masqueraded4": "typeof ip saddr; flags interval",
     "masqueraded6": "typeof ip6 saddr; flags interval",
+    "open4": "type ipv4_addr . ifname; flags interval",
+    "open6": "type ipv6_addr . ifname; flags interval",
+    "routed4": "type ipv4_addr . ifname; flags interval",
+    "routed6": "type ipv6_addr . ifname; flags interval",
+    "trusted": "type ifname . ifname",
+    "admitted4": "type ipv4_addr . inet_proto . inet_service",
+    "admitted6": "type ipv6_addr . inet_proto . inet_service",
     "links": "type ipv4_addr . ipv4_addr . inet_proto . inet_service",
 }
 MAPS = {
@@ -85,7 +111,14 @@ snat ip6 to ip6 saddr map @leaving6
 ip saddr @masqueraded4 masquerade
 ip6 saddr @masqueraded6 masquerade
 """,
-    # an internal network: no way out, and none in; into another from elsewhere only what is published, and answers
+    # what is published is let through to the container itself where its network is routed, or the link is trusted
+    "admit": """\
+ip daddr . oifname @routed4 accept
+ip6 daddr . oifname @routed6 accept
+iifname . oifname @trusted accept
+""",
+    # an internal network: no way out, and none in; into another from elsewhere only what is published, and answers;
+    # among those of one network, if it has not passed before, only links
     "forward": """\
 type filter hook forward priority filter; policy accept;
 jump operator
@@ -96,6 +129,14 @@ oifname != @bridges accept
 ct state established,related accept
 ct status dnat accept
 ip saddr . ip daddr . meta l4proto . th dport @links accept
+ip daddr . iifname @home4 drop
+ip6 daddr . iifname @home6 drop
+ip daddr . meta l4proto . th dport @admitted4 jump admit
+ip6 daddr . meta l4proto . th dport @admitted6 jump admit
+icmp type echo-request ip daddr . oifname @routed4 accept
+icmpv6 type echo-request ip6 daddr . oifname @routed6 accept
+iifname != @bridges ip daddr . oifname @open4 accept
+iifname != @bridges ip6 daddr . oifname @open6 accept
 drop
 """,
 }
@@ -110,6 +151,8 @@ class Policy:
     internal: bool = False
     ip_masq6: bool = True
     leaves_as: tuple[str, str] = ("", "")  # the addresses of IPv4 and IPv6 that its packets leave with; empty: any
+    modes: tuple[str, str] = ("nat", "nat")  # of IPv4 and IPv6: nat, nat-unprotected, routed, isolated
+    trusted: tuple[str, ...] = ()  # links
 
 
 @dataclass(frozen=True)
@@ -128,9 +171,14 @@ def zone_elements(zone: Zone) -> Elements:
         found.append(("internal", name))
     if policy.icc:
         found.append(("among", f"{name} . {name}"))
+    found += [("trusted", f'"{link}" . {name}') for link in policy.trusted]
     for subnet in zone.subnets:
         found.append((f"home{subnet.version}", f"{subnet} . {name}"))
-        if not policy.internal and (policy.ip_masq if subnet.version == 4 else policy.ip_masq6):
+        mode = policy.modes[subnet.version == 6]
+        if not policy.internal and mode in REACHABLE:
+            found.append((f"{REACHABLE[mode]}{subnet.version}", f"{subnet} . {name}"))
+        masquerades = mode != "routed" and (policy.ip_masq if subnet.version == 4 else policy.ip_masq6)
+        if not policy.internal and masquerades:
             address = policy.leaves_as[subnet.version == 6]
             as_one = (f"leaving{subnet.version}", f"{subnet} : {address}")
             found.append(as_one if address else (f"masqueraded{subnet.version}", str(subnet)))
@@ -150,13 +198,23 @@ def port_value(port: AllocatedPort, address: str) -> str:
     return f"{address} . {port.container_port}"
 
 
+def admitted_element(port: AllocatedPort, address: str) -> tuple[str, str]:
+    """Return (set, element) of what lets a port through to an address; other host ports may have the same."""
+    return f"admitted{ip_address(address).version}", f"{address} . {port.protocol} . {port.container_port}"
+
+
 def link_element(link: Link) -> str:
     parent, peer = link
     return f"{parent} . {peer.address} . {peer.protocol} . {peer.port}"
 
 
 def render(
-    table: str, zones: Iterable[Zone], published: Mapping[AllocatedPort, str], links: Iterable[Link], operator: str = ""
+    table: str,
+    zones: Iterable[Zone],
+    published: Mapping[AllocatedPort, str],
+    links: Iterable[Link],
+    operator: str = "",
+    admitted: Iterable[tuple[AllocatedPort, str]] = (),
 ) -> str:
     """Return the commands that bring the table to this content, in one transaction, and leave ``operator`` alone."""
     elements: dict[str, list[str]] = {name: [] for name in (*SETS, *MAPS)}
@@ -166,6 +224,8 @@ def render(
     for port, address in sorted(published.items(), key=lambda item: (item[0].host_ip, item[0].host_port)):
         name, key = port_element(port, address)
         elements[name].append(f"{key} : {port_value(port, address)}")
+    for name, element in sorted({admitted_element(port, address) for port, address in admitted}):
+        elements[name].append(element)
     elements["links"] = [link_element(link) for link in links]
     lines = [f"table inet {table} {{", f"\tchain operator {{\n{operator}\t}}"]
     lines += [f"\tset {name} {{ {kind}; }}" for name, kind in SETS.items()]

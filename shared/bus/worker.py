@@ -35,6 +35,7 @@ from shared.protocol import (
 __all__ = ["HEARTBEAT_INTERVAL", "Worker", "serve_in_thread"]
 
 HEARTBEAT_INTERVAL = 1.0  # seconds
+LEAVE_TIMEOUT = 0.2  # seconds that the engine has to read the last words of one that ends
 REMEMBERED = 256  # results that are kept for who asks again
 log = logging.getLogger("dockyard.bus")
 
@@ -86,6 +87,11 @@ class Worker:
     def notice(self) -> None:
         """Wake the loop: something (an outgoing frame, ``stop``) has changed. Callable from signal handlers."""
         os.eventfd_write(self._wake, 1)
+
+    def leave(self) -> None:
+        """Tell the engine that this process was asked to end. Callable from signal handlers."""
+        registration = Registration(names=[], pid=os.getpid(), pool=self.pool, leaving=True)
+        self._send(Frame(Kind.REGISTER, Header(name=self.name), encode_body(registration)))
 
     def _register(self, socket: zmq.Socket[bytes]) -> None:
         registration = Registration(names=list(self.handlers), pid=os.getpid(), pool=self.pool)
@@ -165,12 +171,21 @@ class Worker:
             socket.send_multipart(self._outbox.popleft())
 
     def _finish(self, socket: zmq.Socket[bytes], timeout: float) -> None:
+        self.leave()
         deadline = time.monotonic() + timeout
         while self._running and time.monotonic() < deadline:
             time.sleep(0.01)
             self._flush(socket)
         self._flush(socket)
+        self._await_engine(socket)
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _await_engine(self, socket: zmq.Socket[bytes]) -> None:
+        """Wait until the engine has read what was sent, as it has if it answers a heartbeat: an end would lose it."""
+        while socket.poll(0):
+            socket.recv_multipart()
+        socket.send_multipart(Frame(Kind.HEARTBEAT, Header(name=self.name)).parts())
+        socket.poll(int(LEAVE_TIMEOUT * 1000))
 
 
 def serve_in_thread(worker: Worker, stop: threading.Event) -> Callable[[], None]:

@@ -89,7 +89,7 @@ class ContainerInspect(Record):
     size_root_fs: int | UnsetType = UNSET
 
 
-class Port(Record, kw_only=True):
+class Port(Record, kw_only=True, omit_defaults=True):
     ip: str | None = field(default=None, name="IP")
     private_port: int
     public_port: int | None = None

@@ -9,7 +9,7 @@ from msgspec import field
 from shared.protocol.config import ContainerConfig
 from shared.protocol.job import Data, Job, Record
 
-__all__ = ["ContainerHealth", "Health", "HealthReport", "HealthResult", "health_command"]
+__all__ = ["ContainerHealth", "Health", "HealthProbe", "HealthReport", "HealthResult", "health_command"]
 
 DEFAULT_SHELL = ["/bin/sh", "-c"]
 
@@ -31,15 +31,26 @@ class Health(Record):
     log: list[HealthResult] = field(default_factory=list)
 
 
+class HealthProbe(Data, frozen=True):
+    """A probe that began, or ended with ``exit_code``; ``exec``: 64 hexadecimal digits, as an exec's id."""
+
+    exec: str
+    exit_code: int | None = None
+
+
 class HealthReport(Data, frozen=True):
+    """``probes``: the beginnings and ends since the last report, in their order."""
+
     container: str
     generation: int
     health: Health
+    probes: list[HealthProbe] = field(default_factory=list)
 
 
 class ContainerHealth(Job[None], frozen=True, tag="container_health"):
     """execdriver → engine: the health of containers, as it is now. Sent at once where a status has changed, else in
-    batches, at most one a second; again until acknowledged, by what is true then."""
+    batches, at most one a second; again until acknowledged, by what is true then. Each beginning and end of a probe is
+    told once, and becomes the events of an exec."""
 
     REPEATABLE: ClassVar[bool] = True
     reports: list[HealthReport]

@@ -41,7 +41,7 @@ class Bridge(Data, frozen=True):
     subnet6: str = ""
 
 
-class BridgeNetwork(Data, frozen=True):
+class BridgeNetwork(Data, frozen=True, omit_defaults=True):
     """A user-defined network. As asked for, fields may be empty; as made, none is but those that say so.
 
     With ``driver`` macvlan there is no bridge: its containers' links are on ``parent``, and beside that link's own.
@@ -52,11 +52,12 @@ class BridgeNetwork(Data, frozen=True):
     driver: str = "bridge"  # or macvlan, ipvlan
     parent: str = ""  # of macvlan, ipvlan: a link of the host
     mode: str = ""  # of macvlan: bridge, private, vepa, passthru; of ipvlan: l2, l3, l3s
+    ipvlan_flag: str = "bridge"  # of ipvlan: bridge, private, vepa
     ipv4: bool = True
     ipv6: bool = False
     bridge: str = ""  # the link's name; br- and twelve digits of the id
     subnet: str = ""  # as 172.20.3.0/24
-    gateway: str = ""  # the bridge's address in it
+    gateway: str = ""  # the bridge's address in it; empty as made, too, where an internal one's bridge has none
     ip_range: str = ""  # the part of the subnet that containers get addresses from; empty: all of it
     subnet6: str = ""  # as fd00:3::/64; this and the next are empty without IPv6, and those above without IPv4
     gateway6: str = ""
@@ -71,6 +72,18 @@ class BridgeNetwork(Data, frozen=True):
     host_ip: str = ""  # that published ports bind to; empty: the configuration's
     mtu: int = 0  # 0: the default route's
     iface_prefix: str = "eth"  # of the names of the links inside
+    gateway_mode: str = "nat"  # of IPv4: nat, nat-unprotected, routed, isolated
+    gateway_mode6: str = "nat"
+    inhibit_ipv4: bool = False  # the bridge gets no IPv4 address
+    trusted: list[str] = field(default_factory=list)  # links whose neighbours reach published ports in place
+
+    def mode_of(self, version: int) -> str:
+        """Return how IPv4, or IPv6, leads in and out."""
+        return self.gateway_mode if version == 4 else self.gateway_mode6
+
+    def is_addressed(self, version: int) -> bool:
+        """Say whether the bridge is to have an address of IPv4, or IPv6."""
+        return self.mode_of(version) != "isolated" and not (version == 4 and self.inhibit_ipv4)
 
 
 class InitNetworkDriver(Job[Bridge], frozen=True, tag="init_networkdriver"):
@@ -107,11 +120,17 @@ class UnmakeNetwork(Job[None], frozen=True, tag="networkdriver_delete"):
     network: str  # id
 
 
-class AllocatedPort(Data, frozen=True):
+class AllocatedPort(Data, frozen=True, omit_defaults=True):
+    """A published port. Without a ``host_port`` (0) it is let through to the container's own address, as ``routed``
+    networks have it; then ``host_ip`` says of which family, and ``asked`` (8080, 8000-8010, or empty for any) what the
+    host port would be elsewhere.
+    """
+
     container_port: int
     protocol: str
     host_ip: str
     host_port: int
+    asked: str = ""
 
 
 class Interface(Data, frozen=True):

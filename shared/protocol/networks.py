@@ -82,9 +82,10 @@ class NetworkCreated(Record):
 
 
 class CreateNetwork(Job[NetworkCreated], frozen=True, tag="network_create"):
-    """Create a network: driver bridge, macvlan or ipvlan.
+    """Create a network: driver bridge, macvlan or ipvlan; with ``config_only`` nothing but a configuration for others,
+    which give its name as ``config_from``.
 
-    Errors: Conflict (the name is taken), InvalidArgument, NotFound (no such driver),
+    Errors: Conflict (the name is taken), InvalidArgument, NotFound (no such driver, or configuration),
     NotImplementedByUs, PermissionDenied (predefined; its subnet overlaps another's).
     """
 
@@ -131,7 +132,9 @@ class DisconnectNetwork(Job[None], frozen=True, tag="network_disconnect"):
 
 
 class DeleteNetwork(Job[None], frozen=True, tag="network_delete"):
-    """Remove a network. Errors: NotFound, PermissionDenied (predefined, or a running container is in it)."""
+    """Remove a network. Errors: NotFound, PermissionDenied (predefined; a running container is in it; a configuration
+    that another network was made from).
+    """
 
     ARGS: ClassVar[tuple[str, ...]] = ("network",)
     REPEATABLE: ClassVar[bool] = True

@@ -144,7 +144,7 @@ class ReadEvents(Job[list[Event]], frozen=True, tag="events"):
     Times are in nanoseconds since the epoch, 0 for none.
 
     With ``wait`` > 0 and nothing to return, wait that many seconds for an event. ``after`` -1: only
-    the newest event there is, at once: to learn where to begin.
+    the newest event there is, at once: to learn where to begin. ``readers``: for how many it waits.
     """
 
     REPEATABLE: ClassVar[bool] = True
@@ -153,6 +153,7 @@ class ReadEvents(Job[list[Event]], frozen=True, tag="events"):
     until: int = 0
     wait: float = 0.0
     limit: int = 1000
+    readers: int = 1
 
 
 class LogEvent(Job[None], frozen=True, tag="log"):

@@ -83,13 +83,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Registration(Data, frozen=True):
     """What a driver offers. Members of a pool share their names; any other second holder is refused.
 
-    A driver that registers as ``catchall`` gets every job whose name nobody holds.
+    A driver that registers as ``catchall`` gets every job whose name nobody holds. With ``leaving`` a process says that
+    it was asked to end: it finishes what it has under way, and gets no more; ``names`` say nothing then.
     """
 
     names: list[str]
     pid: int
     pool: bool = False
     catchall: bool = False
+    leaving: bool = False
 
 
 class Failure(Data, frozen=True):

@@ -61,7 +61,7 @@ class Config:
     )
     event_retention: float = setting(
         7 * 24 * 3600.0,
-        "seconds that the event journal remembers; the newest 100,000 in any case",
+        "seconds that the event journal remembers, but for those of execs; the newest 100,000 in any case",
         check=values.is_amount,
     )
     nowarn_kernel_version: bool = setting(False, "say nothing of an old kernel")

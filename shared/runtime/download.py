@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from shared.bus.context import check_cancelled
-from shared.protocol import DockyardError, InvalidArgument
+from shared.protocol import DockyardError, InvalidArgument, NotFound, PermissionDenied, Unauthorized
 
 if TYPE_CHECKING:  # 2 MB, of which few processes ever have a use: loaded by the first download
     import http.client
@@ -20,6 +20,7 @@ TIMEOUT = 30.0  # seconds in which a server must say something
 SAFE = "%/:?#[]@!$&'()*+,;=~"  # what is in a path or query as it is
 STEP = 1 << 20  # bytes between two reports
 PIECE = 1 << 17  # bytes that are read at once
+BY_STATUS = {400: InvalidArgument, 401: Unauthorized, 403: PermissionDenied, 404: NotFound}  # as dockerd tells them
 Tell = Callable[[int, int], None]  # (bytes that have come, bytes in all or 0)
 
 
@@ -34,7 +35,7 @@ def is_web(url: str) -> bool:
 
 @contextmanager
 def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Download]:
-    """Open a URL. Errors, also of reading: InvalidArgument (no web address), DockyardError, Cancelled."""
+    """Open a URL. Errors, also of reading: InvalidArgument (no web address), `BY_STATUS`, DockyardError, Cancelled."""
     import http.client
     import urllib.error
 
@@ -45,7 +46,7 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
             yield Download(response, tell)
     except urllib.error.HTTPError as error:
         with error:
-            raise DockyardError(f"{url}: got HTTP status code {error.code}") from error
+            raise BY_STATUS.get(error.code, DockyardError)(f"{url}: got HTTP status code {error.code}") from error
     except urllib.error.URLError as error:
         reason = error.reason
         told = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason

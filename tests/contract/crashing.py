@@ -13,7 +13,8 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from shared.protocol import (
     SetImage,
 )
 from shared.runtime.config import Config
+from shared.runtime.reasons import reason
 from tests.contract.contents import new_image
 from tests.contract.pulls import PACKED, pull
 from tests.contract.test_graphdriver import CONTAINER, Graph, config_of, docker_archive, oci_layout, tar
@@ -108,13 +110,23 @@ def _pull(graph: Graph, begin: Callable[[], None]) -> None:
         pull(graph, registry)
 
 
+@contextmanager
+def _written_inside() -> Iterator[None]:
+    """A full disk is told to whoever writes in the container."""
+    try:
+        yield
+    except OSError as error:
+        raise DockyardError(reason(error)) from error
+
+
 def _commit(graph: Graph, begin: Callable[[], None]) -> None:
     (parent,) = graph.load(docker_archive(config_of(), PACKED, ["x:1"]))
     root = graph.mounted(parent)
-    (root / "new").write_bytes(b"n" * 3000)
-    (root / "etc/one").unlink()
-    for path in (root / "new", root / "etc", root):
-        os.utime(path, (0, 0))  # so that the layer is the same each time
+    with _written_inside():
+        (root / "new").write_bytes(b"n" * 3000)
+        (root / "etc/one").unlink()
+        for path in (root / "new", root / "etc", root):
+            os.utime(path, (0, 0))  # so that the layer is the same each time
     begin()
     graph.do(CommitLayer(container=CONTAINER, image=new_image(parent)))
     graph.do(RemoveLayer(container=CONTAINER))
@@ -136,7 +148,8 @@ def _container(graph: Graph, begin: Callable[[], None]) -> None:
     begin()
     graph.do(CreateLayer(container=CONTAINER, chain_ids=image.chain_ids))
     root = Path(graph.do(MountLayer(container=CONTAINER)))
-    (root / "mine").write_text("m")
+    with _written_inside():
+        (root / "mine").write_text("m")
     graph.do(RemoveLayer(container=CONTAINER))
 
 

@@ -65,3 +65,15 @@ def test_ports_of_the_loopback_are_nobodys_business(firewall: Firewall) -> None:
     shell("nft add table ip filter")
     shell("nft add chain ip filter INPUT { type filter hook input priority 0 ; policy drop ; }")
     assert firewall.denials() == []
+
+
+def test_what_is_let_through_to_a_container_is_forwarded_and_no_port_of_the_hosts(firewall: Firewall) -> None:
+    for address in ("172.30.0.2", "172.30.0.3"):
+        firewall.unpublish(dict.fromkeys(firewall.published, address))
+    port = AllocatedPort(container_port=80, protocol="tcp", host_ip="127.0.0.1", host_port=0, asked="8080")
+    firewall.publish({port: "172.30.0.2"})
+    shell("nft add table ip filter")
+    for hook in ("input", "forward"):
+        shell(f"nft add chain ip filter {hook} {{ type filter hook {hook} priority 0 ; policy drop ; }}")
+    (said,) = firewall.denials()
+    assert said.startswith("chain forward of table ip filter denies forwarded packets")

@@ -501,6 +501,29 @@ def test_a_full_disk_is_not_the_archives_fault(graph: Graph, monkeypatch: pytest
     assert caught.value.code == "internal"
 
 
+def test_a_root_without_room_for_a_change_is_not_mounted(graph: Graph) -> None:
+    """overlayfs would mount it read-only, and the container's root would stay so until it is started again."""
+    (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
+    graph.do(CreateLayer(container=CONTAINER, chain_ids=image.chain_ids))
+    directory = graph.config.root / "graph/containers" / CONTAINER
+    mount("tmpfs", directory, "tmpfs", "nr_inodes=20")
+    try:
+        graph.do(CreateLayer(container=CONTAINER, chain_ids=image.chain_ids))
+        with contextlib.suppress(OSError):
+            for number in range(20):
+                (directory / str(number)).touch()
+        if graph.driver.layers.driver.name == "overlay":
+            with pytest.raises(DockyardError, match="no space left on device"):
+                graph.do(MountLayer(container=CONTAINER))
+            assert not (directory / "merged").is_mount()
+        for filler in directory.glob("[0-9]*"):
+            filler.unlink()
+        Path(graph.do(MountLayer(container=CONTAINER)), "new").touch()
+        graph.do(UnmountLayer(container=CONTAINER))
+    finally:
+        unmount(directory)
+
+
 def test_a_damaged_blob_is_not_exported(graph: Graph) -> None:
     (image,) = graph.load(docker_archive(config_of(), list(LAYERS), ["x:1"]))
     path = graph.driver.blobs.path(image.layers[1].digest)

@@ -134,6 +134,31 @@ def test_what_a_server_does_not_give_whole_becomes_none(
     assert not graph.bus.calls
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "invalid_argument"),
+        (401, "unauthorized"),
+        (403, "permission_denied"),
+        (404, "not_found"),
+        (500, "internal"),
+    ],
+)
+def test_a_refusal_comes_before_anything_is_told(
+    graph: Graph, serve: Callable[[bytes], str], status: int, code: str
+) -> None:
+    refused = ImportLayer(src=serve(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status), image=new_image())
+    with pytest.raises(DockyardError) as raised:
+        upload(graph, refused, sender(b""))
+    assert (raised.value.code, graph.progress) == (code, [])
+
+
+def test_nobody_at_the_url_is_told_before_anything_else(graph: Graph) -> None:
+    with pytest.raises(DockyardError, match=r"cannot import from http://127\.0\.0\.1:9/x: Connection refused"):
+        upload(graph, ImportLayer(src="127.0.0.1:9/x", image=new_image()), sender(b""))
+    assert not graph.progress
+
+
 @pytest.mark.parametrize("src", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "data://x"])
 def test_no_other_kind_of_source_is_opened(graph: Graph, src: str) -> None:
     with pytest.raises(InvalidArgument, match="neither"):

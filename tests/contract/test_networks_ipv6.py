@@ -271,6 +271,8 @@ def test_ipvlan_is_refused_by_name_where_the_kernel_has_none(netdriver: NetDrive
         network(netdriver, "lan", **options)
         one = join(netdriver, 1, "lan", mode="ipvlan", address="198.18.0.77")
         assert pings(one.netns, "198.18.0.1")
+        network(netdriver, "apart", **{**options, "subnet": "198.18.1.0/24", "ipvlan_flag": "private"})
+        assert "private" in inside(join(netdriver, 2, "apart", mode="ipvlan"), "ip -d link show dev eth0")
         return
     with pytest.raises(Exception, match="this host's kernel has no ipvlan"):
         network(netdriver, "lan", **options)

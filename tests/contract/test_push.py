@@ -18,6 +18,7 @@ import zstandard
 
 from services.graphdriver.blobs import digest_of
 from services.graphdriver.handlers import GraphDriver
+from services.graphdriver.registry.transport import Unreachable
 from shared.protocol import (
     AuthConfig,
     Authenticate,
@@ -32,7 +33,6 @@ from shared.protocol import (
     PushImage,
     SearchImages,
     Unauthorized,
-    Unavailable,
 )
 from shared.runtime.config import Config
 from tests.certificates import make_certificates
@@ -360,13 +360,13 @@ def test_a_token_whose_time_is_over_is_replaced(graph: Graph, registry: Scripted
 def test_nobody_there(graph: Graph) -> None:
     port = free_port()
     where = f'"http://127.0.0.1:{port}/v2/x/manifests/1": dial tcp 127.0.0.1:{port}: connect: connection refused'
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unreachable) as caught:
         pull(graph, f"127.0.0.1:{port}")
-    assert caught.value.message == f"Get {where}"
+    assert (caught.value.code, caught.value.message) == ("internal", f"Get {where}")
     with pytest.raises(DockyardError) as caught:
         do(graph, login(f"127.0.0.1:{port}"))
     assert caught.value.code == "internal"  # a bus that asks again at once would not help
-    with pytest.raises(Unavailable, match=r"dial tcp: lookup no-such-host\.invalid: no such host"):
+    with pytest.raises(Unreachable, match=r"dial tcp: lookup no-such-host\.invalid: no such host"):
         pull(graph, "no-such-host.invalid")
 
 
@@ -406,11 +406,11 @@ def test_certificates(graph: Graph, tmp_path: Path) -> None:
     image = loaded(graph)
     with docker_registry(tmp_path / "registry", certificates=certificates, client_ca=True) as host:
         with pytest.raises(
-            Unavailable, match="tls: failed to verify certificate: x509: certificate signed by unknown authority"
+            Unreachable, match="tls: failed to verify certificate: x509: certificate signed by unknown authority"
         ):
             pull(graph, host)
         directory = trust(tmp_path / "certs.d" / host, certificates)
-        with pytest.raises(Unavailable, match=r"tls: (certificate required|bad certificate)$|Connection aborted|EOF"):
+        with pytest.raises(Unreachable, match=r"tls: (certificate required|bad certificate)$|Connection aborted|EOF"):
             pull(graph, host)
         (directory / "also.crt").write_text("junk")
         with pytest.raises(DockyardError, match=r"/also\.crt: no certificate or crl found$"):
@@ -434,7 +434,7 @@ def test_an_insecure_registry_may_show_any_certificate(graph: Graph, tmp_path: P
 
 def test_a_secure_registry_is_never_asked_without_tls(graph: Graph, registry: Scripted) -> None:
     graph.driver.registries.endpoints._networks = []
-    with pytest.raises(Unavailable, match="server gave HTTP response to HTTPS client"):
+    with pytest.raises(Unreachable, match="server gave HTTP response to HTTPS client"):
         pull(graph, registry.host)
     assert not registry.requests
 

@@ -151,7 +151,8 @@ def test_only_the_api_has_the_listening_sockets_and_nobody_what_else_the_arbiter
 
 
 def test_scale_changes_the_number_of_workers_and_back(stack: Any) -> None:
-    before = len(stack.pids("apiserver"))
+    before, lost, left = len(stack.pids("apiserver")), "service lost name=apiserver", "service left name=apiserver"
+    said = {words: stack.log().count(words) for words in (lost, left)}
     stack.dockyard("scale", "apiserver", "4")
     until(lambda: len(stack.pids("apiserver")) == before * 2)
     until(lambda: sum(s["service"] == "apiserver" for s in services(stack)) == 4)
@@ -159,6 +160,8 @@ def test_scale_changes_the_number_of_workers_and_back(stack: Any) -> None:
     stack.dockyard("scale", "apiserver", "2")
     until(lambda: len(stack.pids("apiserver")) == before)
     assert "apiserver" in stack.dockyard("ps").stdout
+    until(lambda: stack.log().count(left) == said[left] + 2)
+    assert stack.log().count(lost) == said[lost]
 
 
 def test_what_there_can_be_one_of_is_not_scaled(stack: Any) -> None:

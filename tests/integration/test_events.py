@@ -173,9 +173,6 @@ def test_filters(stack: Any, chosen: str, actions: list[str]) -> None:
 
 
 def test_bad_requests(stack: Any) -> None:
-    for options, said in (
-        (["-f", "colour=red"], "invalid filter 'colour'"),
-        (["--since", "10", "--until", "5"], "`since` time (10) cannot be after `until` time (5)"),
-    ):
-        result = stack.docker("events", *options, check=False)
-        assert (result.returncode, said in result.stderr) == (1, True), result.stderr
+    result = stack.docker("events", "--since", "10", "--until", "5", check=False)
+    assert result.returncode == 1
+    assert "`since` time (10) cannot be after `until` time (5)" in result.stderr

@@ -51,6 +51,14 @@ def test_it_starts_fails_and_recovers(stack: Any) -> None:
     events = stack.out("events", "--since", since, "--until", str(time.time()), "--filter", "event=health_status",
                        "--format", "{{.Action}}")  # fmt: skip
     assert events.splitlines() == ["health_status: unhealthy", "health_status: healthy"]
+    kinds = [option for kind in ("create", "start", "die") for option in ("--filter", f"event=exec_{kind}")]
+    told = stack.out("events", "--since", since, "--until", str(time.time()), *kinds, "--format", "{{json .}}")
+    probes = [json.loads(line) for line in told.splitlines()]
+    execs = [probe["Actor"]["Attributes"]["execID"] for probe in probes]
+    first = [probe for probe, of in zip(probes, execs, strict=True) if of == execs[0]]
+    command = "/bin/sh -c echo said; test -e /ok"
+    assert [probe["Action"] for probe in first] == [f"exec_create: {command}", f"exec_start: {command}", "exec_die"]
+    assert first[-1]["Actor"]["Attributes"]["exitCode"] == "1"
     stack.docker("stop", "-t", "0", "web")
     assert status(stack) == "unhealthy"
     assert "healthy" not in stack.out("ps", "-a", "--format", "{{.Status}}")

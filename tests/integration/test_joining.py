@@ -106,6 +106,7 @@ def test_a_linked_container_is_found_by_its_names(stack: Any) -> None:
     assert [line.split()[0] for line in hosts.read_text().splitlines() if " db " in f"{line} ".replace("\t", " ")] == [
         address
     ]
+    assert stack.out("inspect", "--format", "{{.Name}}", "web/db") == "/database"
     stack.docker("rm", "--link", "web/db")
     assert stack.out("inspect", "-f", "{{.HostConfig.Links}}", "web") == "[]"
 

@@ -30,12 +30,12 @@ STAT_HEADER = "X-Docker-Container-Path-Stat"
 TAR = "application/x-tar"
 
 
-@routes.get("/containers/<ref>/changes")
+@routes.get("/containers/<path:ref>/changes")
 def changes(ref: str) -> Response:
     return show(read(ContainerChanges(container=ref), timeout=COMMIT_TIMEOUT) or None)
 
 
-@routes.get("/containers/<ref>/archive")
+@routes.route("/containers/<path:ref>/archive", methods=["GET", "HEAD"])
 def copy_out(ref: str) -> Response:
     """GET, and HEAD, which asks for the header alone."""
     path = params.text("path")
@@ -56,7 +56,7 @@ def _header(stat: PathStat) -> str:
     return base64.b64encode(msgspec.json.encode(shown)).decode()
 
 
-@routes.put("/containers/<ref>/archive")
+@routes.put("/containers/<path:ref>/archive")
 def copy_in(ref: str) -> tuple[str, int]:
     upload(
         CopyToContainer(
@@ -69,7 +69,7 @@ def copy_in(ref: str) -> tuple[str, int]:
     return "", 200
 
 
-@routes.get("/containers/<ref>/export")
+@routes.get("/containers/<path:ref>/export")
 def export(ref: str) -> Response:
     _, chunks = archive(lambda: call(ExportContainer(container=ref)), lambda ticket: ticket)
     return Response(chunks, headers={"Content-Type": "application/octet-stream"})

@@ -20,7 +20,7 @@ from shared.runtime.logs.stream import stream_log
 routes = Blueprint("attach", __name__, url_prefix="/containers")
 
 
-@routes.post("/<ref>/attach")
+@routes.post("/<path:ref>/attach")
 def attach(ref: str) -> Response:
     keys = attaching.parse_detach_keys(params.text("detachKeys"))
     job = _job(ref, stdout=params.boolean("stdout"), stderr=params.boolean("stderr"))
@@ -37,8 +37,8 @@ def attach(ref: str) -> Response:
     return Response(status=200)
 
 
-@routes.get("/<ref>/attach/ws")  # asked for without an upgrade, to say so
-@routes.get("/<ref>/attach/ws", websocket=True)
+@routes.get("/<path:ref>/attach/ws")  # asked for without an upgrade, to say so
+@routes.get("/<path:ref>/attach/ws", websocket=True)
 def attach_by_websocket(ref: str) -> Response:
     """Output is never multiplexed. Before API 1.42 all streams were meant, before 1.28 in text messages."""
     token = accept(dict(request.headers), current_app.extensions["dockyard.origins"])

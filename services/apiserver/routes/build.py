@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 from services.apiserver import params
 from services.apiserver.jobs import MEASURE_TIMEOUT, call, show
 from services.apiserver.transfer import progress_stream
+from services.apiserver.versions import api_version
 from shared.protocol import AuthConfig, BuildImage, InvalidArgument, NotImplementedByUs, PruneBuildCache, Ulimit
 
 routes = Blueprint("build", __name__, url_prefix="/build")
@@ -78,6 +79,11 @@ def _header(name: str, kind: Any) -> Any:
 
 @routes.post("/prune")
 def prune() -> Response:
-    keep = max(params.integer(name) for name in ("keep-storage", "reserved-space"))
+    limits = ["keep-storage", "reserved-space"]
+    if api_version() >= (1, 48):
+        if params.integer("min-free-space"):
+            raise NotImplementedByUs("min-free-space: not implemented")
+        limits.append("max-used-space")
+    keep = max(params.integer(name) for name in limits)  # what is beyond the larger goes, and no more
     job = PruneBuildCache(filters=params.filters(), keep_storage=keep)
     return show(call(job, timeout=MEASURE_TIMEOUT))

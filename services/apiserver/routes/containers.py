@@ -104,26 +104,26 @@ def _networking(body: dict[str, Any]) -> NetworkingConfig | None:
     return params.decode({"EndpointsConfig": settings}, NetworkingConfig)
 
 
-@routes.get("/<ref>/json")
+@routes.get("/<path:ref>/json")
 def inspect(ref: str) -> Response:
     job = InspectContainer(container=ref, size=params.boolean("size"))
     return show(without_empty(older.show_container(_measured(job, job.size))))
 
 
-@routes.post("/<ref>/start")
+@routes.post("/<path:ref>/start")
 def start(ref: str) -> tuple[str, int]:
     params.body(EMPTY_BODY, too_long=NO_BODY)
     call(StartContainer(container=ref))
     return "", 204
 
 
-@routes.post("/<ref>/stop")
+@routes.post("/<path:ref>/stop")
 def stop(ref: str) -> tuple[str, int]:
     call(StopContainer(container=ref, timeout=_stop_timeout(), signal=_stop_signal()), timeout=None)
     return "", 204
 
 
-@routes.post("/<ref>/restart")
+@routes.post("/<path:ref>/restart")
 def restart(ref: str) -> tuple[str, int]:
     call(RestartContainer(container=ref, timeout=_stop_timeout(), signal=_stop_signal()), timeout=None)
     return "", 204
@@ -138,7 +138,7 @@ def _stop_signal() -> str:
     return params.text("signal") if api_version() >= (1, 42) else ""
 
 
-@routes.post("/<ref>/kill")
+@routes.post("/<path:ref>/kill")
 def kill(ref: str) -> tuple[str, int]:
     try:
         call(KillContainer(container=ref, signal=params.text("signal") or "SIGKILL"))
@@ -154,13 +154,13 @@ def remove(ref: str) -> tuple[str, int]:
     return "", 204
 
 
-@routes.post("/<ref>/rename")
+@routes.post("/<path:ref>/rename")
 def rename(ref: str) -> tuple[str, int]:
     call(RenameContainer(container=ref, name=params.text("name")))
     return "", 204
 
 
-@routes.post("/<ref>/resize")
+@routes.post("/<path:ref>/resize")
 def resize(ref: str) -> tuple[str, int]:
     call(ResizeContainer(container=ref, height=params.required_integer("h"), width=params.required_integer("w")))
     return "", 200
@@ -171,7 +171,7 @@ def prune() -> Response:
     return show(call(PruneContainers(filters=params.filters())))
 
 
-@routes.post("/<ref>/wait")
+@routes.post("/<path:ref>/wait")
 def wait(ref: str) -> Response:
     """The head goes out when the wait is in force; errors before that are an HTTP status. Conditions: since 1.30."""
     condition = params.text("condition") if api_version() >= (1, 30) else ""
@@ -187,7 +187,7 @@ def wait(ref: str) -> Response:
     return flushed(body())
 
 
-@routes.get("/<ref>/logs")
+@routes.get("/<path:ref>/logs")
 def logs(ref: str) -> Response:
     job = ContainerLogs(
         container=ref,

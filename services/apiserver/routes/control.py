@@ -39,19 +39,19 @@ class AskedPolicy(RestartPolicy):
     name: str = ""
 
 
-@routes.post("/<ref>/pause")
+@routes.post("/<path:ref>/pause")
 def pause(ref: str) -> tuple[str, int]:
     call(PauseContainer(container=ref))
     return "", 204
 
 
-@routes.post("/<ref>/unpause")
+@routes.post("/<path:ref>/unpause")
 def unpause(ref: str) -> tuple[str, int]:
     call(UnpauseContainer(container=ref))
     return "", 204
 
 
-@routes.post("/<ref>/update")
+@routes.post("/<path:ref>/update")
 def update(ref: str) -> Response:
     """The body is flat: limits as in HostConfig, and a RestartPolicy whose empty name is none."""
     body = params.json_body()
@@ -68,12 +68,12 @@ def update(ref: str) -> Response:
     return show(call(job))
 
 
-@routes.get("/<ref>/top")
+@routes.get("/<path:ref>/top")
 def top(ref: str) -> Response:
     return show(call(TopContainer(container=ref, ps_args=params.text("ps_args") or "-ef")))
 
 
-@routes.get("/<ref>/stats")
+@routes.get("/<path:ref>/stats")
 def stats(ref: str) -> Response:
     """A sample a second; with ``stream=0`` one, which takes two to know rates, unless ``one-shot`` is set."""
     stream, one_shot = params.boolean("stream", default=True), params.boolean("one-shot") and api_version() >= (1, 41)

@@ -75,7 +75,7 @@ class Session:
             self.monitor = None
 
 
-@routes.post("/containers/<ref>/exec")
+@routes.post("/containers/<path:ref>/exec")
 def create(ref: str) -> Response:
     config = params.decode(params.json_body(), ExecConfig)
     attaching.parse_detach_keys(config.detach_keys)

@@ -14,6 +14,7 @@ from shared.protocol import (
     DeleteImage,
     ImageHistory,
     InspectImage,
+    InvalidArgument,
     ListImages,
     LoadImages,
     PruneImages,
@@ -39,7 +40,10 @@ def list_images() -> Response:
 
 @routes.get("/<path:ref>/json")
 def inspect(ref: str) -> Response:
-    return show(without_empty(older.show_image(read(InspectImage(image=ref, platform=params.platform((1, 49)))))))
+    platform = params.platform((1, 49))
+    if platform and params.boolean("manifests"):
+        raise InvalidArgument("conflicting options: manifests and platform options cannot both be set")
+    return show(without_empty(older.show_image(read(InspectImage(image=ref, platform=platform)))))
 
 
 @routes.get("/<path:ref>/history")
@@ -55,6 +59,8 @@ def tag(ref: str) -> tuple[str, int]:
 
 @routes.delete("/<path:ref>")
 def delete(ref: str) -> Response:
+    if not ref.strip():
+        raise InvalidArgument("image name cannot be blank")
     flags = {name: params.boolean(name) for name in ("force", "noprune")}
     return show(call(DeleteImage(image=ref, platforms=params.platforms("platforms", (1, 50)), **flags)))
 

@@ -15,7 +15,7 @@ routes = Blueprint("metrics", __name__)
 TIMEOUT = 5.0  # seconds
 
 
-@routes.get("/metrics")
+@routes.route("/metrics", methods=["GET", "HEAD"])
 def metrics() -> Response:
     """What the engine does not tell, because it is away, is left out."""
     counted: Metrics = current_app.extensions["dockyard.metrics"]

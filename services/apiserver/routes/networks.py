@@ -54,6 +54,7 @@ class ConnectOptions(Record):
 
 
 @routes.get("")
+@routes.get("/")
 def list_networks() -> Response:
     return show(read(ListNetworks(filters=params.filters())))
 

@@ -25,8 +25,8 @@ NO_CLUSTER_VOLUMES = "volume update only valid for cluster volumes, but swarm is
 MISSING = {
     "BuildKit": ("POST /session", "POST /grpc", "POST /build/cancel"),
     "checkpoints": (
-        "GET /containers/<ref>/checkpoints", "POST /containers/<ref>/checkpoints",
-        "DELETE /containers/<ref>/checkpoints/<checkpoint>",
+        "GET /containers/<path:ref>/checkpoints", "POST /containers/<path:ref>/checkpoints",
+        "DELETE /containers/<path:ref>/checkpoints/<checkpoint>",
     ),
     "plugins": ("GET /plugins/privileges", "POST /plugins/pull", "POST /plugins/create"),
     "swarm mode": ("POST /swarm/init", "POST /swarm/join"),

@@ -55,12 +55,12 @@ def prune() -> Response:
     return show(call(PruneVolumes(filters=filters), timeout=REMOVAL_TIME))
 
 
-@routes.get("/<name>")
+@routes.get("/<path:name>")
 def inspect(name: str) -> Response:
     return show(read(InspectVolume(volume=name)))
 
 
-@routes.delete("/<name>")
+@routes.delete("/<path:name>")
 def remove(name: str) -> tuple[str, int]:
     call(DeleteVolume(volume=name, force=params.boolean("force")), timeout=REMOVAL_TIME)
     return "", 204

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from services.engine import filters
 from services.engine.lifecycle import networks as lifecycle
 from services.engine.networks import PREDEFINED, NetworkRecord
-from services.engine.networkspecs import warning
+from services.engine.networkspecs import families
 from services.engine.views import endpoint, rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
+    IPAM,
     Bridge,
     ConnectNetwork,
     CreateNetwork,
@@ -50,8 +51,7 @@ TESTS: dict[str, Callable[[NetworkRecord, list[str]], bool]] = {
 
 @jobs.handles(CreateNetwork)
 async def create(engine: Engine, job: CreateNetwork) -> NetworkCreated:
-    record = await lifecycle.create_network(engine, job)
-    return NetworkCreated(id=record.id, warning=warning(job))
+    return await lifecycle.create_network(engine, job)
 
 
 @jobs.handles(ListNetworks)
@@ -80,8 +80,12 @@ def _dangling(values: list[str]) -> bool | None:
 
 
 def _is_dangling(engine: Engine, network: NetworkRecord) -> bool:
-    """Say whether it is a user's, and no container has it."""
-    return network.name not in PREDEFINED and not engine.networks.members(engine.containers, network)
+    """Say whether it is a user's, and no container has it; a configuration is there for networks."""
+    return (
+        network.config is None
+        and network.name not in PREDEFINED
+        and not engine.networks.members(engine.containers, network)
+    )
 
 
 @jobs.handles(InspectNetwork)
@@ -147,18 +151,22 @@ def shown(engine: Engine, record: NetworkRecord) -> NetworkInspect:
     """Return a network as the API shows it, without its containers."""
     bridge = engine.bridge if record.name == "bridge" else None
     network = record.network
+    ipam = _ipam(record) if network else _asked_ipam(record.ipam) if record.config else _predefined_ipam(engine, bridge)
+    ipv4, ipv6 = families(record.config) if record.config else (True, bool(bridge and bridge.address6))
     return NetworkInspect(
         name=record.name,
         id=record.id,
         created=rfc3339(record.created),
         scope="local",
         driver=record.driver,
-        enable_ipv4=network.ipv4 if network else True,
-        enable_ipv6=network.ipv6 if network else bool(bridge and bridge.address6),
-        ipam=_predefined_ipam(engine, bridge) if network is None else _ipam(record),
+        enable_ipv4=network.ipv4 if network else ipv4,
+        enable_ipv6=network.ipv6 if network else ipv6,
+        ipam=ipam,
         internal=network.internal if network else False,
         attachable=record.attachable,
-        options=_options(engine, bridge) if network is None else record.options or {},
+        options=_options(engine, bridge) if record.name in PREDEFINED else record.options or {},
+        config_only=record.config is not None,
+        config_from={"Network": record.config_from},
         labels=record.labels or {},
     )
 
@@ -174,13 +182,23 @@ def _ipam(record: NetworkRecord) -> dict[str, Any]:
     return {"Driver": "default", "Options": options, "Config": [config for config in configs if config]}
 
 
+def _asked_ipam(ipam: IPAM | None) -> dict[str, Any]:
+    configs = [
+        _ipam_config(one.subnet, one.ip_range, one.gateway, one.auxiliary_addresses or {})
+        for one in (ipam.config if ipam else None) or []
+    ]
+    options = ipam.options if ipam else None
+    return {"Driver": "default", "Options": options, "Config": [config for config in configs if config]}
+
+
 def _ipam_config(subnet: str, ip_range: str, gateway: str, auxiliary: dict[str, str]) -> dict[str, Any]:
     if not subnet:
         return {}
     config: dict[str, Any] = {"Subnet": subnet}
     if ip_range:
         config["IPRange"] = ip_range
-    config["Gateway"] = gateway
+    if gateway:
+        config["Gateway"] = gateway
     if mine := {name: address for name, address in auxiliary.items() if (":" in address) == (":" in subnet)}:
         config["AuxiliaryAddresses"] = mine
     return config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from services.engine.health import note_health
+from services.engine.health import note_health, note_probes
 from services.engine.lifecycle.exits import note_exit
 from shared.bus.handlers import Handlers
 from shared.protocol import ContainerExited, ContainerHealth, RuntimeDelete
@@ -19,10 +19,14 @@ log = logging.getLogger("dockyard.engine")
 
 @jobs.handles(ContainerHealth)
 def health(engine: Engine, job: ContainerHealth) -> None:
-    for report in job.reports:
-        container = engine.containers.by_id(report.container)
-        if container is not None:
-            note_health(engine, container, report.generation, report.health)
+    with engine.store.transaction():
+        for report in job.reports:
+            container = engine.containers.by_id(report.container)
+            if container is not None:
+                note_probes(engine, container, report)
+                note_health(engine, container, report.generation, report.health)
+        if any(report.probes for report in job.reports):
+            engine.done(ContainerHealth, None)
 
 
 @jobs.handles(ContainerExited)

@@ -15,6 +15,7 @@ from services.engine.container import Container
 from services.engine.endpoints import allocate_interface, allocation, check_settings
 from services.engine.lifecycle.connecting import tell
 from services.engine.lifecycle.holding import give_back
+from services.engine.networkconfigs import check_config_only, configured
 from services.engine.networks import PREDEFINED, NetworkRecord
 from services.engine.networkspecs import network_asked, warning
 from services.engine.record import ContainerRecord, Endpoint, Status
@@ -54,37 +55,46 @@ __all__ = [
 log = logging.getLogger("dockyard.engine")
 
 
-async def create_network(engine: Engine, job: CreateNetwork) -> NetworkRecord:
+async def create_network(engine: Engine, job: CreateNetwork) -> NetworkCreated:
     """Create a network; goes on if the caller goes away. Errors as `CreateNetwork`."""
-    wanted = network_asked(job, secrets.token_hex(32))
-    return await engine.router.uninterrupted(_create(engine, job, wanted))
+    return await engine.router.uninterrupted(_create(engine, job))
 
 
-async def _create(engine: Engine, job: CreateNetwork, wanted: BridgeNetwork) -> NetworkRecord:
+async def _create(engine: Engine, asked: CreateNetwork) -> NetworkCreated:
     async with engine.networks.lock:
+        if asked.config_only:
+            check_config_only(asked)
+        job = configured(engine.networks, asked)
+        network_id = secrets.token_hex(32)
+        wanted = None if job.config_only else network_asked(job, network_id)
         if engine.networks.id_of(job.name):
             raise Conflict(f"network with name {job.name} already exists")
-        network = await engine.call(MakeNetwork(network=wanted))
+        network: BridgeNetwork | None = None
+        if wanted is not None:
+            network = await engine.call(MakeNetwork(network=wanted))
         record = NetworkRecord(
-            id=wanted.id,
+            id=network_id,
             name=job.name,
             created=time.time_ns(),
-            driver=network.driver,
+            driver=network.driver if network else "null",
             network=network,
             ipam=job.ipam,
             attachable=job.attachable,
             options=job.options,
             labels=job.labels,
+            config=job if job.config_only else None,
+            config_from=job.config_from,
         )
         with engine.store.transaction():
             engine.networks.put(record)
             _tell(engine, record, "create")
-            engine.done(CreateNetwork, NetworkCreated(id=record.id, warning=warning(job)))
-    return record
+            created = NetworkCreated(id=record.id, warning=warning(job))
+            engine.done(CreateNetwork, created)
+    return created
 
 
 async def remove_network(engine: Engine, record: NetworkRecord) -> None:
-    """Remove a network. Errors: PermissionDenied (predefined, or a container that runs is in it)."""
+    """Remove a network. Errors: PermissionDenied (predefined, in use by a container that runs, or by a network)."""
     if record.name in PREDEFINED:
         raise PermissionDenied(f"{record.name} is a pre-defined network and cannot be removed")
     await engine.router.uninterrupted(_remove(engine, record))
@@ -107,7 +117,10 @@ async def _remove(engine: Engine, record: NetworkRecord) -> None:
         if active:
             why = f"network {record.name} has active endpoints ({', '.join(active)})"
             raise PermissionDenied(f"error while removing network: {why}")
-        await engine.call(UnmakeNetwork(network=record.id))
+        if record.config and any(other.config_from == record.name for other in engine.networks):
+            raise PermissionDenied(f'error while removing network: configuration network "{record.name}" is in use')
+        if record.network:
+            await engine.call(UnmakeNetwork(network=record.id))
         with engine.store.transaction():
             engine.networks.delete(record)
             _tell(engine, record, "destroy")

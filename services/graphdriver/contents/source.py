@@ -40,9 +40,9 @@ def _fetched(src: str) -> Iterator[IO[bytes]]:
     url = src if "://" in src else f"http://{src}"
     if not is_web(url):
         raise InvalidArgument(f"cannot import from {src!r}: neither '-' nor an http or https URL")
-    _tell({"status": f"Downloading from {url}"})
     try:
         with downloaded(url, _tell_progress) as download:
+            _tell({"status": f"Downloading from {url}"})  # not before: what is told ends the chance of an HTTP status
             yield download.stream
     except DockyardError as error:
         if type(error) is not DockyardError:

@@ -13,7 +13,6 @@ from shared.protocol import (
     NotFound,
     PermissionDenied,
     Unauthorized,
-    Unavailable,
 )
 
 __all__ = ["Refused", "message_of", "pull_error"]
@@ -28,7 +27,7 @@ BY_STATUS = {
     409: ("", Conflict),
     413: ("SIZE_INVALID", InvalidArgument),
     416: ("", InvalidArgument),
-    429: ("TOOMANYREQUESTS", Unavailable),
+    429: ("TOOMANYREQUESTS", DockyardError),
 }
 
 
@@ -50,7 +49,7 @@ class Refused(Exception):
 
     def error(self) -> DockyardError:
         """Return what it is to a job's caller."""
-        kind = BY_STATUS.get(self.status, ("", Unavailable if self.status >= 500 else DockyardError))[1]
+        kind = BY_STATUS.get(self.status, ("", DockyardError))[1]
         return kind(self.text)
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from services.graphdriver.registry.answers import message_of
 from services.graphdriver.registry.challenges import Challenge, parse_challenges
 from services.graphdriver.registry.transport import Transport, body_of
-from shared.protocol import AuthConfig, InvalidArgument, Unauthorized, Unavailable
+from shared.protocol import AuthConfig, DockyardError, InvalidArgument, Unauthorized
 
 __all__ = ["Authorizer", "NoCredentials", "basic"]
 
@@ -53,7 +53,7 @@ class Authorizer:
         return {"Authorization": self._basic} if self._basic else {}
 
     def answer(self, url: str, challenges: str, scopes: Sequence[str], refused: dict[str, str]) -> dict[str, str]:
-        """Answer a 401 to ``url``; ``refused`` are the headers it was given to. Errors: Unauthorized, Unavailable."""
+        """Answer a 401 to ``url``; ``refused`` are the headers it was given to. Errors: Unauthorized, Unreachable."""
         with self._lock:
             if (known := self.headers(scopes)) != refused and known:
                 return known  # another thread was here first
@@ -103,7 +103,7 @@ class Authorizer:
             raise Unauthorized(f"unauthorized: {message_of(data) or 'authentication required'}")
         if answer.status != 200:
             told = filter(None, [f"the token server {url.partition('?')[0]} answers {answer.status}", message_of(data)])
-            raise Unavailable(": ".join(told))
+            raise DockyardError(": ".join(told))
         try:
             document = json.loads(data)
         except (ValueError, RecursionError):

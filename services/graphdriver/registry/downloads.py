@@ -21,7 +21,7 @@ from services.graphdriver.blobs import Blobs
 from services.graphdriver.registry.answers import Refused
 from services.graphdriver.registry.transport import TRANSPORT_ERRORS, Unreachable, explain
 from shared.bus.context import check_cancelled
-from shared.protocol import Cancelled, Descriptor, DockyardError, InvalidArgument, Unavailable, from_code
+from shared.protocol import Cancelled, Descriptor, DockyardError, InvalidArgument, from_code
 from shared.runtime.reasons import reason
 
 __all__ = ["DONE", "DOWNLOADING", "Downloads", "Told"]
@@ -58,7 +58,7 @@ class Downloads:
         """Have a blob in the store, which the caller holds; returns when it is there. ``source`` names where from.
 
         ``check`` raises when it is not wanted any more. Errors: that, InvalidArgument (it is not what the descriptor
-        says), Unavailable, and what a registry's refusal is.
+        says), DockyardError, and what a registry's refusal is.
         """
         download = self._join(descriptor, source, open_at)
         try:
@@ -215,7 +215,7 @@ class _Download:
         return (
             error
             if isinstance(error, DockyardError)
-            else Unavailable(f"blob {self.descriptor.digest}: {explain(error)}")
+            else DockyardError(f"blob {self.descriptor.digest}: {explain(error)}")
         )
 
 

@@ -31,7 +31,6 @@ from shared.protocol import (
     PushImage,
     SearchImages,
     SearchResult,
-    Unavailable,
     UpdateTrustBase,
 )
 from shared.runtime.platforms import normal, parse_platform
@@ -53,14 +52,6 @@ def _told(what: str, act: Callable[[], T]) -> T:
         raise refused.error() from refused
     except OSError as error:
         raise DockyardError(f"{what}: {reason(error)}") from error
-
-
-def _answered(act: Callable[[], T]) -> T:
-    """Call what a repeatable job does: it is not to be asked again at once because a registry is away."""
-    try:
-        return act()
-    except Unavailable as error:
-        raise DockyardError(error.message) from error
 
 
 @jobs.handles(PullImage)
@@ -96,17 +87,17 @@ def inspect(driver: GraphDriver, job: InspectDistribution) -> DistributionInspec
     reference = Reference.parse(job.image)
     reference = reference if reference.wanted else reference.with_tag("latest")
     with driver.registries.session(reference.domain, job.auth) as session:
-        return _answered(lambda: inspect_distribution(session, reference))
+        return inspect_distribution(session, reference)
 
 
 @jobs.handles(SearchImages)
 def find(driver: GraphDriver, job: SearchImages) -> list[SearchResult]:
-    return _answered(lambda: search(driver.registries, driver.config.search_index, job))
+    return search(driver.registries, driver.config.search_index, job)
 
 
 @jobs.handles(Authenticate)
 def authenticate(driver: GraphDriver, job: Authenticate) -> AuthStatus:
-    return _answered(lambda: login(driver.registries, job.auth))
+    return login(driver.registries, job.auth)
 
 
 @jobs.handles(CheckTrustKey)

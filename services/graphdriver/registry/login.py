@@ -19,7 +19,7 @@ HUB_NAMES = ("", DEFAULT_DOMAIN, "index.docker.io", "registry-1.docker.io")
 
 
 def login(registries: Registries, auth: AuthConfig) -> AuthStatus:
-    """Errors: Unauthorized, Unavailable (no answer), InvalidArgument (the server's address)."""
+    """Errors: Unauthorized, Unreachable, InvalidArgument (the server's address)."""
     domain = auth.serveraddress.strip().partition("://")[2] or auth.serveraddress.strip()
     domain = domain.partition("/")[0]
     if any(not c.isprintable() or c in " @?#\\" for c in domain):

@@ -76,7 +76,7 @@ class Puller:
     def pull(self, session: Session, reference: Reference, platform: str) -> None:
         """Pull what ``reference`` names: an image, or all tags of a repository.
 
-        Errors: NotFound, Unauthorized, InvalidArgument (what the registry sent, or ``platform``), Unavailable.
+        Errors: NotFound, Unauthorized, InvalidArgument (what the registry sent, or ``platform``), Unreachable.
         """
         wanted = parse_platform(platform) if platform else None
         references = [reference] if reference.wanted else self._all(session, reference)

@@ -66,7 +66,7 @@ class Pusher:
     concurrency: int
 
     def push(self, session: Session, reference: Reference, images: list[PushableImage]) -> None:
-        """Errors: NotFound, Unauthorized, PermissionDenied, Unavailable."""
+        """Errors: NotFound, Unauthorized, PermissionDenied, Unreachable, DockyardError."""
         _, repository = session.first(reference.path, Repository.ping, push=True)
         for pushed in images:
             try:

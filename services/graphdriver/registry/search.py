@@ -20,7 +20,7 @@ FILTERS = ("is-automated", "is-official", "stars")
 
 
 def search(registries: Registries, index: str, job: SearchImages) -> list[SearchResult]:
-    """Most stars first. A term that begins with a host is looked for there. Errors: InvalidArgument, Unavailable."""
+    """Most stars first. A term that begins with a host is looked for there. Errors: InvalidArgument, Unreachable."""
     if not 0 <= job.limit <= MAX_LIMIT:
         raise InvalidArgument(f"limit {job.limit} is outside the range of [1, {MAX_LIMIT}]")
     wanted = _Wanted(job.filters)

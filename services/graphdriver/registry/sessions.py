@@ -13,7 +13,7 @@ from services.graphdriver.registry.client import Repository
 from services.graphdriver.registry.endpoints import Endpoint, Endpoints
 from services.graphdriver.registry.proxies import Proxies
 from services.graphdriver.registry.transport import Transport, Unreachable
-from shared.protocol import AuthConfig, Cancelled, DockyardError, Unavailable
+from shared.protocol import AuthConfig, Cancelled, DockyardError
 from shared.runtime.config import Config
 
 __all__ = ["Registries", "Session"]
@@ -33,7 +33,7 @@ class Session:
 
         A mirror may fail in any way; of a registry's own endpoints the next is asked only if there was no answer.
         """
-        failure: Refused | DockyardError = Unavailable("the registry has no endpoint")
+        failure: Refused | DockyardError = DockyardError("the registry has no endpoint")
         for endpoint in self._endpoints:
             repository = Repository(self.transport, self._authorizers[endpoint.url], endpoint.url, path, push=push)
             try:

@@ -23,7 +23,7 @@ from urllib3 import exceptions as http
 
 from services.graphdriver.registry.proxies import Proxies
 from shared.bus.context import check_cancelled
-from shared.protocol import DockyardError, InvalidArgument, Unavailable
+from shared.protocol import DockyardError, InvalidArgument
 
 __all__ = ["MAX_DOCUMENT", "TRANSPORT_ERRORS", "Transport", "Unreachable", "body_of", "explain", "origin"]
 
@@ -46,8 +46,11 @@ VERIFY_WORDS = {  # X509_V_ERR_… of openssl/x509_vfy.h, in the words that user
 }
 
 
-class Unreachable(Unavailable):
-    """There was no HTTP answer: the name has no address, nobody listens, TLS failed (``in_tls``: by what it says)."""
+class Unreachable(DockyardError):
+    """There was no HTTP answer: the name has no address, nobody listens, TLS failed (``in_tls``: by what it says).
+
+    Not Unavailable, as which a part of ours would be away: to clients it is 500, as dockerd has it.
+    """
 
     in_tls = False
 

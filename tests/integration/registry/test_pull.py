@@ -59,6 +59,8 @@ def test_what_is_not_there(clean: Stack, registry: str) -> None:
     assert request(clean, "POST", f"/images/create?fromImage={registry}/nothing&tag=1") == (404, {"message": text})
     refused = clean.docker("pull", "127.0.0.1:9/x", check=False)
     assert "dial tcp 127.0.0.1:9: connect: connection refused" in refused.stderr
+    status, body = request(clean, "POST", "/images/create?fromImage=127.0.0.1:9/x&tag=1")
+    assert (status, body["message"].partition(": ")[2]) == (500, "dial tcp 127.0.0.1:9: connect: connection refused")
     unknown = clean.docker("pull", "no-such-host.invalid/x", check=False)
     assert "lookup no-such-host.invalid: no such host" in unknown.stderr
     push = clean.docker("push", f"{registry}/nothing:1", check=False)

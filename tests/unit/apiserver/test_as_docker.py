@@ -9,6 +9,7 @@ import pytest
 
 from services.apiserver.omitting import without_empty
 from shared.protocol import (
+    BuildCachePruned,
     ContainerCreated,
     ContainerUpdated,
     Event,
@@ -112,6 +113,34 @@ def test_a_prune_is_of_nothing_and_a_name_may_be_its_beginning() -> None:
         filters = json.dumps({"container": [name]})
         lines = http.get("/events", query_string={**query, "filters": filters}).data.splitlines()
         assert [json.loads(line) for line in lines] == found
+
+
+def test_a_filter_of_events_that_nobody_knows_says_nothing() -> None:
+    told = Event(seq=1, type="container", action="die", actor=EventActor(id="c", attributes={}), time=1, time_nano=1)
+    http, _ = api(events=lambda job: [told] if job.after < 1 else [])
+    query = {"since": "1", "until": "2", "filters": '{"colour":["red"]}'}
+    answer = http.get("/events", query_string=query)
+    assert (answer.status_code, json.loads(answer.data)["Action"]) == (200, "die")
+
+
+def test_how_much_of_a_build_cache_may_stay() -> None:
+    http, bus = api(build_cache_prune=BuildCachePruned(caches_deleted=[], space_reclaimed=0))
+    for query in ("keep-storage=5", "reserved-space=5", "max-used-space=5&reserved-space=3"):
+        assert http.post(f"/build/prune?{query}").status_code == 200
+    assert http.post("/v1.47/build/prune?max-used-space=5&min-free-space=1").status_code == 200
+    assert [job.keep_storage for job in bus.calls] == [5, 5, 5, 0]  # type: ignore[attr-defined]
+    refused = http.post("/build/prune?min-free-space=1")
+    assert (refused.status_code, message(refused)) == (501, "min-free-space: not implemented")
+
+
+def test_an_image_of_one_platform_or_all_manifests() -> None:
+    http, bus = api()
+    query = {"manifests": "1", "platform": '{"os":"linux","architecture":"amd64"}'}
+    answer = http.get("/images/busybox/json", query_string=query)
+    said = "conflicting options: manifests and platform options cannot both be set"
+    assert (answer.status_code, message(answer)) == (400, said)
+    assert message(http.delete("/images/%20")) == "image name cannot be blank"
+    assert not bus.calls
 
 
 def test_an_image_with_a_tag_alone_had_no_digest_of_none() -> None:

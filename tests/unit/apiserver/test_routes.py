@@ -70,6 +70,30 @@ def test_unknown_routes_and_wrong_methods_are_404() -> None:
         assert message(answer) == "page not found"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/containers/json/"), ("GET", "/v1.51/version/"), ("POST", "/containers/x/start/"),
+        ("HEAD", "/containers/json"), ("HEAD", "/version"), ("HEAD", "/containers/x/json"), ("HEAD", "/images/json"),
+    ],
+)  # fmt: skip
+def test_a_path_has_no_slash_at_its_end_and_a_get_no_head(method: str, path: str) -> None:
+    http, bus = api(containers=[], version={}, start=None, images=[])
+    assert http.open(path, method=method).status_code == 404
+    assert not bus.calls
+
+
+def test_but_networks_may_have_the_slash() -> None:
+    http, _ = api(networks=[])
+    assert [http.get(path).status_code for path in ("/networks", "/networks/")] == [200, 200]
+
+
+def test_a_container_may_be_named_by_the_alias_that_another_has_for_it() -> None:
+    http, bus = api(start=None)
+    assert http.post("/containers/holder/alias/start").status_code == 204
+    assert bus.calls == [StartContainer(container="holder/alias")]
+
+
 def test_a_bug_is_a_500_without_its_traceback() -> None:
     http, _ = api(kill=lambda job: 1 / 0)
     answer = http.post("/containers/x/kill")
@@ -147,7 +171,6 @@ def test_bad_bodies_are_400_and_say_why(data: bytes, content_type: str, text: st
         "/events?since=9&until=8",
         "/containers/web/logs?stdout=1&since=yesterday",
         "/containers/web/logs?stdout=1&until=1.2.3",
-        '/events?filters={"colour":["x"]}',
     ],
 )
 def test_bad_queries_are_400(url: str) -> None:

@@ -13,7 +13,18 @@ import zmq
 from shared.bus.client import Patience
 from shared.bus.handlers import Handlers
 from shared.bus.worker import Worker, serve_in_thread
-from shared.protocol import Conflict, Frame, Header, Kind, Ping, SystemVersion, encode_body, new_id
+from shared.protocol import (
+    Conflict,
+    Frame,
+    Header,
+    Kind,
+    Ping,
+    Registration,
+    SystemVersion,
+    decode_body,
+    encode_body,
+    new_id,
+)
 
 
 class Engine:
@@ -41,6 +52,13 @@ class Engine:
 
     def send(self, header: Header, kind: Kind = Kind.JOB) -> None:
         self.socket.send_multipart([self.peer, *Frame(kind, header, encode_body({})).parts()])
+
+
+def test_a_worker_that_is_stopped_says_that_it_leaves(engine: Any) -> None:
+    engine.end()
+    while (frame := engine.receive()).kind is not Kind.REGISTER:
+        pass
+    assert decode_body(frame.body, Registration).leaving
 
 
 @pytest.fixture

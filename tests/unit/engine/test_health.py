@@ -14,6 +14,7 @@ from shared.protocol import (
     CreateContainer,
     Health,
     HealthConfig,
+    HealthProbe,
     HealthReport,
     HealthResult,
     InspectContainer,
@@ -38,6 +39,22 @@ def run(stack: Stack) -> str:
 def tell(stack: Stack, container: str, status: str, generation: int = 1) -> None:
     report = HealthReport(container=container, generation=generation, health=Health(status=status, log=[RESULT]))
     stack.client.call(ContainerHealth(reports=[report]))
+
+
+def execs(stack: Stack) -> list[tuple[str, str, str | None]]:
+    told = [(event.action, event.actor.attributes) for event in stack.client.call(ReadEvents())]
+    return [(action, named["execID"], named.get("exitCode")) for action, named in told if action.startswith("exec_")]
+
+
+def test_probes_are_execs_to_who_reads_events(stack: Stack) -> None:
+    container, one, two = run(stack), "1" * 64, "2" * 64
+    probes = [HealthProbe(exec=one), HealthProbe(exec=one, exit_code=0), HealthProbe(exec=two)]
+    for generation in (1, 2):  # the second is of another start
+        report = HealthReport(container=container, generation=generation, health=Health(), probes=probes)
+        stack.client.call(ContainerHealth(reports=[report]))
+    created, started = "exec_create: true", "exec_start: true"
+    expected = [(created, one, None), (started, one, None), ("exec_die", one, "0"), (created, two, None)]
+    assert execs(stack) == [*expected, (started, two, None)]
 
 
 def shown(stack: Stack) -> Any:

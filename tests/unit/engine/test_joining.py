@@ -161,6 +161,11 @@ def test_links_follow_names(stack: Any, database: str) -> None:
     assert found.links == ["/store:/site/db"]
     (listed,) = [entry for entry in stack.client.call(ListContainers()) if entry.id == database]
     assert listed.names == ["/store", "/site/db"]
+    names = ("site/db", "/site/db")
+    assert [stack.client.call(InspectContainer(container=name)).id for name in names] == [database, database]
+    for unknown in ("site/other", "nobody/db", "site/", "/db"):
+        with pytest.raises(NotFound, match=f"No such container: {unknown}"):
+            stack.client.call(InspectContainer(container=unknown))
     create(stack, "copy", links=found.links)  # as it was shown
     assert stack.client.call(InspectContainer(container="copy")).host_config.links == ["/store:/copy/db"]
 

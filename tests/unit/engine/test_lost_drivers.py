@@ -112,6 +112,25 @@ def test_one_that_is_not_repeatable_fails_at_once() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_whose_end_was_asked_for_is_no_loss_and_gets_no_more(caplog: pytest.LogCaptureFixture, asked: bool) -> None:
+    async def work(board: Board) -> None:
+        board.add_driver("runtime_pause")
+        (driver,) = board.dispatcher.drivers
+        if asked:
+            registration = Registration(names=[], pid=driver.pid, leaving=True)
+            board.dispatcher.drivers.register(driver.peer, "driver", registration)
+        assert (board.dispatcher.drivers.choose("runtime_pause") is None) is asked
+        await board.kill_driver()
+
+    caplog.set_level("INFO", "dockyard.engine")
+    run(work)
+    words = "service left name=driver" if asked else "service lost name=driver"
+    assert [record.levelname for record in caplog.records if words in record.message] == [
+        "INFO" if asked else "WARNING"
+    ]
+
+
 def test_one_that_every_driver_dies_of_is_given_up() -> None:
     async def work(board: Board) -> None:
         board.add_driver("runtime_pause")

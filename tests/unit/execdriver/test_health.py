@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.execdriver.bundle import Bundle, Start
-from services.execdriver.health import Check, Schedule
+from services.execdriver.health import KEPT_PROBES, Check, Schedule
 from shared.protocol import Health, HealthConfig
 
 
@@ -53,6 +53,21 @@ def test_in_the_start_period_failures_do_not_count_but_success_does(bundle: Bund
     assert found.pause(time.time() + 61) == 9.0
     found.note(answer(0))
     assert found.pause(time.time()) == 9.0
+
+
+def test_beginnings_and_ends_are_told_once_and_few_are_kept(bundle: Bundle) -> None:
+    found = check(bundle)
+    for result in (answer(1), answer(-1, error="timeout"), answer(-1, error="not found")):
+        found.begun()
+        found.note(result)
+    told = found.report().probes
+    assert [probe.exit_code for probe in told] == [None, 1, None, 137, None]
+    assert told[0].exec == told[1].exec != told[2].exec
+    assert found.report().probes == []
+    for _ in range(KEPT_PROBES):
+        found.begun()
+        found.note(answer(0))
+    assert len(found.report().probes) == KEPT_PROBES
 
 
 def test_defaults(bundle: Bundle) -> None:

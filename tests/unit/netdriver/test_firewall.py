@@ -19,6 +19,9 @@ WEB6 = AllocatedPort(container_port=80, protocol="tcp", host_ip="::", host_port=
 LOCAL = AllocatedPort(container_port=80, protocol="tcp", host_ip="127.0.0.1", host_port=8081)
 LOCAL6 = AllocatedPort(container_port=80, protocol="tcp", host_ip="fd98::2", host_port=8081)
 DNS = AllocatedPort(container_port=53, protocol="udp", host_ip="0.0.0.0", host_port=53)
+THROUGH = AllocatedPort(container_port=80, protocol="tcp", host_ip="0.0.0.0", host_port=0, asked="8080")
+THROUGH6 = AllocatedPort(container_port=80, protocol="tcp", host_ip="::", host_port=0)
+ADMITTED = [(THROUGH, "172.20.4.2"), (THROUGH6, "fd00:30::2"), (LOCAL, "172.20.4.2")]
 PEER = Peer(container="c" * 64, generation=1, address="172.30.0.3", protocol="tcp", port=80)
 ZONE = Zone("dockyard0", (SUBNET,), Policy())
 
@@ -65,9 +68,13 @@ def test_the_table() -> None:
         Zone("br-shut", (IPv4Network("172.20.1.0/24"),), Policy(internal=True)),
         Zone("br-as", (IPv4Network("172.20.3.0/24"), SUBNET6), Policy(leaves_as=("198.18.0.9", ""))),
         Zone("br-plain", (IPv4Network("172.20.2.0/24"),), Policy(ip_masq=False, icc=False)),
+        Zone(
+            "br-way", (IPv4Network("172.20.4.0/24"), SUBNET6), Policy(modes=("nat", "routed"), trusted=("wg0", "eth1"))
+        ),
+        Zone("br-open", (IPv4Network("172.20.5.0/24"),), Policy(modes=("nat-unprotected", "nat"))),
     ]
     published = dict.fromkeys((WEB, LOCAL, DNS), "172.30.0.2") | dict.fromkeys((WEB6, LOCAL6), "fd00:30::2")
-    text = render("dockyard_dockyard0", zones, published, [("172.30.0.2", PEER)])
+    text = render("dockyard_dockyard0", zones, published, [("172.30.0.2", PEER)], admitted=ADMITTED)
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
@@ -80,6 +87,11 @@ def test_the_table() -> None:
         (Policy(ip_masq=False), {"bridges", "among", "home4"}),
         (Policy(icc=False), {"bridges", "home4", "masqueraded4"}),
         (Policy(internal=True), {"bridges", "internal", "among", "home4"}),
+        (Policy(modes=("routed", "nat")), {"bridges", "among", "home4", "routed4"}),
+        (Policy(modes=("nat", "routed")), {"bridges", "among", "home4", "masqueraded4"}),
+        (Policy(modes=("nat-unprotected", "nat")), {"bridges", "among", "home4", "masqueraded4", "open4"}),
+        (Policy(modes=("nat-unprotected", "nat"), internal=True), {"bridges", "internal", "among", "home4"}),
+        (Policy(trusted=("wg0",)), {"bridges", "among", "home4", "masqueraded4", "trusted"}),
     ],
 )
 def test_what_a_network_is_to_the_rules(policy: Policy, names: set[str]) -> None:
@@ -119,6 +131,30 @@ def test_a_port_is_one_element() -> None:
     assert nft.transactions.pop() == "delete element inet dockyard_b0 published4 { tcp . 8080 }"
     firewall.unpublish({WEB: "172.30.0.2"})
     assert nft.transactions == []
+
+
+def test_what_is_let_through_is_one_element_for_all_who_need_it() -> None:
+    nft, firewall = built()
+    firewall.publish({THROUGH: "172.30.0.2", THROUGH6: "fd00::2"})
+    assert nft.transactions.pop().splitlines() == [
+        "add element inet dockyard_dockyard0 admitted4 { 172.30.0.2 . tcp . 80 }",
+        "add element inet dockyard_dockyard0 admitted6 { fd00::2 . tcp . 80 }",
+    ]
+    assert firewall.published == []
+    firewall.publish({WEB: "172.30.0.2"}, admit=True)
+    assert nft.transactions.pop().splitlines() == [
+        "add element inet dockyard_dockyard0 published4 { tcp . 8080 : 172.30.0.2 . 80 }",
+        "add element inet dockyard_dockyard0 admitted4 { 172.30.0.2 . tcp . 80 }",
+    ]
+    firewall.publish({THROUGH: "172.30.0.9"})  # another container's, of the same port
+    nft.transactions.clear()
+    firewall.unpublish({THROUGH: "172.30.0.2", WEB: "172.30.0.9"})
+    assert nft.transactions == []
+    firewall.unpublish({WEB: "172.30.0.2"})
+    assert nft.transactions.pop().splitlines() == [
+        "delete element inet dockyard_dockyard0 published4 { tcp . 8080 }",
+        "delete element inet dockyard_dockyard0 admitted4 { 172.30.0.2 . tcp . 80 }",
+    ]
 
 
 def test_a_port_moves_in_one_transaction_and_who_had_it_cannot_take_it_back() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.netdriver.ports import HostPorts, Request, parse, request
+from services.netdriver.ports import HostPorts, Request, parse, request, request_again
 from shared.protocol import AllocatedPort, Conflict, InvalidArgument, PortBinding
 
 LOCAL = "127.0.0.1"
@@ -179,3 +179,26 @@ def test_what_meets_a_request() -> None:
     assert not tcp("").is_met_by(port)
     assert not tcp("8081").is_met_by(port)
     assert not tcp("8080", "0.0.0.0").is_met_by(port)
+
+
+@pytest.mark.parametrize(("host_port", "asked"), [("", ""), ("0", ""), ("8080", "8080"), ("8000-8090", "8000-8090")])
+def test_a_port_without_a_host_port_keeps_what_was_asked(host_port: str, asked: str) -> None:
+    (wanted,) = parse({"80/tcp": [PortBinding(host_port=host_port)]}, "0.0.0.0", (4, 6))
+    (port,) = wanted.let_through([6])
+    assert (port.host_ip, port.host_port, port.asked) == ("::", 0, asked)
+    rest = wanted.without([6])
+    assert rest == Request(80, "tcp", ("0.0.0.0",), wanted.host_ports)
+    assert wanted.without([4, 6]) is None
+    assert wanted.is_met_by(port)
+    assert request_again(port) == wanted.without([4])
+    assert not tcp("8081").is_met_by(port)
+
+
+def test_a_held_port_is_asked_for_by_its_number_again(ports: HostPorts) -> None:
+    (held,) = ports.hold([tcp("")])
+    assert request_again(held) == tcp(str(held.host_port))
+
+
+def test_a_port_without_a_host_port_holds_nothing(ports: HostPorts) -> None:
+    ports.restore(AllocatedPort(container_port=80, protocol="tcp", host_ip=LOCAL, host_port=0, asked="8080"))
+    assert not ports._held
