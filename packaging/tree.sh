@@ -30,7 +30,7 @@ for unit in "${units[@]}"; do
 done
 put systemd/sysusers.conf "$prefix/lib/sysusers.d/dockyard.conf"
 put systemd/tmpfiles.conf "$prefix/lib/tmpfiles.d/dockyard.conf"
-gzip -9nc man/dockyard.1 >"$made/man"
+sed "s|/usr/share/doc|$prefix/share/doc|" man/dockyard.1 | gzip -9nc >"$made/man"
 put "$made/man" "$prefix/share/man/man1/dockyard.1.gz"
 for shell in bash:bash-completion/completions/dockyard zsh:zsh/vendor-completions/_dockyard \
   fish:fish/vendor_completions.d/dockyard.fish; do

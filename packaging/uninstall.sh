@@ -10,4 +10,8 @@ if [[ -z $destdir && -d /run/systemd/system ]]; then  # containers first: nobody
 fi
 bash tree.sh --list "$prefix" | grep -v '^/etc/' | while read -r path; do rm -f "$destdir$path"; done
 rm -rf "$destdir$prefix/lib/dockyard" "$destdir$prefix/share/doc/dockyard"
+for made in lib/systemd/{system,} lib/{sysusers,tmpfiles}.d share/{bash-completion/completions,zsh/vendor-completions} \
+  share/fish/vendor_completions.d share/{bash-completion,zsh,fish}; do
+  rmdir --ignore-fail-on-non-empty "$destdir$prefix/$made" 2>/dev/null || true
+done
 if [[ -z $destdir && -d /run/systemd/system ]]; then systemctl daemon-reload; fi

@@ -105,7 +105,7 @@ class Launcher:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
         signal.signal(signal.SIGHUP, lambda *_: self.loop.add_callback_from_signal(self.upgrade))
-        watching = supervise(self.arbiter.watchers, self._fail, self._show_trouble)
+        watching = supervise(self.arbiter.watchers, self._fail, self._show_trouble, self._root)
         tasks = [asyncio.ensure_future(work) for work in (self._start(), watching)]
         await self._stopping.wait()
         for task in tasks:
@@ -257,7 +257,7 @@ class Launcher:
         if self._phase == "ready" and down != self._shown:
             self._shown = self._trouble = down
             self._say(f"degraded: {down}" if down else "ready")
-            log.warning("%s", down) if down else log.info("nothing is down any more")
+            log.warning("%s", down) if down else log.info("nothing is wrong any more")
 
     # -- stop: the API first, then the engine: it ends its jobs while those whom it asks are there
 

@@ -19,7 +19,7 @@ from shared.runtime.config import Config, ConfigError
 from shared.runtime.hosts import METRICS, Host, parse_host
 from shared.runtime.tls import server_context
 
-__all__ = ["Listener", "check_hosts", "make_listeners"]
+__all__ = ["Listener", "check_activation", "check_hosts", "make_listeners"]
 
 BACKLOG = 4096
 FIRST_FD = 3  # of those that are handed over: sd_listen_fds(3)
@@ -183,9 +183,16 @@ def _hosts(config: Config, handed_over: Mapping[int, str]) -> tuple[str, ...]:
     """Return where to listen: if nobody says, on what systemd has handed over."""
     if not handed_over:
         return config.api_hosts
-    if config.hosts and not any(host.startswith("fd://") for host in config.hosts):
-        log.warning("sockets of systemd not served, since hosts names none of them by fd:// hosts=%s", config.hosts)
+    check_activation(config)
     return config.hosts or ("fd://",)
+
+
+def check_activation(config: Config) -> None:
+    """Systemd has sockets for us, and goes on listening on them: somebody must answer there. Raises ConfigError."""
+    if config.hosts and not any(host.startswith("fd://") for host in config.hosts):
+        raise ConfigError(
+            "hosts: systemd listens for us (dockyard.socket), and nobody would answer there: add fd:// to hosts"
+        )
 
 
 def _make(parsed: Host, config: Config, handed_over: dict[int, str], number: int) -> Iterator[Listener]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from services.ctl.up import EX_CONFIG, fail
 from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.runtime.config import Config, ConfigError
-from shared.runtime.loading import load_config
+from shared.runtime.loading import load_leniently
 
 __all__ = ["File", "Json", "Root", "Run", "common", "settings", "the_client", "the_config", "the_run"]
 
@@ -25,6 +26,7 @@ File = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 settings: dict[str, Any] = {}  # flags before the command
+warned: set[str] = set()  # each is told once
 
 
 def common(root: Root = None, run: Run = None, config: File = None) -> None:
@@ -33,11 +35,16 @@ def common(root: Root = None, run: Run = None, config: File = None) -> None:
         os.environ["DOCKYARD_CONFIG"] = str(config.absolute())
 
 
-def the_config(**flags: Any) -> Config:
+def the_config() -> Config:
+    """Return the configuration; a stack that runs is seen and stopped whatever its file says now: a warning tells."""
     try:
-        return load_config({**settings, **flags}, os.environ)
+        config, wrong = load_leniently(settings, os.environ)
     except ConfigError as error:
         raise typer.Exit(fail(str(error), EX_CONFIG)) from None
+    if wrong and wrong not in warned:
+        warned.add(wrong)
+        print(f"dockyard: the configuration is wrong: {wrong}; going on without that", file=sys.stderr)
+    return config
 
 
 def the_run(config: Config | None = None) -> Path:

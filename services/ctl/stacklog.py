@@ -120,15 +120,31 @@ def _output(command: list[str]) -> Iterator[str]:
 
 
 def the_log(run: Path, pidfile: Path) -> Log:
-    """Find where a stack writes; of one that does not run, where it would."""
+    """Find where a stack writes; of one that does not run, where the last one has written."""
     file = log_file(run)
     try:
         proc = Path("/proc", pidfile.read_text().strip())
-        if b"JOURNAL_STREAM=" in b"\0" + (proc / "environ").read_bytes():
+        if _writes_to_journal(proc):
             return Log(file, _unit((proc / "cgroup").read_text()))
     except OSError:
-        return Log(file, UNIT if BOOTED.is_dir() and not file.exists() else "")
+        return Log(file, UNIT if BOOTED.is_dir() and _has_written_since(UNIT, file) else "")
     return Log(file)
+
+
+def _writes_to_journal(proc: Path) -> bool:
+    """Say whether a process's stderr is the stream that it was given to the journal. Raises OSError."""
+    stderr = (proc / "fd/2").stat()
+    stream = f"JOURNAL_STREAM={stderr.st_dev}:{stderr.st_ino}"
+    return stream.encode() in (proc / "environ").read_bytes().split(b"\0")
+
+
+def _has_written_since(unit: str, file: Path) -> bool:
+    """Say whether the journal has something of a unit's that is newer than a file, or there is no such file."""
+    if not file.exists():
+        return True
+    newest = next(_output(["journalctl", "--quiet", "--unit", unit, "--lines", "1", "--output", "short-unix"]), "")
+    when, _, _ = newest.partition(" ")
+    return re.fullmatch(r"\d+\.\d+", when) is not None and float(when) > file.stat().st_mtime
 
 
 def unit_of(pidfile: Path) -> str:

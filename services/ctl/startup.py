@@ -20,12 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.ctl.doctor import first_problem
+from services.ctl.places import ROOT_LOCK, check_places
 from shared.runtime.config import RUNTIMES, Config, ConfigError, label_warnings
 from shared.runtime.slices import BOOTED, choose
 
 __all__ = ["CHECKS", "MUST_BE_ROOT", "REPEATED_CHECKS", "ROOT_LOCK", "RUN_LOCK", "StartError", "check", "take_lock"]
 
-ROOT_LOCK, RUN_LOCK = "dockyard.lock", "stack.lock"  # files in the two directories
+RUN_LOCK = "stack.lock"  # a file in the run directory
 
 MIN_KERNEL = (5, 6)  # openat2(2)
 MACHINES = ("x86_64", "aarch64")  # those that the seccomp profile knows
@@ -70,6 +71,11 @@ def _claim(setting: str, directory: Path, mode: int, lock: str, what: str) -> No
         raise ConfigError(f"{setting}: {error.filename}: {error.strerror}") from None
     if descriptor is None:
         raise StartError(f"another dockyard stack {what} {directory}")
+
+
+def _places(config: Config) -> None:
+    """The two directories are for a stack alone."""
+    check_places(config)
 
 
 def _system(config: Config) -> None:
@@ -174,6 +180,7 @@ def _exec_driver(config: Config) -> None:
 
 
 CHECKS: tuple[Callable[[Config], None], ...] = (
+    _places,
     _claim_root,
     _claim_run,
     _system,

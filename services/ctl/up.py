@@ -17,7 +17,7 @@ from pathlib import Path
 from services.ctl import succession
 from services.ctl.arbiter import read_ini
 from services.ctl.launcher import Launcher
-from services.ctl.listeners import Listener, check_hosts, make_listeners
+from services.ctl.listeners import Listener, check_activation, check_hosts, make_listeners
 from services.ctl.rehearsal import CHECKED, LISTENING
 from services.ctl.stacklog import keep_bounded, log_file
 from services.ctl.startup import CHECKS, MUST_BE_ROOT, REPEATED_CHECKS, RUN_LOCK, StartError, check, take_lock
@@ -39,6 +39,7 @@ __all__ = [
     "up_without_flags",
 ]
 
+CHECKING = {"python -m services.netdriver"}  # programs that check a change before it is carried out
 INI_ERRORS = (OSError, ValueError, configparser.Error)
 DETACH_TIMEOUT = 90.0  # seconds
 # Who starts the arbiter again where there is no systemd: only if it was killed or crashed, not if it ended by itself.
@@ -92,13 +93,21 @@ def up_checked(config: Config, ini: Path) -> int:
     try:
         config = check(config, REPEATED_CHECKS)
         check_hosts(config, None if listening is None else listening.split())
-        read_ini(ini)
+        if listening is not None and os.environ.get("LISTEN_FDS", "0") != "0":  # what the arbiter was started with
+            check_activation(config)
+        _, watchers = read_ini(ini)
     except StartError as error:
         return fail(str(error))
     except ConfigError as error:
         return fail(str(error), EX_CONFIG)
     except INI_ERRORS as error:
         return fail(" ".join(str(error).split()), EX_CONFIG)
+    for command in {watcher.cmd for watcher in watchers} & CHECKING:
+        refused = subprocess.run(
+            [*command.split(), "--check"], env=_environ_of(config), cwd="/", check=False
+        ).returncode
+        if refused:  # it has said why
+            return refused
     print(CHECKED.format(config.root, config.run))
     return 0
 
@@ -117,6 +126,13 @@ def pidfile(path: Path) -> Iterator[None]:
         with suppress(OSError):
             if path.read_text() == own:  # not of a stack that was given the same name
                 path.unlink()
+
+
+def _environ_of(config: Config) -> dict[str, str]:
+    """Return what the processes of a stack would find in their environment."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    path = f"{Path(sys.executable).parent}:{others.get('PATH', os.defpath)}"
+    return {**others, **to_environ(config), "PATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def take_environment(config: Config) -> None:

@@ -38,6 +38,7 @@ from shared.bus.sockets import engine_endpoint, events_endpoint, zmq_context
 from shared.protocol import Bridge, Job, encode_body, job_name
 from shared.runtime.config import Config, label_warnings
 from shared.runtime.process import SHUTDOWN_HANDLERS_TIMEOUT
+from shared.runtime.room import shortage
 
 __all__ = ["Engine", "serve"]
 
@@ -100,6 +101,8 @@ class Engine:
             f"WARNING: {kind} record {id_} is quarantined: {why}" for kind, id_, why in self.store.quarantined()
         ]
         warnings += [f"WARNING: {warning}" for warning in (*label_warnings(self.config), *self.denials.found)]
+        if full := shortage(self.config.root):
+            warnings.append(f"WARNING: {full}")
         present = {driver.service for driver in self.router.drivers if driver.usable}
         parts = [*boot.DRIVERS, *(part for part in boot.OTHERS if part in self.router.drivers.seen)]
         return warnings + [f"WARNING: {part} does not answer" for part in parts if part not in present]

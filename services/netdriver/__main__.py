@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from services.netdriver.checking import check, check_change
 from services.netdriver.firewall import Firewall
 from services.netdriver.handlers import drivers, jobs
 from services.netdriver.netdriver import NetDriver
@@ -16,6 +17,7 @@ from shared.runtime.process import run, take_descriptors
 
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
+    config = check(config)
     take_descriptors()  # one for each published port
     firewall = None
     if config.bridge != "none":
@@ -30,4 +32,4 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
 
 
 if __name__ == "__main__":
-    sys.exit(run("netdriver", serve))
+    sys.exit(run("netdriver", serve, check_change))

@@ -22,10 +22,13 @@ class Addresses:
     def set_up(
         self, gateways: Mapping[int, InterfaceAddress], parts: Mapping[int, Network | None], taken: Iterable[str]
     ) -> None:
-        """Give from the networks of ``gateways``; if they are what they were, all stays as it is."""
+        """Give from the networks of ``gateways``; if they are what they were, all stays as it is.
+
+        A part that is not inside (the bridge kept what it had) counts for nothing.
+        """
         if self.gateways == gateways:
             return
-        self._pools = {version: Pool(gateway, parts.get(version)) for version, gateway in gateways.items()}
+        self._pools = {version: Pool(one, _inside(parts.get(version), one)) for version, one in gateways.items()}
         self.claim(taken)
 
     def claim(self, addresses: Iterable[str]) -> None:
@@ -79,6 +82,10 @@ class Addresses:
             fields[f"prefix_len{end}"] = gateway.network.prefixlen
             fields[f"gateway{end}"] = str(gateway.ip) if external else ""
         return Interface(mode="bridge", mac_address=mac_of(given), **fields)  # type: ignore[arg-type]
+
+
+def _inside(part: Network | None, gateway: InterfaceAddress) -> Network | None:
+    return part if part is not None and part.subnet_of(gateway.network) else None  # type: ignore[arg-type]
 
 
 def mac_of(given: Mapping[int, Address]) -> str:

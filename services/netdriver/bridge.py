@@ -34,7 +34,7 @@ from shared.protocol import (
 )
 from shared.runtime.config import Config
 
-__all__ = ["BridgeDriver"]
+__all__ = ["BridgeDriver", "gateways_of"]
 
 log = logging.getLogger("dockyard.netdriver")
 
@@ -109,7 +109,7 @@ class BridgeDriver:
     def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         held = [lease.interface for lease in leases]
         with self._lock:
-            known = [*self._addresses.gateways.values(), *(one for interface in held for one in _gateways(interface))]
+            known = [*self._addresses.gateways.values(), *(one for interface in held for one in gateways_of(interface))]
             bridge = ensure_bridge(self._config, self._plan(known), host)
             gateways = {
                 version: ip_interface(text) for version, text in ((4, bridge.address), (6, bridge.address6)) if text
@@ -263,7 +263,7 @@ def _targets(lease: Lease) -> dict[AllocatedPort, str]:
     return {port: address for port, address in found.items() if address}
 
 
-def _gateways(interface: Interface) -> list[InterfaceAddress]:
+def gateways_of(interface: Interface) -> list[InterfaceAddress]:
     """Return the gateways of an interface that has some, each with its network."""
     lengths = {4: interface.prefix_len, 6: interface.prefix_len6}
     found = [(4, interface.gateway), (6, interface.gateway6)]

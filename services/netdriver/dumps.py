@@ -4,7 +4,7 @@ With hundreds of networks a dump has thousands of attributes a message; pyroute2
 
 | message      | fixed part                                                        | attributes used                  |
 |--------------|-------------------------------------------------------------------|----------------------------------|
-| RTM_NEWLINK  | family, pad, type, index, flags, change (ifinfomsg)               | name, MTU, master, info kind     |
+| RTM_NEWLINK  | family, pad, type, index, flags, change (ifinfomsg)               | name, MTU, master, kind, MAC     |
 | RTM_NEWADDR  | family, prefix length, flags, scope, index (ifaddrmsg)            | address, local                   |
 | RTM_NEWROUTE | family, destination's length, …, type, flags (rtmsg)              | destination, output interface    |
 """
@@ -20,15 +20,16 @@ from ipaddress import ip_interface, ip_network
 from services.netdriver.ipam import InterfaceAddress, Network
 from services.netdriver.netlink import Rtnl, get_addresses, get_links, get_routes
 
-__all__ = ["HostAddress", "HostLink", "HostRoute", "addresses", "attributes", "links", "routes"]
+__all__ = ["OUR_MAC", "HostAddress", "HostLink", "HostRoute", "addresses", "attributes", "links", "routes"]
 
 ATTRIBUTE = struct.Struct("=HH")  # length with this header, type
 LINK, ADDRESS, ROUTE = struct.Struct("=BBHiII"), struct.Struct("=BBBBI"), struct.Struct("=8BI")
 NESTED = 0x3FFF  # what remains of a type without its flags
-IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 10, 18, 1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_INFO_KIND = 1, 3, 4, 10, 18, 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF = 1, 4
 RTN_UNICAST = 1
+OUR_MAC = "02:42:"  # what the addresses of the bridges begin with that we make
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class HostLink:
     mtu: int
     master: int  # index of the bridge that it is a port of; 0: none
     kind: str  # bridge, veth …; empty for hardware
+    mac_address: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Say whether it looks like a bridge that we have made."""
+        return self.kind == "bridge" and self.mac_address.startswith(OUR_MAC)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,9 @@ def links(rtnl: Rtnl, master: int = 0) -> dict[str, HostLink]:
         values = dict(attributes(body[LINK.size :]))
         name = values[IFLA_IFNAME].rstrip(b"\0").decode()
         kind = dict(attributes(values.get(IFLA_LINKINFO, b""))).get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
-        found[name] = HostLink(index, name, flags, _number(values, IFLA_MTU), _number(values, IFLA_MASTER), kind)
+        mtu, master_index = _number(values, IFLA_MTU), _number(values, IFLA_MASTER)
+        mac_address = values.get(IFLA_ADDRESS, b"").hex(":")
+        found[name] = HostLink(index, name, flags, mtu, master_index, kind, mac_address)
     return found
 
 

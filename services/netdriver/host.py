@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface, ip_network
 from pathlib import Path
 
 from services.netdriver import dumps
-from services.netdriver.dumps import HostAddress, HostLink, HostRoute
+from services.netdriver.dumps import OUR_MAC, HostAddress, HostLink, HostRoute
 from services.netdriver.ipam import POOLS, InterfaceAddress, Network, choose_subnet, unique_local
-from services.netdriver.netlink import IFF_UP, Rtnl, add_address, add_bridge, set_link
+from services.netdriver.netlink import IFF_UP, Rtnl, add_address, add_bridge, delete_address, set_link
 from shared.protocol import Bridge, Conflict
 from shared.runtime.config import Config
 
-__all__ = ["Host", "Plan", "ensure_bridge", "has_ipv6", "ports_of", "write_sysctl"]
+__all__ = ["Host", "Plan", "choose_addresses", "ensure_bridge", "has_ipv6", "ports_of", "write_sysctl"]
 
 DEFAULT_MTU = 1500
 SYSCTL = Path("/proc/sys/net")
 RA_ALTHOUGH_FORWARDING = "2"  # accept_ra
+log = logging.getLogger("dockyard.netdriver")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Host:
         """Return a link's first address, a link-local one of IPv6 apart."""
         found = (one.address for one in self.addresses if one.index == index)
         return next((one for one in found if one.version == version and not one.is_link_local), None)
+
+    def bridge_with(self, address: InterfaceAddress) -> str:
+        """Name the bridge of ours that has an address; empty if none has."""
+        having = {one.index for one in self.addresses if one.address.ip == address.ip}
+        return next((link.name for link in self.links.values() if link.is_ours and link.index in having), "")
 
     def taken(self) -> Iterable[Network]:
         """Yield every network with a route or an address of the host's in it; the default route does not count."""
@@ -63,25 +70,41 @@ class Plan:
     known: Sequence[InterfaceAddress] = ()
     part6: IPv6Network | None = None  # with no address configured: the network to take one from
 
+    @classmethod
+    def of_default(cls, config: Config, known: Sequence[InterfaceAddress]) -> Plan:
+        """Return the default bridge's."""
+        given: dict[int, InterfaceAddress | None] = {4: ip_interface(config.bip) if config.bip else None}
+        if config.ipv6:
+            given[6] = ip_interface(config.bip6) if config.bip6 else None
+        return cls(given, known, IPv6Network(config.fixed_cidr_v6) if config.fixed_cidr_v6 else None)
+
+    def relies_on(self, address: InterfaceAddress) -> bool:
+        """Say whether somebody has an address of that network."""
+        return any(one.network == address.network for one in self.known)
+
 
 def ensure_bridge(config: Config, plan: Plan, host: Host | None = None) -> Bridge:
-    """Make the bridge with addresses and MTU, up, with the sysctls it needs; keep what an existing one has.
+    """Make the bridge with addresses and MTU, up, with the sysctls it needs.
 
-    ``host``: as it was read a moment ago. Raises Conflict (the name is another kind of link's, ``bip`` is not the
-    bridge's address, ``fixed_cidr`` not in its network), Unavailable (no free pool), OSError.
+    An existing one of ours is brought to other addresses if nobody relies on those it has; else it keeps them.
+
+    ``host``: as it was read a moment ago. Raises Conflict (as `choose_addresses`), Unavailable (no free pool), OSError.
     """
     name = config.bridge
     with Rtnl() as rtnl:
         host = host or Host.read(rtnl)
+        addresses = choose_addresses(config, plan, host)
         link = host.links.get(name)
         mtu = config.mtu or (host.uplink_mtu() if link is None else link.mtu)
         if link is None:
-            rtnl.run(add_bridge(name, mac_address=_random_mac()))
-        elif link.kind != "bridge":
-            raise Conflict(f"{name} exists and is not a bridge")
+            rtnl.run(add_bridge(name, mac_address=OUR_MAC + secrets.token_bytes(4).hex(":")))
         index = socket.if_nametoindex(name) if link is None else link.index
-        addresses = {version: _choose(config, plan, host, index, version) for version in plan.given}
         _set_ipv6(name, on=6 in addresses)
+        for version, one in addresses.items():
+            there = host.address_of(index, version)
+            if there not in (None, one):
+                log.warning("address of the bridge changed bridge=%s was=%s now=%s", name, there, one)
+                rtnl.run(delete_address(index, there))
         # an MTU that is set, even to what it is, no longer follows the ports'
         rtnl.run(*(add_address(index, one) for one in addresses.values()), set_link(name, up=True, mtu=mtu))
     # 127.0.0.1:PORT leads to a container; the firewall keeps containers away from the host's 127.0.0.1
@@ -99,18 +122,54 @@ def ensure_bridge(config: Config, plan: Plan, host: Host | None = None) -> Bridg
     return Bridge(name=name, address=address, subnet=subnet, mtu=mtu, address6=address6, subnet6=subnet6)
 
 
-def _choose(config: Config, plan: Plan, host: Host, index: int, version: int) -> InterfaceAddress:
-    """Return the address that the bridge is to have. Raises Conflict, Unavailable."""
-    there, given = host.address_of(index, version), plan.given[version]
+def choose_addresses(config: Config, plan: Plan, host: Host, *, strict: bool = False) -> dict[int, InterfaceAddress]:
+    """Return the addresses that the bridge is to have, by version.
+
+    ``strict``: what is configured, and not only as far as nobody relies on what is there.
+
+    Raises Unavailable, Conflict: the name is another kind of link's; or a bridge that somebody else has made has not
+    the configured address, or not the network of ``fixed_cidr``.
+    """
+    link = host.links.get(config.bridge)
+    if link is not None and link.kind != "bridge":
+        raise Conflict(f"{config.bridge} exists and is not a bridge")
+    found: dict[int, InterfaceAddress] = {}
+    for version, given in plan.given.items():
+        there = None if link is None else host.address_of(link.index, version)
+        wrong = _mismatch(config, given, there, version)
+        if wrong and there is not None and plan.relies_on(there):
+            if strict:
+                raise Conflict(f"{wrong}, and containers have addresses there")
+            log.warning("the bridge stays as it is while containers have addresses there: %s", wrong)
+            wrong = ""
+        if wrong and link is not None and not link.is_ours:
+            raise Conflict(wrong)
+        found[version] = there if there is not None and not wrong else _new(config, plan, host, version)
+        if found[version] != there and (other := host.bridge_with(found[version])) not in ("", config.bridge):
+            raise Conflict(f"bridge ip ({found[version]}) is that of {other}, an earlier bridge: delete that")
+    return found
+
+
+def _mismatch(config: Config, given: InterfaceAddress | None, there: InterfaceAddress | None, version: int) -> str:
+    """Say why what the bridge has is not what is configured; empty if it is."""
     if there is None:
-        known = next((one for one in plan.known if one.version == version), None)
-        return given or known or (_free4(config, host) if version == 4 else _own6(config, plan))
+        return ""
     if given and there != given:
-        raise Conflict(f"bridge ip ({given}) does not match existing bridge configuration {there}")
+        return f"bridge ip ({given}) does not match existing bridge configuration {there}"
     part = config.fixed_cidr if version == 4 else config.fixed_cidr_v6
     if part and not ip_network(part).subnet_of(there.network):  # type: ignore[arg-type]
-        raise Conflict(f"fixed-cidr {part} is not inside the bridge's network {there.network}")
-    return there
+        return f"fixed-cidr {part} is not inside the bridge's network {there.network}"
+    return ""
+
+
+def _new(config: Config, plan: Plan, host: Host, version: int) -> InterfaceAddress:
+    """Return the address of a bridge that has none, or not the right one. Raises Unavailable."""
+    known = (
+        one
+        for one in plan.known
+        if one.version == version and not _mismatch(config, None, one, version) and not host.bridge_with(one)
+    )
+    return plan.given[version] or next(known, None) or (_free4(config, host) if version == 4 else _own6(config, plan))
 
 
 def _free4(config: Config, host: Host) -> IPv4Interface:
@@ -168,10 +227,6 @@ def ports_of(bridge: str, prefix: str) -> list[str]:
     with Rtnl() as rtnl:
         found = dumps.links(rtnl, index).values()
     return [link.name for link in found if link.name.startswith(prefix) and link.flags & IFF_UP]
-
-
-def _random_mac() -> str:
-    return "02:42:" + secrets.token_bytes(4).hex(":")
 
 
 def write_sysctl(sysctl: Path, value: str) -> None:

@@ -25,6 +25,7 @@ from pyroute2.netlink import (
     NLMSG_ERROR,
 )
 from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
     RTM_DELLINK,
     RTM_GETADDR,
     RTM_GETLINK,
@@ -47,6 +48,7 @@ __all__ = [
     "add_bridge",
     "add_default_route",
     "add_veth",
+    "delete_address",
     "delete_link",
     "get_addresses",
     "get_link",
@@ -208,6 +210,13 @@ def add_address(index: int, address: IPv4Interface | IPv6Interface) -> Message:
     else:
         message["family"] = socket.AF_INET
         message["attrs"].append(("IFA_BROADCAST", str(address.network.broadcast_address)))
+    return message
+
+
+def delete_address(index: int, address: IPv4Interface | IPv6Interface) -> Message:
+    """Routes that have it as their source go with it."""
+    message = add_address(index, address)
+    message["header"]["type"], message["header"]["flags"] = RTM_DELADDR, 0
     return message
 
 

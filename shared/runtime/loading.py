@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from shared.runtime.logs.options import check_options, parse_options
 from shared.runtime.settings import convert, to_text
 from shared.runtime.slices import is_slice
 
-__all__ = ["load_config", "to_environ"]
+__all__ = ["load_config", "load_leniently", "to_environ"]
 
 DEFAULT_FILE = Path("/etc/dockyard/dockyard.toml")
 NOT_SETTINGS = ("DOCKYARD_CONFIG", "DOCKYARD_LISTEN_FDS", "DOCKYARD_LISTEN_HOSTS")
@@ -72,18 +73,7 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
 
     ``DOCKYARD_CONFIG`` names another file than `DEFAULT_FILE`; a file that was named must exist.
     """
-    named = file or (Path(environ["DOCKYARD_CONFIG"]) if environ.get("DOCKYARD_CONFIG") else None)
-    given = _own_names(_read_file(named or DEFAULT_FILE, must_exist=named is not None).items())
-    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
-    given |= _own_names((name, variables[name]) for name in sorted(variables) if name not in NOT_SETTINGS)
-    given |= _own_names((name, value) for name, value in flags.items() if value is not None)
-    made = {name: _value(name, value) for name, value in given.items()}
-    if not made.get("firewall", True):
-        made.setdefault("ip_masq", False)
-    if made.get("storage_opt"):
-        made.setdefault("storage_driver", "overlay")
-    listening = {name: convert(tuple[int, ...], environ.get(PREFIX + name.upper(), "")) for name in LISTENING}
-    config = Config(**made, **listening)
+    config = _merge(_values(_own_names(_from_file(environ, file).items())), flags, environ)
     for contradicts, message in CONTRADICTIONS:
         if contradicts(config):
             raise ConfigError(message)
@@ -92,6 +82,40 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
     except ValueError as error:
         raise ConfigError(f"log-opts: {error}") from None
     return config
+
+
+def load_leniently(flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Config, str]:
+    """Do the same for who speaks to a stack that runs, whatever the file says now; returns what is wrong with it, too.
+
+    What is wrong in it, or contradicts something, counts for nothing or is let pass. Raises ConfigError for flags and
+    environment.
+    """
+    try:
+        return load_config(flags, environ), ""
+    except ConfigError as error:
+        return _merge(_what_is_right(environ), flags, environ), str(error)
+
+
+def _what_is_right(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with suppress(ConfigError):
+        for item in _from_file(environ).items():
+            with suppress(ConfigError):
+                found |= _values(_own_names([item]))
+    return found
+
+
+def _merge(from_file: Mapping[str, Any], flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    given = _own_names((name, variables[name]) for name in sorted(variables) if name not in NOT_SETTINGS)
+    given |= _own_names((name, value) for name, value in flags.items() if value is not None)
+    made = {**from_file, **_values(given)}
+    if not made.get("firewall", True):
+        made.setdefault("ip_masq", False)
+    if made.get("storage_opt"):
+        made.setdefault("storage_driver", "overlay")
+    listening = {name: convert(tuple[int, ...], environ.get(PREFIX + name.upper(), "")) for name in LISTENING}
+    return Config(**made, **listening)
 
 
 def to_environ(config: Config) -> dict[str, str]:
@@ -115,6 +139,11 @@ def _own_names(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _from_file(environ: Mapping[str, str], file: Path | None = None) -> dict[str, Any]:
+    named = file or (Path(environ["DOCKYARD_CONFIG"]) if environ.get("DOCKYARD_CONFIG") else None)
+    return _read_file(named or DEFAULT_FILE, must_exist=named is not None)
+
+
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
@@ -124,6 +153,10 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _values(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(name, value) for name, value in given.items()}
 
 
 def _value(name: str, given: Any) -> Any:

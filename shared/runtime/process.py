@@ -37,21 +37,28 @@ FORCED_AFTER = 3  # further signals that are absorbed before one forces the exit
 
 # serve(config, stop, on_stop): returns when ``stop`` is set; ``on_stop(f)`` has f called by the signal
 Serve = Callable[[Config, threading.Event, Callable[[Callable[[], None]], None]], None]
+Check = Callable[[Config], None]
 
 
-def run(name: str, serve: Serve) -> int:
+def run(name: str, serve: Serve, check: Check | None = None) -> int:
     """Load the configuration, set up logging and signals, serve until asked to stop; returns the exit status.
 
     ``name``: the service's, as in circus.ini. At a boot of the stack it waits for its turn (`await_turn`).
+    ``check``: raises ConfigError for what a running stack cannot change over to; ``--check`` does that alone.
 
     The process dies with the one that started it (PR_SET_PDEATHSIG), so that a killed supervisor leaves no
     half of a stack behind.
     """
-    if len(sys.argv) > 1:
-        print(f"usage: python -m services.{name}\n\nSettings come from DOCKYARD_* and dockyard.toml.", file=sys.stderr)
+    only_check = check is not None and sys.argv[1:] == ["--check"]
+    if len(sys.argv) > 1 and not only_check:
+        usage = f"usage: python -m services.{name}{' [--check]' if check else ''}"
+        print(f"{usage}\n\nSettings come from DOCKYARD_* and dockyard.toml.", file=sys.stderr)
         return 0
     try:
         config = load_config({}, os.environ)
+        if check is not None and only_check:
+            check(config)
+            return 0
     except ConfigError as error:
         print(f"dockyard {name}: {error}", file=sys.stderr)
         return EX_CONFIG

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from services.netdriver.checking import check, check_change
 from services.netdriver.netdriver import NetDriver
 from shared.protocol import AllocatePort, Conflict, DockyardError, Interface, InvalidArgument
+from shared.runtime.config import Config, ConfigError
 from tests.unit.netdriver.rig import (
     HOST_ADDRESS,
     WORLD_ADDRESS,
@@ -21,6 +23,7 @@ from tests.unit.netdriver.rig import (
     pings,
     server,
     shell,
+    veths,
     want,
 )
 
@@ -142,3 +145,77 @@ class TestWithoutFirewall:
             driver.publish(AllocatePort(container=container(1), container_port=80, host_port="8081"))
         driver.release(container(1), None)
         driver.release(container(9), None)
+
+
+class TestTheBridgeOfBefore:
+    """The configuration names another address, or part of a network, than the bridge that is there has."""
+
+    @pytest.fixture
+    def earlier(self, run: Path) -> NetDriver:
+        driver = make(run, bip="10.7.0.1/24")
+        driver.init({})
+        return driver
+
+    CHANGES = pytest.mark.parametrize("changes", [{"bip": "10.8.0.1/24"}, {"fixed_cidr": "10.31.7.0/24"}], ids=str)
+
+    @CHANGES
+    def test_without_containers_it_is_brought_to_the_new_address(
+        self, earlier: NetDriver, run: Path, changes: dict[str, str]
+    ) -> None:
+        die(earlier)
+        check_change(Config(run=run, **changes))  # type: ignore[arg-type]
+        driver = make(run, **changes)
+        address = driver.init({}).address
+        assert address == changes.get("bip", "10.31.0.1/16")
+        assert [line.split()[3] for line in ip("-o -4 address show dockyard0").splitlines()] == [address]
+        one = driver.allocate(want(1))
+        assert one.gateway == address.partition("/")[0]
+        assert pings(one.netns, WORLD_ADDRESS)
+
+    @CHANGES
+    def test_with_containers_it_stays_and_a_check_says_so(
+        self, earlier: NetDriver, run: Path, changes: dict[str, str]
+    ) -> None:
+        one = earlier.allocate(want(1))
+        die(earlier)
+        with pytest.raises(ConfigError, match=r"10\.7\.0\.\S+, and containers have addresses there"):
+            check_change(Config(run=run, **changes))  # type: ignore[arg-type]
+        check(Config(run=run, **changes))  # type: ignore[arg-type]
+        driver = make(run, **changes)
+        assert driver.init({container(1): 1}).address == "10.7.0.1/24"
+        assert pings(one.netns, WORLD_ADDRESS)
+        assert pings(driver.allocate(want(2)).netns, one.address)
+        driver.release(container(1), None)
+        driver.release(container(2), None)
+        check_change(Config(run=run, **changes))  # type: ignore[arg-type]
+
+    def test_containers_are_not_moved_to_another(self, earlier: NetDriver, run: Path) -> None:
+        one = earlier.allocate(want(1))
+        die(earlier)
+        for bridge in ("dockyard1", "none"):
+            with pytest.raises(ConfigError, match=f"bridge .{bridge}. cannot be changed: .* connected to dockyard0"):
+                check_change(Config(run=run, bridge=bridge))
+        settled = check(Config(run=run, bridge="dockyard1"))
+        assert settled.bridge == "dockyard0"
+        driver = make(run, bridge=settled.bridge)
+        driver.init({container(1): 1})
+        assert pings(one.netns, WORLD_ADDRESS)
+        driver.release(container(1), None)
+        die(driver)
+        check_change(Config(run=run, bridge="dockyard1"))
+        assert make(run, bridge="dockyard1").init({}).address == "172.30.0.1/16"
+
+    def test_no_two_bridges_have_one_address(self, earlier: NetDriver, run: Path) -> None:
+        with pytest.raises(ConfigError, match=r"bridge ip .10\.7\.0\.1/24. is that of dockyard0, an earlier bridge"):
+            check(Config(run=run, bridge="dockyard1", bip="10.7.0.1/24"))
+        earlier.allocate(want(1))
+        ip("link delete " + veths().pop())  # a lease without its link does not tell which bridge it was on
+        assert make(run, bridge="dockyard1").init({}).address == "172.30.0.1/16"
+
+    def test_one_that_somebody_else_has_made_is_his(self, run: Path) -> None:
+        ip("link add dockyard0 type bridge")
+        ip("address add 10.8.0.1/24 dev dockyard0")
+        with pytest.raises(ConfigError, match=r"does not match existing bridge configuration 10\.8\.0\.1/24"):
+            check(Config(run=run, bip="10.9.0.1/24"))
+        with pytest.raises(ConfigError, match="uplink exists and is not a bridge"):
+            check(Config(run=run, bridge="uplink"))

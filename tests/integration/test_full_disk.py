@@ -46,6 +46,25 @@ def states(stack: Stack) -> dict[str, Any]:
     return dict(row.split() for row in rows)
 
 
+def test_a_full_disk_is_told_as_long_as_it_is_full(stack: Stack) -> None:
+    full = f"the disk is full: less than 16 MB are free in {stack.root}"
+
+    def status() -> str:
+        return next(line for _, line in reversed(stack.notifications) if line.startswith("STATUS="))
+
+    stack.docker("run", "-d", "--name", "web", "busybox", "sh", "-c", "echo said; exec sleep 1000")
+    assert full not in stack.docker("info").stderr
+    filling = fill(stack.root)
+    assert f"WARNING: {full}" in stack.docker("info").stderr
+    until(lambda: status() == f"STATUS=degraded: {full}", 30)
+    assert "engine" in stack.dockyard("ps").stdout
+    assert states(stack) == {"web": "running"}
+    assert stack.out("logs", "web") == "said"
+    filling.unlink()
+    assert full not in stack.docker("info").stderr
+    until(lambda: status() == "STATUS=ready", 30)
+
+
 def test_on_a_full_disk_containers_are_ended_and_removed(stack: Stack) -> None:
     for name in ("stopped", "killed", "removed", "ends"):
         stack.docker("run", "-d", "--name", name, "busybox", "sh", "-c", "trap exit TERM; while :; do sleep 0.1; done")

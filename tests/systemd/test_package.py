@@ -90,3 +90,40 @@ def test_containers_and_clients_notice_nothing_of_it(installed: Machine, package
     assert [name.split("-")[1] for name in environments] == [version]
     maps = " ".join(f"/proc/{pid}/maps" for pid in installed.processes())
     assert {*installed.sh(f"grep --no-filename --only-matching 'venv-[^/]*' {maps}").split()} == environments
+
+
+def test_what_stays_of_a_removed_package_and_what_of_a_purged_one(
+    installed: Machine, packages: tuple[Path, Path]
+) -> None:
+    units, again = ("dockyard.socket", "dockyard.service"), ("dpkg", "--install", f"/var/tmp/{packages[1].name}")
+
+    def enabled() -> list[str]:
+        return str(installed.systemctl("is-enabled", *units, check=False).stdout).split()
+
+    installed.docker("volume", "create", "data")
+    installed.run("dpkg", "--remove", "dockyard", timeout=120)
+    assert "dockyard" not in installed.sh("ls /usr/lib /usr/bin /usr/lib/systemd/system")
+    assert not installed.processes()
+    # as it was enabled before, so it is again, and the first client starts it
+    installed.run(*again, timeout=300)
+    assert enabled() == ["enabled", "enabled"]
+    assert installed.docker("volume", "ls", "--quiet") == "data"
+    installed.systemctl("disable", "--now", *units)
+    installed.run("dpkg", "--remove", "dockyard", timeout=120)
+    installed.run(*again, timeout=300)
+    assert enabled() == ["disabled", "disabled"]
+    assert installed.show("ActiveState", unit="dockyard.socket") == {"ActiveState": "inactive"}
+    # what is mounted there, and busy, is nobody's to delete; /var/lib/dockyard itself is a mount point here
+    data = "/var/lib/dockyard/volumes/data/_data"
+    installed.sh(f"mount -t tmpfs share {data}; touch {data}/kept")
+    installed.sh(f"cd {data}; systemd-run --quiet --unit busy --working-directory {data} sleep 1000")
+    refused = installed.run("dpkg", "--purge", "dockyard", timeout=120)
+    assert f"/var/lib/dockyard is left: {data} is in use" in refused.stderr
+    assert installed.sh(f"ls {data}") == "kept"
+    installed.systemctl("stop", "busy.service")
+    installed.run(*again, timeout=300)
+    installed.run("dpkg", "--purge", "dockyard", timeout=120)
+    left = "find / -xdev -name '*dockyard*' ! -path '/proc/*' ! -path '/var/tmp/*' ! -path '/var/cache/man/*'"
+    found = [path for path in installed.sh(left).splitlines() if not path.startswith(str(CHECKOUT))]
+    assert [path for path in found if path.startswith(("/usr", "/etc", "/run", "/var"))] == ["/var/lib/dockyard"]
+    assert installed.sh("ls -A /var/lib/dockyard /run | grep -c dockyard || true") == "1"  # its name in the list

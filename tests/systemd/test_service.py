@@ -229,6 +229,56 @@ def test_reload_is_an_upgrade(started: Machine) -> None:
     assert started.show("MainPID", "NRestarts") == before
 
 
+def test_a_bridge_that_containers_are_on_is_not_taken_from_them(started: Machine) -> None:
+    """Reload with another bip: refused as long as a container has an address there; and no start hangs on it."""
+    before, show = started.show("MainPID"), ("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
+    was = started.docker(*show)
+    pid = run_counter(started)
+    started.write("/etc/dockyard/dockyard.toml", 'bip = "10.123.0.1/24"\n')
+    engine = started.pids("engine")
+    assert started.systemctl("reload", "dockyard.service", check=False).returncode
+    assert "and containers have addresses there" in started.systemctl("status", "dockyard.service").stdout
+    assert (started.state(), started.pids("engine")) == ("active", engine)
+    assert started.docker(*show) == was
+    started.systemctl("restart", "dockyard.service")
+    assert started.docker(*show) == was
+    assert_untouched(started, pid)
+    started.docker("rm", "-f", "counter")
+    before = started.show("MainPID")
+    started.systemctl("reload", "dockyard.service")
+    assert started.show("MainPID") == before
+    assert started.docker(*show) == "10.123.0.1"
+    assert started.docker("run", "--rm", "busybox", "ping", "-c", "1", "10.123.0.1")
+    started.write("/etc/dockyard/dockyard.toml", f'bip = "{was}/16"\n')
+    started.systemctl("restart", "dockyard.service")
+    assert started.docker(*show) == was
+
+
+def test_a_stack_is_seen_and_stopped_whatever_the_file_says_now(started: Machine) -> None:
+    started.write("/run/dockyard/dockyard.log", "2014-06-09 12:00:00,000 INFO dockyard.engine of a stack by hand\n")
+    started.write("/etc/dockyard/dockyard.toml", "colour = 'blue'\n")
+    for command in (["ps"], ["logs"], ["jobs"], ["top", "--once"]):
+        answer = started.dockyard(*command)
+        assert answer.stderr == "dockyard: the configuration is wrong: unknown key: colour; going on without that\n"
+        assert answer.stdout
+        assert "by hand" not in answer.stdout
+    assert started.dockyard("down").returncode == 0
+    until(lambda: started.state() == "failed", 30)  # systemd has started it again
+    assert "unknown key: colour" in started.dockyard("logs").stdout
+    assert "by hand" not in started.dockyard("logs").stdout
+    started.run("rm", "/run/dockyard/dockyard.log")
+
+
+def test_what_nobody_would_answer_on_is_refused(started: Machine) -> None:
+    started.write("/etc/dockyard/dockyard.toml", 'hosts = ["tcp://127.0.0.1:2375"]\n')
+    assert started.systemctl("reload", "dockyard.service", check=False).returncode
+    assert "add fd:// to hosts" in started.systemctl("status", "dockyard.service").stdout
+    assert started.state() == "active"
+    assert started.systemctl("restart", "dockyard.service", check=False).returncode
+    assert started.show("ActiveState", "ExecMainStatus") == {"ActiveState": "failed", "ExecMainStatus": "78"}
+    assert "add fd:// to hosts" in started.dockyard("logs", "-n", "20").stdout
+
+
 def test_a_wrong_configuration_fails_at_once_with_the_reason(machine: Machine) -> None:
     machine.write("/etc/dockyard/dockyard.toml", "colour = 'blue'\n")
     assert machine.systemctl("start", "dockyard.service", check=False).returncode

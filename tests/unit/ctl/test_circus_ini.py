@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from circus.config import get_config
 
-from services.ctl.commands import app
-
 ROOT = Path(__file__).parents[3]
-HEADINGS = re.compile(r"^\.TP\n(\.B\w* .*)", re.MULTILINE)
 SETTINGS: dict[str, Any] = get_config(str(ROOT / "circus.ini"))
 
 
@@ -33,11 +29,3 @@ def test_nothing_else_is_asked_of_circus() -> None:
     assert 0.2 <= float(SETTINGS["check_delay"]) <= 0.5  # a process that ended is seen at the next look
     assert not SETTINGS["plugins"]  # flapping and watchdog: by the wall clock, and they stop watchers in silence
     assert not SETTINGS["sockets"]  # it cannot adopt one
-
-
-def test_the_manual_page_has_every_command() -> None:
-    page = (ROOT / "packaging/man/dockyard.1").read_text().replace("\\-", "-")
-    told = {re.sub(r"[\"\\].*", "", line.split(maxsplit=1)[1].strip('"').split()[0]) for line in HEADINGS.findall(page)}
-    commands = app.registered_commands
-    names = {one.name or one.callback.__name__.replace("_", "-") for one in commands}  # type: ignore[union-attr]
-    assert told == names

@@ -220,6 +220,10 @@ print((Path(sys.argv[1]) / "handed.sock").exists())
         (["fd://web"], "(4, 'AF_INET')\nTrue\n"),
         (["fd://4", "fd://docker.socket"], "(4, 'AF_INET')\n(3, 'AF_UNIX')\nTrue\n"),
         (["fd://nonesuch"], "hosts: 'fd://nonesuch': no such socket was handed over in LISTEN_FDS\n"),
+        (
+            ["unix:///nowhere/own.sock"],
+            "hosts: systemd listens for us (dockyard.socket), and nobody would answer there: add fd:// to hosts\n",
+        ),
         (["fd://web", "fd://web"], "hosts: 'fd://web': no such socket was handed over in LISTEN_FDS\n"),
     ],
 )

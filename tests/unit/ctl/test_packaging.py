@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from typer.main import get_command
+
+from services.ctl.commands import app
+from shared.runtime.config import NAMES
+
+HEADINGS = re.compile(r"^\.TP\n(\.B\w* .*)", re.MULTILINE)
 CHECKOUT = Path(__file__).parents[3]
 PROGRAM = os.path.relpath(Path(sys.executable).with_name("dockyard"), CHECKOUT)
 
@@ -28,3 +36,24 @@ def test_all_that_is_laid_out_is_taken_away_but_the_configuration(tmp_path: Path
     bash("packaging/uninstall.sh", destination, "/opt/x")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [settings]
     assert settings.read_text() == "debug = true\n"
+    left = {str(path.relative_to(tmp_path / "opt/x")) for path in (tmp_path / "opt/x").rglob("*")}
+    assert left == {"bin", "lib", "share", "share/doc", "share/man", "share/man/man1"}
+
+
+def test_the_manual_has_all_commands_and_their_options() -> None:
+    """But those of `up`, which are the settings, and `--help`."""
+    text = (CHECKOUT / "packaging/man/dockyard.1").read_text()
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    headings = HEADINGS.findall(text.partition(".SH COMMANDS")[2].partition(".SH ENVIRONMENT")[0])
+    assert {re.sub(r"[\"\\].*", "", line.split(maxsplit=1)[1].strip('"').split()[0]) for line in headings} == {
+        *commands
+    }
+    options = {name for one in commands.values() for parameter in one.params for name in parameter.opts}
+    settings = {f"--{name.replace('_', '-')}" for name in NAMES}
+    wanted = {name for name in options - settings - {"--help"} if name.startswith("--")}
+    for name in (*commands, *wanted):
+        assert re.search(rf"(?<![\w-]){name}(?![\w-])", text.replace("\\-", "-")), name
+    if groff := shutil.which("groff"):  # it comes with man
+        command = [groff, "-ww", "-man", "-Tutf8", "-z"]
+        formatted = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert formatted.stderr == ""

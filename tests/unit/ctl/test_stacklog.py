@@ -78,19 +78,23 @@ def test_a_service_that_is_none_and_a_log_that_is_not_there_are_told(tmp_path: P
 
 
 def test_where_a_stack_logs(tmp_path: Path) -> None:
-    """A process whose stderr is the journal has JOURNAL_STREAM; no process: the file, if there is one."""
+    """A process whose stderr is the journal is told so in JOURNAL_STREAM; no process: the file, if there is one."""
     file, pidfile = tmp_path / "dockyard.log", tmp_path / "pid"
     file.touch()
     assert the_log(tmp_path, pidfile) == Log(file)
-    for environ, unit in (({"JOURNAL_STREAM": "8:1"}, "dockyard.service"), ({}, "")):
-        with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **environ}) as process:
-            pidfile.write_text(str(process.pid))
-            while not Path(f"/proc/{process.pid}/environ").read_bytes():
-                time.sleep(0.01)  # a program that has just been executed has none yet
-            found = the_log(tmp_path, pidfile)
-            process.kill()
-        assert bool(found.unit) == bool(unit)
-        assert found.file == file
+    with file.open("ab") as stream:
+        own = os.fstat(stream.fileno())
+        for journal, unit in ((f"{own.st_dev}:{own.st_ino}", True), ("8:1", False), ("", False)):
+            # the shell's own, or that of whoever has begun the session in which somebody starts a stack by hand
+            environ = {"PATH": os.environ["PATH"], "JOURNAL_STREAM": journal}
+            with subprocess.Popen(["sleep", "60"], env=environ, stderr=stream) as process:
+                pidfile.write_text(str(process.pid))
+                while not Path(f"/proc/{process.pid}/environ").read_bytes():
+                    time.sleep(0.01)  # a program that has just been executed has none yet
+                found = the_log(tmp_path, pidfile)
+                process.kill()
+            assert bool(found.unit) == unit
+            assert found.file == file
 
 
 def test_whose_main_process_the_arbiter_is(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def refusal(config: Config, *names: str) -> str:
 
 def test_the_order_is_that_of_the_2014_daemon() -> None:
     assert [one.__name__.removeprefix("_") for one in CHECKS] == [
-        "claim_root", "claim_run", "system", "user", "architecture", "kernel", "host", "temporary", "selinux",
+        "places", "claim_root", "claim_run", "system", "user", "architecture", "kernel", "host", "temporary", "selinux",
         "storage", "exec_driver", "cgroups",
     ]  # fmt: skip
 

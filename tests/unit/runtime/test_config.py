@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.runtime.config import Config, ConfigError
-from shared.runtime.loading import load_config, to_environ
+from shared.runtime.loading import load_config, load_leniently, to_environ
 from shared.runtime.logs.options import parse_options
 
 
@@ -133,6 +133,31 @@ def test_broken_toml_and_a_named_file_that_is_missing_are_errors(tmp_path: Path)
         load_config({}, {}, write(tmp_path / "d.toml", "= ="))
     with pytest.raises(ConfigError, match="no such file"):
         load_config({}, {"DOCKYARD_CONFIG": str(tmp_path / "none.toml")})
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "run"),
+    [
+        ('run = "/r"', "", "/r"),
+        ('colour = "blue"\nmtu = "wide"\nrun = "/r"', "unknown key: colour", "/r"),
+        ('run = "/r"\nfirewall = false\nicc = false', "You specified --firewall=false with --icc=false.", "/r"),
+        ("no toml", "Expected '='", "/run/dockyard"),
+    ],
+)
+def test_a_stack_that_runs_is_found_whatever_the_file_says(tmp_path: Path, text: str, wrong: str, run: str) -> None:
+    environ = {"DOCKYARD_CONFIG": str(write(tmp_path / "d.toml", text)), "DOCKYARD_GROUP": "e"}
+    config, said = load_leniently({"bridge": "flag0"}, environ)
+    assert (str(config.run), config.group, config.bridge) == (run, "e", "flag0")
+    assert wrong in said
+    assert bool(wrong) == bool(said)
+
+
+def test_but_what_is_typed_in_must_be_right(tmp_path: Path) -> None:
+    environ = {"DOCKYARD_CONFIG": str(write(tmp_path / "d.toml", "colour = 1"))}
+    with pytest.raises(ConfigError, match="mtu: "):
+        load_leniently({"mtu": "wide"}, environ)
+    with pytest.raises(ConfigError, match="unknown key: DOCKYARD_COLOUR"):
+        load_leniently({}, {**environ, "DOCKYARD_COLOUR": "1"})
 
 
 def test_settings_reach_a_child_through_its_environment() -> None:
