@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import threading
 import time
 from collections import OrderedDict, deque
@@ -37,6 +38,7 @@ __all__ = ["HEARTBEAT_INTERVAL", "Worker", "serve_in_thread"]
 HEARTBEAT_INTERVAL = 1.0  # seconds
 LEAVE_TIMEOUT = 0.2  # seconds that the engine has to read the last words of one that ends
 REMEMBERED = 256  # results that are kept for who asks again
+MONITORED = struct.Struct("=H")  # what has happened: the first part of an event begins so (zmq_socket_monitor(3))
 log = logging.getLogger("dockyard.bus")
 
 
@@ -53,6 +55,7 @@ class Worker:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._outbox: deque[list[bytes]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._connected = False
         self._running: dict[str, Context] = {}
         self._results: OrderedDict[str, Frame] = OrderedDict()  # of jobs that ended well
 
@@ -60,7 +63,7 @@ class Worker:
         """Run until ``stop`` is set and `notice` was called; then wait for the jobs under way."""
         socket = zmq_context().socket(zmq.DEALER)
         prepare(socket)
-        monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         socket.connect(self.endpoint)
         poller = zmq.Poller()
         for readable in (socket, monitor, self._wake):
@@ -70,15 +73,17 @@ class Worker:
             while not stop.is_set():
                 ready = dict(poller.poll(int(HEARTBEAT_INTERVAL * 1000)))
                 if monitor in ready:
-                    monitor.recv_multipart()
-                    self._register(socket)
+                    (event,) = MONITORED.unpack_from(monitor.recv_multipart()[0])
+                    self._connected = event != zmq.EVENT_DISCONNECTED
+                    if self._connected:
+                        self._register(socket)
                 if socket in ready:
                     self._drain(socket)
                 self._flush(socket)
                 if time.monotonic() - beat >= HEARTBEAT_INTERVAL:
                     beat = time.monotonic()
                     socket.send_multipart(Frame(Kind.HEARTBEAT, Header(name=self.name)).parts())
-            self._finish(socket, shutdown_timeout)
+            self._finish(socket, monitor, shutdown_timeout)
         finally:
             socket.disable_monitor()
             monitor.close(0)
@@ -170,22 +175,29 @@ class Worker:
         while self._outbox:
             socket.send_multipart(self._outbox.popleft())
 
-    def _finish(self, socket: zmq.Socket[bytes], timeout: float) -> None:
+    def _finish(self, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], timeout: float) -> None:
         self.leave()
         deadline = time.monotonic() + timeout
         while self._running and time.monotonic() < deadline:
             time.sleep(0.01)
             self._flush(socket)
         self._flush(socket)
-        self._await_engine(socket)
+        if self._connected and not monitor.poll(0):
+            self._await_engine(socket, monitor)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _await_engine(self, socket: zmq.Socket[bytes]) -> None:
-        """Wait until the engine has read what was sent, as it has if it answers a heartbeat: an end would lose it."""
+    def _await_engine(self, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
+        """Wait until the engine has read what was sent, as it has if it answers a heartbeat: an end would lose it.
+
+        Or until it has gone.
+        """
         while socket.poll(0):
             socket.recv_multipart()
         socket.send_multipart(Frame(Kind.HEARTBEAT, Header(name=self.name)).parts())
-        socket.poll(int(LEAVE_TIMEOUT * 1000))
+        poller = zmq.Poller()
+        for readable in (socket, monitor):
+            poller.register(readable, zmq.POLLIN)
+        poller.poll(int(LEAVE_TIMEOUT * 1000))
 
 
 def serve_in_thread(worker: Worker, stop: threading.Event) -> Callable[[], None]:
