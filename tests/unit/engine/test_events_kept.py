@@ -27,3 +27,4 @@ def test_execs_beyond_the_newest_are_forgotten_however_new_they_are(tmp_path: Pa
     events._forget(now)
     kept = [msgspec.json.decode(row[0], type=Event).action for row in store.db.execute("SELECT record FROM events")]
     assert kept == ["start", "die"]
+    store.close()
