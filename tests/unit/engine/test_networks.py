@@ -214,6 +214,7 @@ def test_networks_are_found_by_name_id_and_prefix_and_outlive_the_engine(stack: 
     network = make(stack, labels={"a": "b"})
     with pytest.raises(Conflict, match="network with name app already exists"):
         make(stack)
+    told_at_boot(stack, 1)  # which may be after the network has been made
     stack.restart_engine()
     for ref in ("app", network, network[:10]):
         assert stack.client.call(InspectNetwork(network=ref)).id == network
