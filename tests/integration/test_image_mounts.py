@@ -62,9 +62,10 @@ def test_the_command_line_has_it(stack: Stack, tools: str) -> None:
     told = stack.docker(
         "run", "--rm", "--mount", "type=image,src=tools,dst=/t", "busybox", "cat", "/t/tools/say", check=False
     )
-    if "invalid" in told.stderr and "type" in told.stderr:
-        pytest.skip("this docker command has no mounts of images: the API's are tested above")
-    assert told.stdout == "hi\n", told.stderr
+    if stack.client < 28:  # its API has none
+        assert "mounts of type 'image' need API v1.48 or newer" in told.stderr
+    else:
+        assert told.stdout == "hi\n", told.stderr
 
 
 def test_the_image_is_in_use(stack: Stack, tools: str) -> None:
