@@ -49,7 +49,7 @@ __all__ = ["plan_mounts", "shown"]
 async def plan_mounts(engine: Engine, config: ContainerConfig, host_config: HostConfig) -> list[Planned]:
     """Resolve all that is asked for; nothing is made yet. Errors: InvalidArgument, NotImplementedByUs."""
     asked = [plan_bind(text, host_config.volume_driver) for text in host_config.binds or []]
-    asked += [_found(engine, plan_mount(mount)) for mount in host_config.mounts or []]
+    asked += [_with_image(engine, plan_mount(mount)) for mount in host_config.mounts or []]
     if host_config.mounts:
         await asyncio.to_thread(_check_sources, host_config.mounts)
     for target in host_config.tmpfs or {}:
@@ -69,7 +69,7 @@ async def plan_mounts(engine: Engine, config: ContainerConfig, host_config: Host
     return list(found.values())
 
 
-def _found(engine: Engine, planned: Planned) -> Planned:
+def _with_image(engine: Engine, planned: Planned) -> Planned:
     """Say which image it is that is to be mounted. One that is missing is no 404 here: at that, the CLI would pull the
     container's. Errors: InvalidArgument."""
     if planned.point.type != "image":

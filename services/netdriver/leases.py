@@ -39,7 +39,7 @@ class Lease(Data, frozen=True):
 
     ``default_route``, ``default_route6`` say that it is this one.
 
-    ``names``, ``links``, ``dns`` are for the embedded DNS server, as in `AllocateInterface`; so are ``sysctls``.
+    ``names``, ``links``, ``dns`` are for the embedded DNS server, ``sysctls`` for the link, as in `AllocateInterface`.
     """
 
     container: str

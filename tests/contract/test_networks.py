@@ -32,8 +32,11 @@ from tests.unit.netdriver.rig import (
     container,
     die,
     fetch,
+    id_of,
     ip,
+    join,
     make,
+    network,
     pings,
     server,
     shell,
@@ -42,20 +45,6 @@ from tests.unit.netdriver.rig import (
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-
-
-def id_of(name: str) -> str:
-    return name.encode().hex().ljust(64, "0")
-
-
-def network(driver: NetDriver, name: str, **options: object) -> BridgeNetwork:
-    asked = BridgeNetwork(id=id_of(name), name=name, **options)  # type: ignore[arg-type]
-    return driver.make_network(MakeNetwork(network=asked))
-
-
-def join(driver: NetDriver, number: int, name: str, generation: int = 1, **options: object) -> Interface:
-    job = msgspec.structs.replace(want(number, generation), network=id_of(name), **options)  # type: ignore[arg-type]
-    return driver.allocate(job)
 
 
 def bridges() -> set[str]:

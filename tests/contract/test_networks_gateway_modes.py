@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from services.netdriver.netdriver import NetDriver
@@ -22,29 +21,33 @@ from shared.protocol import (
     BridgeNetwork,
     Conflict,
     Interface,
-    MakeNetwork,
     PortBinding,
     UnmakeNetwork,
 )
 from tests.unit.netdriver.rig import (
+    HOST6,
     HOST_ADDRESS,
+    WORLD6,
     WORLD_ADDRESS,
+    add_ipv6,
     container,
     die,
     fetch,
+    id_of,
     ip,
+    join,
     killed_at,
     make,
+    network,
     own_netns,
     pings,
     server,
     shell,
     until,
-    want,
+    world,
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-HOST6, WORLD6 = "fd98::2", "fd98::1"
 PUBLISHED = {"80/tcp": [PortBinding(host_port="8080")]}
 ROUTED = {"gateway_mode": "routed", "gateway_mode6": "routed"}
 TABLE = "inet dockyard_dockyard0"
@@ -53,34 +56,15 @@ TABLE = "inet dockyard_dockyard0"
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Path]:
     with own_netns(tmp_path):
-        ip(f"address add {HOST6}/64 dev uplink nodad")
-        ip(f"route add default via {WORLD6}")
-        world(f"ip address add {WORLD6}/64 dev world nodad")
+        add_ipv6()
         world(f"ip route add 172.16.0.0/12 via {HOST_ADDRESS}")
         world(f"ip route add fd06::/16 via {HOST6}")
         yield tmp_path
 
 
-def id_of(name: str) -> str:
-    return name.encode().hex().ljust(64, "0")
-
-
-def network(driver: NetDriver, name: str, **options: object) -> BridgeNetwork:
-    asked = BridgeNetwork(id=id_of(name), name=name, **options)  # type: ignore[arg-type]
-    return driver.make_network(MakeNetwork(network=asked))
-
-
-def join(driver: NetDriver, number: int, name: str, **options: object) -> Interface:
-    return driver.allocate(msgspec.structs.replace(want(number), network=id_of(name), **options))  # type: ignore[arg-type]
-
-
 def both(driver: NetDriver, name: str, number: int, **options: object) -> BridgeNetwork:
     """Make a network of both families."""
     return network(driver, name, ipv6=True, subnet6=f"fd06:{number}::/64", **options)
-
-
-def world(command: str) -> str:
-    return shell(f"nsenter --net={os.environ['WORLD']} {command}")
 
 
 def fetched(address: str, port: int) -> str:

@@ -17,37 +17,41 @@ from shared.protocol import (
     Interface,
     InvalidArgument,
     LinkContainers,
-    MakeNetwork,
     PortBinding,
     UnmakeNetwork,
 )
-from tests.unit.netdriver.rig import container, die, fetch, ip, make, own_netns, pings, server, shell, want
+from tests.unit.netdriver import rig
+from tests.unit.netdriver.rig import (
+    HOST6,
+    WORLD6,
+    add_ipv6,
+    container,
+    die,
+    fetch,
+    id_of,
+    ip,
+    join,
+    make,
+    own_netns,
+    pings,
+    server,
+    shell,
+    want,
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-HOST6, WORLD6 = "fd98::2", "fd98::1"
 ANY = {"80/tcp": [PortBinding(host_port="8080")]}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Path]:
     with own_netns(tmp_path):
-        ip(f"address add {HOST6}/64 dev uplink nodad")
-        ip(f"route add default via {WORLD6}")
-        shell(f"nsenter --net={os.environ['WORLD']} ip address add {WORLD6}/64 dev world nodad")
+        add_ipv6()
         yield tmp_path
 
 
-def id_of(name: str) -> str:
-    return name.encode().hex().ljust(64, "0")
-
-
 def network(net: NetDriver, name: str, **options: object) -> BridgeNetwork:
-    asked = BridgeNetwork(id=id_of(name), name=name, **{"ipv6": True, **options})  # type: ignore[arg-type]
-    return net.make_network(MakeNetwork(network=asked))
-
-
-def join(driver: NetDriver, number: int, name: str, **options: object) -> Interface:
-    return driver.allocate(msgspec.structs.replace(want(number), network=id_of(name), **options))  # type: ignore[arg-type]
+    return rig.network(net, name, **{"ipv6": True, **options})
 
 
 def inside(interface: Interface, command: str) -> str:

@@ -13,17 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from services.netdriver.bridge import BridgeDriver
 from services.netdriver.firewall import Firewall
 from services.netdriver.handlers import drivers
 from services.netdriver.netdriver import NetDriver
 from services.netdriver.netns import CLONE_NEWNET, remove
-from shared.protocol import AllocateInterface, Interface, PortBinding
+from shared.protocol import AllocateInterface, BridgeNetwork, Interface, MakeNetwork, PortBinding
 from shared.runtime.config import Config
 
 alive: list[NetDriver] = []
 libc = ctypes.CDLL(None, use_errno=True)
 HOST_ADDRESS, WORLD_ADDRESS = "198.18.0.2", "198.18.0.1"
+HOST6, WORLD6 = "fd98::2", "fd98::1"
 
 
 @contextmanager
@@ -104,6 +107,33 @@ def want(number: int, generation: int = 1, mode: str = "bridge", **ports: str) -
     """Ask for an interface; ``ports`` as ``tcp80="8080"``."""
     bindings = {f"{key[3:]}/{key[:3]}": [PortBinding(host_port=value)] for key, value in ports.items()}
     return AllocateInterface(container=container(number), generation=generation, mode=mode, ports=bindings)
+
+
+def id_of(name: str) -> str:
+    """Return the id of a network of that name."""
+    return name.encode().hex().ljust(64, "0")
+
+
+def network(net: NetDriver, name: str, **options: object) -> BridgeNetwork:
+    asked = BridgeNetwork(id=id_of(name), name=name, **options)  # type: ignore[arg-type]
+    return net.make_network(MakeNetwork(network=asked))
+
+
+def join(driver: NetDriver, number: int, name: str, generation: int = 1, **options: object) -> Interface:
+    job = msgspec.structs.replace(want(number, generation), network=id_of(name), **options)  # type: ignore[arg-type]
+    return driver.allocate(job)
+
+
+def world(command: str) -> str:
+    """Run a command outside, at the other end of the uplink."""
+    return shell(f"nsenter --net={os.environ['WORLD']} {command}")
+
+
+def add_ipv6() -> None:
+    """Give the uplink addresses of IPv6, on both ends."""
+    ip(f"address add {HOST6}/64 dev uplink nodad")
+    ip(f"route add default via {WORLD6}")
+    world(f"ip address add {WORLD6}/64 dev world nodad")
 
 
 def ip(arguments: str) -> str:
