@@ -1,4 +1,4 @@
-"""Rtnl: rtnetlink(7) requests in batches, one system call for several; pyroute2's classes encode and decode them.
+"""Rtnl: rtnetlink(7) requests in batches, one system call for several; pyroute2's classes say what is in them.
 
 pyroute2's own IPRoute costs 5 ms to open and keeps a hidden socket for each thread, in that thread's network namespace.
 A socket of ours belongs to the namespace in which it was made, whichever thread uses it.
@@ -38,6 +38,8 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from services.netdriver.packing import HEADER, pack
+
 __all__ = [
     "HEADER",
     "IFF_UP",
@@ -60,7 +62,6 @@ __all__ = [
 ]
 
 Message = Any  # pyroute2's nlmsg: a dict with ``header``, ``attrs``, ``get_attr``
-HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 RECEIVE_SIZE = 1 << 18
 TIMEOUT = 10.0  # seconds; the kernel answers in microseconds unless rtnl_mutex is held
 RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 3, 0, 1
@@ -122,14 +123,9 @@ class Rtnl:
                 yield data[HEADER.size :]
 
     def _send(self, requests: tuple[Message, ...] | list[Message], flags: int) -> None:
-        batch = bytearray()
-        for request in requests:
-            self._sequence += 1
-            request["header"]["sequence_number"] = self._sequence
-            request["header"]["flags"] |= NLM_F_REQUEST | flags
-            request.encode()
-            batch += request.data
-        self._socket.send(batch)
+        first, self._sequence = self._sequence + 1, self._sequence + len(requests)
+        numbered = enumerate(requests, first)
+        self._socket.send(b"".join([pack(request, number, NLM_F_REQUEST | flags) for number, request in numbered]))
 
     def close(self) -> None:
         self._socket.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.ipvlan import ipvlan
 
@@ -11,15 +12,23 @@ from services.netdriver.netlink import NEW, Message, link_message
 
 __all__ = ["add_link_on"]
 
-MODES: dict[str, dict[str, tuple[str, str | int]]] = {  # kind → mode → attribute and value
-    "macvlan": {mode: ("IFLA_MACVLAN_MODE", mode) for mode in ("private", "vepa", "bridge", "passthru")},
+MODES: dict[str, dict[str, tuple[str, int]]] = {  # kind → mode → attribute and value
+    "macvlan": {
+        mode: ("IFLA_MACVLAN_MODE", 1 << bit) for bit, mode in enumerate(("private", "vepa", "bridge", "passthru"))
+    },
     "ipvlan": {mode: ("IFLA_IPVLAN_MODE", number) for number, mode in enumerate(("l2", "l3", "l3s"))},
 }
-IPVLAN_FLAGS: dict[str, list[tuple[str, str | int]]] = {
+IPVLAN_FLAGS: dict[str, list[tuple[str, int]]] = {
     "bridge": [],  # so that kernels before 4.15 understand
     "private": [("IFLA_IPVLAN_FLAGS", 1)],
     "vepa": [("IFLA_IPVLAN_FLAGS", 2)],
 }
+
+
+class Macvlan(nla):  # type: ignore[misc]
+    """The mode as the kernel's number (if_link.h)."""
+
+    nla_map = (("IFLA_MACVLAN_UNSPEC", "none"), ("IFLA_MACVLAN_MODE", "uint32"))
 
 
 class Ipvlan(ipvlan):  # type: ignore[misc]
@@ -28,7 +37,7 @@ class Ipvlan(ipvlan):  # type: ignore[misc]
     nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))
 
 
-ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": Ipvlan})
+ifinfmsg.ifinfo.register_link_kind(module={"macvlan": Macvlan, "ipvlan": Ipvlan})
 
 
 def add_link_on(

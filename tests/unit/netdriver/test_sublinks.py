@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from services.netdriver.packing import pack
 from services.netdriver.sublinks import add_link_on
 
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2, 1, 2
@@ -16,9 +17,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def encoded(**options: str) -> bytes:
-    message = add_link_on(7, "eth0", **options)  # type: ignore[arg-type]
-    message.encode()
-    return bytes(message.data)
+    return pack(add_link_on(7, "eth0", **options), 1, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("mode", "number"), [("l2", 0), ("l3", 1), ("l3s", 2)])
