@@ -26,6 +26,7 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     netdriver = NetDriver(config, drivers(config, firewall), firewall)
     netdriver.resolvers.adopt()
     threading.Thread(target=netdriver.resolvers.serve, args=(stop,), name="resolvers", daemon=True).start()
+    threading.Thread(target=netdriver.spares.serve, args=(stop,), name="spares", daemon=True).start()
     worker = Worker(engine_endpoint(config.run), "netdriver", netdriver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)

@@ -48,6 +48,8 @@ log = logging.getLogger("dockyard.netdriver")
 class Firewall:
     """Thread-safe. All methods may be called again; where a change is refused, the whole table is made anew.
 
+    Changes that come while one is carried out are carried out together, in one transaction.
+
     One that is not ``enabled`` has no table, and removes an earlier one: somebody else makes the rules. Until the first
     `rebuild` changes are only noted. ``forget`` ends what goes on to ports in the old way (`flows.forget`).
     """
@@ -68,7 +70,11 @@ class Firewall:
         self._admitted: dict[tuple[AllocatedPort, str], None] = {}  # let through to that address
         self._links: dict[Link, None] = {}
         self._made = ""  # our chains as the kernel shows them; empty: not made yet
-        self._lock = threading.RLock()
+        self._is_begun = False  # what changes now is not in the text that the kernel was first given
+        self._pending: list[str] = []  # commands that bring the kernel's table to what is wanted
+        self._is_stale = False  # they would not: the last attempt to make the table anew has failed
+        self._lock = threading.Lock()  # of the above; held for moments
+        self._committing = threading.RLock()  # whoever changes the kernel's table; taken before the other
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -82,14 +88,16 @@ class Firewall:
             old = self._zones.get(zone.bridge)
             self._zones[zone.bridge] = zone
             if old != zone:
-                self._change([*(self._without(old) if old else []), *self._add(zone_elements(zone))])
+                self._note([*(self._without(old) if old else []), *self._add(zone_elements(zone))])
+        self._commit()
 
     def remove_zone(self, bridge: str) -> None:
         """Forget a bridge; none is no error. Raises NftError."""
         with self._lock:
             zone = self._zones.pop(bridge, None)
             if zone is not None:
-                self._change(self._without(zone))
+                self._note(self._without(zone))
+        self._commit()
 
     def _without(self, zone: Zone) -> list[str]:
         return self._remove(zone_elements(zone))
@@ -126,7 +134,8 @@ class Firewall:
             through = [one for one in ports.items() if admit or not one[0].host_port]
             through = [one for one in through if one not in self._admitted]
             self._admitted.update(dict.fromkeys(through))
-            self._change([*commands, *self._add(dict.fromkeys(admitted_element(*one) for one in through))])
+            self._note([*commands, *self._add(dict.fromkeys(admitted_element(*one) for one in through))])
+        self._commit()
         if self._made:
             self._forget(new)
 
@@ -136,7 +145,8 @@ class Firewall:
             there = {port: address for port, address in ports.items() if self._published.get(port) == address}
             for port in there:
                 del self._published[port]
-            self._change([*self._delete_ports(there), *self._dismiss(ports.items())])
+            self._note([*self._delete_ports(there), *self._dismiss(ports.items())])
+        self._commit()
         if self._made:
             self._forget(there)
 
@@ -163,7 +173,8 @@ class Firewall:
             if not self.enabled:
                 return []
             ports = [*self._published, *(port for port, _ in self._admitted if not port.host_port)]
-            return denials(self._nft, self.table, ports, list(self._zones))
+            zones = list(self._zones)
+        return denials(self._nft, self.table, ports, zones)
 
     # -- links
 
@@ -172,7 +183,8 @@ class Firewall:
         with self._lock:
             new = [(parent, peer) for peer in peers if (parent, peer) not in self._links]
             self._links.update(dict.fromkeys(new))
-            self._change(self._add(("links", link_element(link)) for link in new))
+            self._note(self._add(("links", link_element(link)) for link in new))
+        self._commit()
 
     def unlink(self, address: str, peers: Iterable[Peer] | None = None) -> None:
         """End what a parent was allowed, or all links of an address, either side. Raises NftError."""
@@ -183,17 +195,19 @@ class Firewall:
                 gone = [link for peer in peers if (link := (address, peer)) in self._links]
             for link in gone:
                 del self._links[link]
-            self._change(self._remove(("links", link_element(link)) for link in gone))
+            self._note(self._remove(("links", link_element(link)) for link in gone))
+        self._commit()
 
     # -- the table as a whole
 
     def rebuild(self) -> None:
         """Bring the whole table to what is wanted. Raises NftError."""
-        with self._lock:
+        with self._committing:
             if not self.enabled:
                 if f"table inet {self.table}" in self._nft.run("list tables").splitlines():  # which no kernel refuses
                     self._nft.run(f"delete table inet {self.table}")
                 return
+            self._is_stale = bool(self._made)
             earlier = "" if self._made else self._earlier_tables()
             try:
                 self._nft.run(earlier + self._render())
@@ -202,10 +216,12 @@ class Firewall:
                 kept = self._operators_rules()
                 away = f"add table inet {self.table}\ndelete table inet {self.table}\n"
                 self._nft.run(earlier + away + self._render(kept))
-            self._made = self._listed()
+            self._made, self._is_stale = self._listed(), False
 
     def _render(self, operator: str = "") -> str:
-        return render(self.table, self._zones.values(), self._published, self._links, operator, self._admitted)
+        with self._lock:
+            self._is_begun, self._pending = True, []
+            return render(self.table, self._zones.values(), self._published, self._links, operator, self._admitted)
 
     def _earlier_tables(self) -> str:
         """Return what removes the tables of releases that had one for each bridge."""
@@ -243,7 +259,7 @@ class Firewall:
 
     def _restore(self) -> None:
         """Our own `rebuild` deletes rules too; then they are there again already."""
-        with self._lock:
+        with self._committing:
             if not self._made or self._is_whole():
                 return
             log.warning("firewall rules vanished, making them again table=%s", self.table)
@@ -259,11 +275,21 @@ class Firewall:
         except NftError:
             return False
 
-    def _change(self, commands: list[str]) -> None:
-        if not commands or not self._made:
-            return
-        try:
-            self._nft.run("\n".join(commands))
-        except NftError as error:
-            log.warning("firewall change refused, making the table again error=%s", error)
-            self.rebuild()
+    def _note(self, commands: list[str]) -> None:
+        """Remember a change for `_commit`; the caller has the lock."""
+        if self._is_begun:
+            self._pending += commands
+
+    def _commit(self) -> None:
+        """Carry out what is pending, whoever has noted it: those who wait here then find it done. Raises NftError."""
+        with self._committing:
+            with self._lock:
+                commands, self._pending = self._pending, []
+            if self._is_stale:
+                self.rebuild()
+            elif commands:
+                try:
+                    self._nft.run("\n".join(commands))
+                except NftError as error:
+                    log.warning("firewall change refused, making the table again error=%s", error)
+                    self.rebuild()

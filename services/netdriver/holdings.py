@@ -19,6 +19,7 @@ from services.netdriver.networks import Networks
 from services.netdriver.none import NoneDriver
 from services.netdriver.ports import request, version_of
 from services.netdriver.resolvers import Resolvers
+from services.netdriver.spares import Spares
 from services.netdriver.sysctls import set_sysctls
 from shared.protocol import AllocatedPort, AllocatePort, DockyardError, Interface, NotFound
 
@@ -41,6 +42,7 @@ class Holdings:
         self._leases, self._drivers, self._networks = leases, drivers, networks
         self._resolvers, self._namespaces = resolvers, namespaces
         self.ours: set[tuple[str, str]] = set()  # leases that this process has made
+        self.spares = Spares()
 
     def driver(self, lease: Lease) -> Driver:
         """A lease of a mode, or network, that is no more still has a namespace to take away."""
@@ -68,7 +70,7 @@ class Holdings:
         """Have namespace and links as the lease says; do nothing where they are."""
         driver, path = self.driver(lease), self.path(lease.container)
         if not (exists(path) and driver.is_connected(lease)):
-            with open_namespace(path) as namespace:
+            with open_namespace(path, self.spares.take) as namespace:
                 driver.connect(lease, namespace)
         set_sysctls(lease)
         if lease.interface.resolver:

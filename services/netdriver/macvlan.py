@@ -60,7 +60,7 @@ class LinkDriver:
         network = self.network
         try:
             with Rtnl() as host:
-                (parent,) = host.get(get_link(network.parent))
+                parent = host.get(get_link(network.parent))
                 host.run(self._link(parent["index"], TRIAL))
                 host.run(delete_link(TRIAL))
         except OSError as error:
@@ -114,7 +114,7 @@ class LinkDriver:
     def connect(self, lease: Lease, namespace: Namespace) -> None:
         interface, index = lease.interface, veth.inner_index(lease)
         with Rtnl() as host:
-            (parent,) = host.get(get_link(self.network.parent))
+            parent = host.get(get_link(self.network.parent))
             with suppress(FileExistsError):
                 host.run(
                     self._link(

@@ -60,6 +60,7 @@ class NetDriver:
         self._networks = Networks(config.run / "networks", config.default_address_pools, bridge)
         self.resolvers = Resolvers(config.run)
         self._held = Holdings(self._leases, self._drivers, self._networks, self.resolvers, self._namespaces)
+        self.spares = self._held.spares
         self._links = Links(self._leases, firewall, icc=config.icc, locked=self._locked)
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._init_lock = threading.Lock()

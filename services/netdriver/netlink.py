@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +39,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from services.netdriver.packing import HEADER, pack
+from services.netdriver.packing import HEADER, Message, pack
 
 __all__ = [
     "HEADER",
@@ -61,9 +62,9 @@ __all__ = [
     "set_link",
 ]
 
-Message = Any  # pyroute2's nlmsg: a dict with ``header``, ``attrs``, ``get_attr``
+Answer = Any  # pyroute2's nlmsg: a dict with ``header``, ``attrs``, ``get_attr``
 RECEIVE_SIZE = 1 << 18
-TIMEOUT = 10.0  # seconds; the kernel answers in microseconds unless rtnl_mutex is held
+TIMEOUT = struct.pack("@ll", 10, 0)  # struct timeval; the kernel answers in microseconds unless rtnl_mutex is held
 RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 3, 0, 1
 MAIN_ROUTE = {"table": RT_TABLE_MAIN, "proto": RTPROT_BOOT, "scope": RT_SCOPE_UNIVERSE, "type": RTN_UNICAST}
 NEW = NLM_F_CREATE | NLM_F_EXCL
@@ -76,43 +77,41 @@ class Rtnl:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.settimeout(TIMEOUT)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEOUT)  # no poll(2) before each call
         self._socket.bind((0, 0))
         self._sequence = 0
 
     def run(self, *requests: Message) -> None:
-        """Send all requests at once; the kernel carries out each. Raises OSError for the first that failed."""
-        self._send(requests, NLM_F_ACK)
-        waiting, failed = len(requests), 0
-        while waiting:
-            for kind, data in messages(self._socket.recv(RECEIVE_SIZE)):
-                if kind == NLMSG_ERROR:
-                    waiting -= 1
-                    failed = failed or -struct.unpack_from("=i", data, HEADER.size)[0]
-        if failed:
-            raise OSError(failed, os.strerror(failed))
+        """Send all requests at once; the kernel carries out each. Raises OSError for the first that failed.
 
-    def get(self, request: Message) -> list[Message]:
-        """Return what a GET request, or dump, answers. Raises OSError."""
-        dump = bool(request["header"]["flags"] & NLM_F_DUMP)
-        self._send([request], 0)
-        found: list[Message] = []
+        It tells of each that fails, and with NLM_F_ACK of the last in any case.
+        """
+        first, failed = self._sequence + 1, 0
+        last = self._send([*((request, 0) for request in requests[:-1]), (requests[-1], NLM_F_ACK)])
         while True:
             for kind, data in messages(self._socket.recv(RECEIVE_SIZE)):
-                if kind == NLMSG_DONE:
-                    return found
-                if kind == NLMSG_ERROR:
-                    number = -struct.unpack_from("=i", data, HEADER.size)[0]
-                    raise OSError(number, os.strerror(number))
-                message = type(request)(data)
-                message.decode()
-                found.append(message)
-            if not dump:
-                return found
+                sequence = HEADER.unpack_from(data)[3]
+                if kind != NLMSG_ERROR or not first <= sequence <= last:
+                    continue
+                failed = failed or -struct.unpack_from("=i", data, HEADER.size)[0]
+                if sequence == last:
+                    if failed:
+                        raise OSError(failed, os.strerror(failed))
+                    return
+
+    def get(self, request: Message) -> Answer:
+        """Return what a GET request, not a dump, answers. Raises OSError."""
+        (data,) = self._answers(request)
+        answer = request.schema(data)
+        answer.decode()
+        return answer
 
     def dump(self, request: Message) -> Iterator[bytes]:
         """Yield the bodies of what a dump request answers, undecoded. Raises OSError."""
-        self._send([request], 0)
+        return (data[HEADER.size :] for data in self._answers(request))
+
+    def _answers(self, request: Message) -> Iterator[bytes]:
+        self._send([(request, 0)])
         while True:
             for kind, data in messages(self._socket.recv(RECEIVE_SIZE)):
                 if kind == NLMSG_DONE:
@@ -120,12 +119,18 @@ class Rtnl:
                 if kind == NLMSG_ERROR:
                     number = -struct.unpack_from("=i", data, HEADER.size)[0]
                     raise OSError(number, os.strerror(number))
-                yield data[HEADER.size :]
+                yield data
+            if not request.flags & NLM_F_DUMP:
+                return
 
-    def _send(self, requests: tuple[Message, ...] | list[Message], flags: int) -> None:
-        first, self._sequence = self._sequence + 1, self._sequence + len(requests)
-        numbered = enumerate(requests, first)
-        self._socket.send(b"".join([pack(request, number, NLM_F_REQUEST | flags) for number, request in numbered]))
+    def _send(self, requests: list[tuple[Message, int]]) -> int:
+        """Send requests, each with more flags; returns the sequence number of the last."""
+        batch = []
+        for request, flags in requests:
+            self._sequence += 1
+            batch.append(pack(request, self._sequence, NLM_F_REQUEST | flags))
+        self._socket.send(b"".join(batch))
+        return self._sequence
 
     def close(self) -> None:
         self._socket.close()
@@ -162,7 +167,7 @@ def add_veth(name: str, *, index: int, mtu: int, mac_address: str, peer: str, pe
     other = {"attrs": [("IFLA_IFNAME", peer), ("IFLA_MTU", mtu), ("IFLA_NET_NS_FD", peer_netns)]}
     info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", other)]})]}
     message = link_message(NEW, IFLA_IFNAME=name, IFLA_MTU=mtu, IFLA_ADDRESS=mac_address, IFLA_LINKINFO=info)
-    message["index"] = index
+    message.fields["index"] = index
     return message
 
 
@@ -177,78 +182,61 @@ def set_link(
     """Change a link. ``port``: flags of a bridge port, as ``{"IFLA_BRPORT_ISOLATED": 1}``."""
     message = link_message(0, IFLA_IFNAME=name)
     if up is not None:
-        message["flags"], message["change"] = (IFF_UP if up else 0), IFF_UP
+        message.fields = {"flags": IFF_UP if up else 0, "change": IFF_UP}
     if master is not None:
-        message["attrs"].append(("IFLA_MASTER", master))
+        message.attributes.append(("IFLA_MASTER", master))
     if mtu is not None:
-        message["attrs"].append(("IFLA_MTU", mtu))
+        message.attributes.append(("IFLA_MTU", mtu))
     if port:
         data = {"attrs": list(port.items())}
         info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
-        message["attrs"].append(("IFLA_LINKINFO", info))
+        message.attributes.append(("IFLA_LINKINFO", info))
     return message
 
 
 def delete_link(name: str) -> Message:
     """Takes 10 to 50 ms: the kernel waits for readers of the link (RCU)."""
-    message = link_message(0, IFLA_IFNAME=name)
-    message["header"]["type"] = RTM_DELLINK
-    return message
+    return replace(link_message(0, IFLA_IFNAME=name), type=RTM_DELLINK)
 
 
 def add_address(index: int, address: IPv4Interface | IPv6Interface) -> Message:
     """An IPv6 address is used at once, without duplicate detection: it is ours to give."""
-    message = _message(ifaddrmsg, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
-    message["prefixlen"], message["index"] = address.network.prefixlen, index
-    message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
+    fields = {"family": _family(address.version), "prefixlen": address.network.prefixlen, "index": index}
+    attributes = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
     if address.version == 6:
-        message["family"], message["flags"] = socket.AF_INET6, IFA_F_NODAD
+        fields["flags"] = IFA_F_NODAD
     else:
-        message["family"] = socket.AF_INET
-        message["attrs"].append(("IFA_BROADCAST", str(address.network.broadcast_address)))
-    return message
+        attributes.append(("IFA_BROADCAST", str(address.network.broadcast_address)))
+    return Message(ifaddrmsg, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, fields, attributes)
 
 
 def delete_address(index: int, address: IPv4Interface | IPv6Interface) -> Message:
     """Routes that have it as their source go with it."""
-    message = add_address(index, address)
-    message["header"]["type"], message["header"]["flags"] = RTM_DELADDR, 0
-    return message
+    return replace(add_address(index, address), type=RTM_DELADDR, flags=0)
 
 
 def add_default_route(index: int, gateway: IPv4Address | IPv6Address) -> Message:
-    message = _message(rtmsg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE)
-    message["family"] = _family(gateway.version)
-    message.update(MAIN_ROUTE)
-    message["attrs"] = [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)]
-    return message
+    fields = {"family": _family(gateway.version), **MAIN_ROUTE}
+    attributes = [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)]
+    return Message(rtmsg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, fields, attributes)
 
 
 def get_link(name: str) -> Message:
-    message = link_message(0, IFLA_IFNAME=name)
-    message["header"]["type"] = RTM_GETLINK
-    return message
+    return replace(link_message(0, IFLA_IFNAME=name), type=RTM_GETLINK)
 
 
 def get_links(master: int = 0) -> Message:
     """All links, or the ports of the bridge with the index ``master``; without statistics."""
-    message = _message(ifinfmsg, RTM_GETLINK, NLM_F_DUMP)
-    message["attrs"] = [("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS)]
-    if master:
-        message["attrs"].append(("IFLA_MASTER", master))
-    return message
+    attributes = [("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS), *([("IFLA_MASTER", master)] if master else [])]
+    return Message(ifinfmsg, RTM_GETLINK, NLM_F_DUMP, attributes=attributes)
 
 
 def get_addresses(version: int = 4) -> Message:
-    message = _message(ifaddrmsg, RTM_GETADDR, NLM_F_DUMP)
-    message["family"] = _family(version)
-    return message
+    return Message(ifaddrmsg, RTM_GETADDR, NLM_F_DUMP, {"family": _family(version)})
 
 
 def get_routes(version: int = 4) -> Message:
-    message = _message(rtmsg, RTM_GETROUTE, NLM_F_DUMP)
-    message["family"] = _family(version)
-    return message
+    return Message(rtmsg, RTM_GETROUTE, NLM_F_DUMP, {"family": _family(version)})
 
 
 def _family(version: int) -> int:
@@ -257,12 +245,4 @@ def _family(version: int) -> int:
 
 def link_message(flags: int, **attributes: Any) -> Message:
     """A request about links, to make or to change one; ``attributes`` as pyroute2 names them."""
-    message = _message(ifinfmsg, RTM_NEWLINK, flags)
-    message["attrs"] = list(attributes.items())
-    return message
-
-
-def _message(kind: Any, number: int, flags: int) -> Message:
-    message = kind()
-    message["header"]["type"], message["header"]["flags"] = number, flags
-    return message
+    return Message(ifinfmsg, RTM_NEWLINK, flags, attributes=list(attributes.items()))

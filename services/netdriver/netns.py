@@ -10,14 +10,14 @@ import ctypes
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from services.netdriver.netlink import Rtnl, set_link
 
-__all__ = ["OWN", "Namespace", "exists", "inside", "open_namespace", "remove"]
+__all__ = ["OWN", "Namespace", "exists", "inside", "make", "open_namespace", "remove"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,7 @@ CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
 MNT_DETACH = 2
 OWN = "/proc/thread-self/ns/net"  # the calling thread's
+DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 libc = ctypes.CDLL(None, use_errno=True)
 log = logging.getLogger("dockyard.netdriver")
 
@@ -36,6 +37,11 @@ class Namespace:
     fd: int
     rtnl: Rtnl
 
+    def close(self) -> None:
+        """One that has no name and no process ends, with the links in it."""
+        self.rtnl.close()
+        os.close(self.fd)
+
 
 def exists(path: Path) -> bool:
     """Tell whether a namespace is mounted on ``path``; a plain file is what a crash left."""
@@ -45,15 +51,29 @@ def exists(path: Path) -> bool:
         return False
 
 
+def make() -> Namespace:
+    """Make a namespace with ``lo`` up, which ends when it is closed unless it has been given a name. Raises OSError."""
+
+    def enter() -> Namespace:
+        _check(libc.unshare(CLONE_NEWNET), OWN)
+        rtnl = Rtnl()
+        rtnl.run(set_link("lo", up=True))
+        # no network of ours is IPv6 yet: a link-local address would only bring duplicate detection and solicitations
+        if DISABLE_IPV6.exists():
+            DISABLE_IPV6.write_text("1")
+        return Namespace(os.open(OWN, os.O_RDONLY | os.O_CLOEXEC), rtnl)
+
+    return _and_back(enter)
+
+
 @contextmanager
-def open_namespace(path: Path) -> Iterator[Namespace]:
-    """Open the namespace at ``path``; make it, with ``lo`` up, if it is not there. Raises OSError."""
-    fd, rtnl = _and_back(lambda: _enter(path) if exists(path) else _make(path))
-    try:
-        yield Namespace(fd, rtnl)
-    finally:
-        rtnl.close()
-        os.close(fd)
+def open_namespace(path: Path, make: Callable[[], Namespace] = make) -> Iterator[Namespace]:
+    """Open the namespace at ``path``; if there is none, what ``make`` returns gets that name. Raises OSError."""
+    with closing(_open(path) if exists(path) else make()) as namespace:
+        if not exists(path):  # the mount comes last: a namespace that can be seen is complete
+            path.touch(mode=0o600)
+            _check(libc.mount(b"/proc/self/fd/%d" % namespace.fd, os.fsencode(path), b"", MS_BIND, None), path)
+        yield namespace
 
 
 def inside(path: Path, function: Callable[[], T]) -> T:
@@ -77,25 +97,13 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _make(path: Path) -> tuple[int, Rtnl]:
-    """The mount comes last: a namespace that can be seen is complete."""
-    _check(libc.unshare(CLONE_NEWNET), path)
-    rtnl = Rtnl()
-    rtnl.run(set_link("lo", up=True))
-    # no network of ours is IPv6 yet: a link-local address would only bring duplicate detection and solicitations
-    disable_ipv6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
-    if disable_ipv6.exists():
-        disable_ipv6.write_text("1")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    _check(libc.mount(OWN.encode(), os.fsencode(path), b"", MS_BIND, None), path)
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC), rtnl
+def _open(path: Path) -> Namespace:
+    def enter() -> Namespace:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        _check(libc.setns(fd, CLONE_NEWNET), path)
+        return Namespace(fd, Rtnl())
 
-
-def _enter(path: Path) -> tuple[int, Rtnl]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    _check(libc.setns(fd, CLONE_NEWNET), path)
-    return fd, Rtnl()
+    return _and_back(enter)
 
 
 def _and_back(function: Callable[[], T]) -> T:
@@ -110,7 +118,7 @@ def _and_back(function: Callable[[], T]) -> T:
         os.close(home)
 
 
-def _check(status: int, path: Path) -> None:
+def _check(status: int, path: Path | str) -> None:
     if status != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(path))

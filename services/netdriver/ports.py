@@ -229,7 +229,7 @@ def raised(low: socket.socket) -> socket.socket:
     except OSError:
         return low
     low.close()
-    return socket.socket(fileno=high)
+    return socket.socket(low.family, low.type, low.proto, fileno=high)  # else it would ask the kernel
 
 
 def _bind(protocol: str, host_ip: str, port: int) -> socket.socket | None:

@@ -64,5 +64,5 @@ def add_link_on(
     if netns is not None:
         own["IFLA_NET_NS_FD"] = netns
     message = link_message(NEW, IFLA_IFNAME=name, **own, IFLA_LINKINFO=info)
-    message["index"] = index
+    message.fields["index"] = index
     return message

@@ -127,7 +127,7 @@ def enable_ipv6(lease: Lease, *, advertisements: bool) -> None:
 
 def is_up(host: Rtnl, name: str, master: int | None = None) -> bool:
     try:
-        (link,) = host.get(get_link(name))
+        link = host.get(get_link(name))
     except OSError as error:
         if error.errno == ENODEV:
             return False

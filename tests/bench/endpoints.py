@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from shared.runtime.process import take_descriptors
 from tests.unit.netdriver.rig import container, make, own_netns, want
 
 ROUNDS, OTHERS, AT_A_TIME, PORTS, NETWORKS = 40, 500, 8, 10_000, 100
+PAUSE = 0.6  # seconds
+MEMORY = "/dev/shm"  # as the run directory is on a machine that systemd has booted
 DUAL = "ab" * 32
 
 
@@ -52,7 +55,7 @@ def each(title: str, functions: Sequence[Callable[[], Any]]) -> None:
 
 
 def rounds(driver: NetDriver, title: str, **options: Any) -> None:
-    """Make endpoints one at a time, give them back, then eight at a time."""
+    """Make endpoints one at a time, give them back, then eight at a time: after a pause, and without one."""
 
     def allocation(number: int) -> Callable[[], Any]:
         ports = {"80/tcp": [PortBinding(host_port=str(30000 + number))]}
@@ -62,19 +65,24 @@ def rounds(driver: NetDriver, title: str, **options: Any) -> None:
     numbers = range(1, ROUNDS + 1)
     each(f"{title}, a port", [allocation(number) for number in numbers])
     each(f"{title}, given back", [lambda number=number: driver.release(container(number), None) for number in numbers])  # type: ignore[misc]
-    samples = Samples(f"{title}, a port, {AT_A_TIME} at a time")
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        list(pool.map(lambda number: samples.time(allocation(number)), numbers))
-    samples.show()
-    for number in numbers:
-        driver.release(container(number), None)
+    for pause, how in ((PAUSE, "at a time"), (0.0, "at a time, without end")):
+        samples = Samples(f"{title}, {AT_A_TIME} {how}")
+        for first in range(1, ROUNDS + 1, AT_A_TIME if pause else ROUNDS):
+            time.sleep(pause)
+            with ThreadPoolExecutor(AT_A_TIME) as pool:
+                some = range(first, first + (AT_A_TIME if pause else ROUNDS))
+                list(pool.map(lambda number, samples=samples: samples.time(allocation(number)), some))
+        samples.show()
+        for number in numbers:
+            driver.release(container(number), None)
 
 
 def main() -> int:
     take_descriptors()
-    with tempfile.TemporaryDirectory() as directory, own_netns(Path(directory)):
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory, own_netns(Path(directory)):
         driver = make(Path(directory))
         driver.init({})
+        threading.Thread(target=driver.spares.serve, args=(threading.Event(),), daemon=True).start()
         driver.make_network(MakeNetwork(network=BridgeNetwork(id=DUAL, name="dual", ipv6=True)))
         rounds(driver, "default bridge")
         rounds(driver, "network of both families with DNS", network=DUAL)

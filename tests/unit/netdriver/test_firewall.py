@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from services.netdriver.firewall import Firewall
@@ -11,6 +15,7 @@ from services.netdriver.leases import Peer
 from services.netdriver.nft import NftError
 from services.netdriver.rules import MAPS, SETS, Policy, Zone, render, zone_elements
 from shared.protocol import AllocatedPort
+from tests.unit.netdriver.rig import until
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "netdriver" / "table.nft"
 SUBNET, SUBNET6 = IPv4Network("172.30.0.0/16"), IPv6Network("fd00:30::/64")
@@ -33,10 +38,12 @@ class FakeNft:
         self.transactions: list[str] = []
         self.refuses: tuple[str, ...] = ()
         self.tables = ""
+        self.on_run: Callable[[], object] = lambda: None
 
     def run(self, commands: str) -> str:
         if commands.startswith("list"):
             return self.tables if commands == "list tables" else f"{commands}\n"
+        self.on_run()
         if commands.startswith(self.refuses):
             raise NftError("No such file or directory")
         self.transactions.append(commands)
@@ -225,3 +232,56 @@ def test_flows_are_forgotten_after_the_rules_are_changed_and_not_before_there_ar
     firewall.publish({DNS: "172.30.0.3"})
     firewall.unpublish({DNS: "172.30.0.3"})
     assert [(count, ports) for count, ports in told if ports] == [(2, [DNS]), (3, [DNS])]
+
+
+def test_changes_that_come_while_one_is_carried_out_go_in_one_transaction() -> None:
+    nft, firewall = built()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert go_on.wait(5)
+
+    nft.on_run = wait
+    ports = [msgspec.structs.replace(WEB, host_port=number) for number in range(9000, 9008)]
+    with ThreadPoolExecutor(len(ports)) as pool:
+        first = pool.submit(firewall.publish, {ports[0]: "172.30.0.2"})
+        assert begun.wait(5)
+        others = [pool.submit(firewall.publish, {port: "172.30.0.2"}) for port in ports[1:]]
+        until(lambda: len(firewall.published) == len(ports))
+        go_on.set()
+        for each in (first, *others):
+            each.result(5)
+    assert len(nft.transactions) == 2
+    assert all(f" {port.host_port} " in nft.transactions[1] for port in ports[1:])
+
+
+def test_a_change_is_not_taken_for_done_while_the_table_cannot_be_made() -> None:
+    nft, firewall = built()
+    nft.refuses = ("add", "table")
+    for port in (WEB, LOCAL):  # the second's own commands might pass: the first's are not in the kernel
+        with pytest.raises(NftError):
+            firewall.publish({port: "172.30.0.2"})
+    assert not nft.transactions
+    nft.refuses = ()
+    firewall.publish({DNS: "172.30.0.2"})
+    assert len(nft.transactions) == 1
+    assert all(f" {port.host_port} " in nft.transactions[0] for port in (WEB, LOCAL, DNS))
+
+
+def test_what_changes_while_the_table_is_first_made_is_in_it_in_the_end() -> None:
+    nft = FakeNft()
+    firewall = Firewall(nft, "dockyard0")  # type: ignore[arg-type]
+    firewall.put_zone(ZONE)
+    late = threading.Thread(target=firewall.publish, args=({WEB: "172.30.0.2"},))
+
+    def meanwhile() -> None:
+        if not late.ident:
+            late.start()
+            until(lambda: WEB in firewall.published)
+
+    nft.on_run = meanwhile
+    firewall.rebuild()
+    late.join(5)
+    assert " 8080 " not in nft.transactions[0]
+    assert " 8080 " in nft.transactions[1]

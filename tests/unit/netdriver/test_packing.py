@@ -40,9 +40,13 @@ def build_veth(name: str, peer: str, mac_address: str, index: int, mtu: int, fd:
 
 
 def same(make: Callable[[], Message], sequence: int = 7) -> None:
-    theirs = make()
-    theirs["header"]["sequence_number"] = sequence
-    theirs["header"]["flags"] |= FLAGS
+    """pyroute2 changes what it is given, so each has its own."""
+    message = make()
+    theirs = message.schema()
+    theirs.update(message.fields)
+    theirs["attrs"] = message.attributes
+    header = {"type": message.type, "flags": message.flags | FLAGS, "sequence_number": sequence, "pid": 0}
+    theirs["header"].update(header)
     theirs.encode()
     assert pack(make(), sequence, FLAGS) == bytes(theirs.data)
 
