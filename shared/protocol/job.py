@@ -27,8 +27,12 @@ __all__ = [
 R = TypeVar("R")
 
 
-class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A value inside a job or a result, in dockyard's own spelling (snake_case)."""
+class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A value inside a job or a result, in dockyard's own spelling (snake_case).
+
+    What is as by default is left out: in an upgrade a process that does not know a new member yet refuses none that is
+    not used.
+    """
 
 
 class Record(msgspec.Struct, kw_only=True, rename="pascal"):

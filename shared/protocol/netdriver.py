@@ -41,7 +41,7 @@ class Bridge(Data, frozen=True):
     subnet6: str = ""
 
 
-class BridgeNetwork(Data, frozen=True, omit_defaults=True):
+class BridgeNetwork(Data, frozen=True):
     """A user-defined network. As asked for, fields may be empty; as made, none is but those that say so.
 
     With ``driver`` macvlan there is no bridge: its containers' links are on ``parent``, and beside that link's own.
@@ -120,7 +120,7 @@ class UnmakeNetwork(Job[None], frozen=True, tag="networkdriver_delete"):
     network: str  # id
 
 
-class AllocatedPort(Data, frozen=True, omit_defaults=True):
+class AllocatedPort(Data, frozen=True):
     """A published port. Without a ``host_port`` (0) it is let through to the container's own address, as ``routed``
     networks have it; then ``host_ip`` says of which family, and ``asked`` (8080, 8000-8010, or empty for any) what the
     host port would be elsewhere.

@@ -31,7 +31,7 @@ __all__ = [
 NEVER = "0001-01-01T00:00:00Z"
 
 
-class CpuUsage(Data, frozen=True, omit_defaults=True):
+class CpuUsage(Data, frozen=True):
     """In nanoseconds."""
 
     total_usage: int
@@ -40,20 +40,20 @@ class CpuUsage(Data, frozen=True, omit_defaults=True):
     percpu_usage: list[int] | None = None
 
 
-class ThrottlingData(Data, frozen=True):
+class ThrottlingData(Data, frozen=True, omit_defaults=False):
     periods: int = 0
     throttled_periods: int = 0
     throttled_time: int = 0  # nanoseconds
 
 
-class CpuStats(Data, frozen=True, omit_defaults=True):
+class CpuStats(Data, frozen=True):
     cpu_usage: CpuUsage
     throttling_data: ThrottlingData
     system_cpu_usage: int = 0  # of all CPUs of the host, in nanoseconds
     online_cpus: int = 0
 
 
-class MemoryStats(Data, frozen=True, omit_defaults=True):
+class MemoryStats(Data, frozen=True):
     """In bytes. ``limit`` is at most the host's memory."""
 
     usage: int = 0
@@ -63,19 +63,19 @@ class MemoryStats(Data, frozen=True, omit_defaults=True):
     limit: int = 0
 
 
-class PidsStats(Data, frozen=True, omit_defaults=True):
+class PidsStats(Data, frozen=True):
     current: int = 0
     limit: int = 0
 
 
-class BlkioEntry(Data, frozen=True):
+class BlkioEntry(Data, frozen=True, omit_defaults=False):
     major: int
     minor: int
     op: str
     value: int
 
 
-class BlkioStats(Data, frozen=True):
+class BlkioStats(Data, frozen=True, omit_defaults=False):
     io_service_bytes_recursive: list[BlkioEntry] | None = None
     io_serviced_recursive: list[BlkioEntry] | None = None
     io_queue_recursive: list[BlkioEntry] | None = None
@@ -86,7 +86,7 @@ class BlkioStats(Data, frozen=True):
     sectors_recursive: list[BlkioEntry] | None = None
 
 
-class NetworkStats(Data, frozen=True):
+class NetworkStats(Data, frozen=True, omit_defaults=False):
     rx_bytes: int
     rx_packets: int
     rx_errors: int
@@ -102,7 +102,7 @@ def _no_cpu() -> CpuStats:
     return CpuStats(cpu_usage=usage, throttling_data=ThrottlingData())
 
 
-class ContainerStats(Data, frozen=True):
+class ContainerStats(Data, frozen=True, omit_defaults=False):
     """``read``: when, RFC 3339 with nine digits. A container that does not run has zeros, and was never read.
 
     ``precpu_stats`` and ``preread`` are the sample before, which who asks again puts in.

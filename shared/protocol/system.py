@@ -80,11 +80,11 @@ class AwaitService(Job[None], frozen=True, tag="await_service"):
     service: str
 
 
-class PastJob(Data, frozen=True):
+class PastJob(Data, frozen=True, omit_defaults=False):
     """A journal entry. Times in seconds since the epoch; ``ended`` and ``status`` None while it runs.
 
     ``args`` are those of the call string, as ``web, SIGTERM``. ``waiting`` says what a job under way waits for, as
-    ``runtime_start at execdriver``. ``deadline``: seconds that were left when asked.
+    ``runtime_start at execdriver``. ``deadline``: seconds that were left when asked. Whole, for it is shown as JSON.
     """
 
     id: str

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from shared.protocol import (
     ERRORS,
     MAGIC,
+    ContainerStats,
+    Data,
     Frame,
     Header,
     InvalidArgument,
@@ -17,6 +19,7 @@ from shared.protocol import (
     KillContainer,
     Kind,
     catalogue,
+    decode_body,
     decode_job,
     encode_body,
     from_code,
@@ -127,3 +130,18 @@ def test_errors_keep_their_class_over_the_wire() -> None:
 def test_a_result_carries_its_value() -> None:
     frame = Frame.result(Header(id="7", name="ping", parent="dropped"), "OK")
     assert frame == Frame(Kind.RESULT, Header(id="7", name="ping"), encode_body("OK"))
+
+
+def test_a_value_with_a_member_of_a_later_version_is_read_by_an_earlier_one_unless_it_is_used() -> None:
+    """In an upgrade both are there for a moment."""
+    earlier = msgspec.defstruct("Value", [("name", str), ("size", int, 0)], bases=(Data,), kw_only=True)
+    later = msgspec.defstruct(
+        "Value", [("name", str), ("size", int, 0), ("mode", str, "")], bases=(Data,), kw_only=True
+    )
+    assert decode_body(encode_body(later(name="a")), earlier) == earlier(name="a")
+    with pytest.raises(InvalidArgument, match="mode"):
+        decode_body(encode_body(later(name="a", mode="fast")), earlier)
+
+
+def test_what_a_result_shows_to_users_is_whole() -> None:
+    assert set(msgspec.to_builtins(ContainerStats())) == set(ContainerStats.__struct_encode_fields__) - {"networks"}
