@@ -106,7 +106,7 @@ def _kernel(config: Config) -> None:
 
 def _host(config: Config) -> None:
     """The host has the programs, libraries and kernel parts that `dockyard doctor` lists."""
-    problem = first_problem(firewall=config.firewall and config.bridge != "none")
+    problem = first_problem(firewall=config.firewall)
     if problem is not None:
         raise StartError(f"{problem}; `dockyard doctor` prints the whole list")
 

@@ -81,7 +81,7 @@ async def _boot(engine: Engine) -> None:
         "boot complete execdriver=%s graphdriver=%s bridge=%s containers=%d images=%d",
         engine.config.exec_driver,
         engine.graph.status.get("Driver", ""),
-        engine.bridge.address if engine.bridge else "none",
+        (engine.bridge and engine.bridge.address) or "none",
         len(engine.containers),
         len(engine.images),
     )
@@ -158,6 +158,7 @@ async def _init_network(engine: Engine) -> None:
             connected={record.id: [place.network for place in record.endpoints.values()] for record in held},
         )
         engine.bridge = await engine.call(job)
+        engine.networks.note_bridge(engine.bridge)
     engine.store.remember("bridge", engine.bridge)
     await restore_interfaces(engine)
 

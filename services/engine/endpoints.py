@@ -179,6 +179,9 @@ def resolve_endpoints(engine: Engine, record: ContainerRecord) -> bool:
     before = {name: place.network for name, place in record.endpoints.items()}
     found: dict[str, Endpoint] = {}
     for name, place in record.endpoints.items():
+        if engine.networks.lacks(name):
+            found[name] = place
+            continue
         network = engine.networks.get(place.network) or engine.networks.find(name)
         place.network = network.id if network.network is not None else ""
         check_settings(network.name, place.asked, network)
@@ -200,7 +203,8 @@ async def allocate_interfaces(engine: Engine, record: ContainerRecord) -> Interf
         return Interface(mode="host")
     if joined_container(mode):
         return Interface(mode="container")
-    names = [] if record.config.network_disabled else [name for name in record.endpoints if name != "none"]
+    places = [] if record.config.network_disabled else list(record.endpoints)
+    names = [name for name in places if name != "none" and not engine.networks.lacks(name)]
     if not names:
         return await engine.call(AllocateInterface(container=record.id, generation=record.generation, mode="none"))
     given = [await allocate_interface(engine, record, name) for name in names]

@@ -1,6 +1,7 @@
 """Networks: their records, and who is in them. What the kernel has of them is the netdriver's.
 
-Three are predefined, with ids that a root keeps. Who is in a network is read off the containers' records.
+Three are predefined, with ids that a root keeps; the default bridge's is not there with ``bridge = none``. Who is in a
+network is read off the containers' records.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.protocol import IPAM, BridgeNetwork, CreateNetwork, InvalidArgument, NotFound
+from shared.protocol import IPAM, Bridge, BridgeNetwork, CreateNetwork, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from services.engine.container import Container, Containers
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PREDEFINED", "NetworkRecord", "Networks"]
 
-PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}  # name → driver
+DEFAULT = "bridge"
+PREDEFINED = {DEFAULT: "bridge", "host": "host", "none": "null"}  # name → driver
 
 
 class NetworkRecord(msgspec.Struct, kw_only=True):
@@ -61,8 +63,25 @@ class Networks:
         for name, driver in PREDEFINED.items():
             network_id = store.fact(f"network:{name}", secrets.token_hex(32))
             self._keep(NetworkRecord(id=network_id, name=name, created=created, driver=driver))
+        self._bridge = self._records[self._ids[DEFAULT]]
         for record in store.networks():
             self._keep(record)
+
+    @property
+    def has_bridge(self) -> bool:
+        return DEFAULT in self._ids
+
+    def note_bridge(self, bridge: Bridge | None) -> None:
+        """Have the default bridge's network among them unless the netdriver has none: ``bridge = none``."""
+        if bridge is None or bridge.address or bridge.name != "none":
+            self._keep(self._bridge)
+        else:
+            self._records.pop(self._bridge.id, None)
+            self._ids.pop(DEFAULT, None)
+
+    def lacks(self, name: str) -> bool:
+        """Say whether a container that is in that network is in none, for there is no default bridge."""
+        return name == DEFAULT and not self.has_bridge
 
     def _keep(self, record: NetworkRecord) -> None:
         self._records[record.id] = record

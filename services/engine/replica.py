@@ -83,6 +83,7 @@ class Replica:
         self.networks = Networks(self.store)
         self.graph = _Graph(self.store.recall("graph_status", dict[str, str]) or {})
         self.bridge = self.store.recall("bridge", Bridge)
+        self.networks.note_bridge(self.bridge)
 
     def warnings_now(self) -> list[str]:
         return [WARNING]

@@ -19,10 +19,8 @@ from shared.runtime.process import run, take_descriptors
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
     config = check(config)
     take_descriptors()  # one for each published port
-    firewall = None
-    if config.bridge != "none":
-        firewall = Firewall.of(config)
-        threading.Thread(target=firewall.watch, args=(stop,), name="firewall", daemon=True).start()
+    firewall = Firewall.of(config)
+    threading.Thread(target=firewall.watch, args=(stop,), name="firewall", daemon=True).start()
     netdriver = NetDriver(config, drivers(config, firewall), firewall)
     netdriver.resolvers.adopt()
     threading.Thread(target=netdriver.resolvers.serve, args=(stop,), name="resolvers", daemon=True).start()

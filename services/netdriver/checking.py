@@ -32,7 +32,7 @@ def check(config: Config) -> Config:
     """
     host, leases = _host(), list(_leases_of_default(config.run / "leases"))
     there = _other_bridge(config, host, leases)
-    if there and config.bridge != "none":
+    if there:
         log.warning("the bridge stays %s while containers are connected to it bridge=%s", there, config.bridge)
         config = dataclasses.replace(config, bridge=there)
     _check_addresses(config, host, leases, strict=False)

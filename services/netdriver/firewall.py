@@ -6,11 +6,12 @@ drops forwarded packets still drops them. What the table says is in `rules`.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from services.netdriver.denials import denials
@@ -29,6 +30,7 @@ from services.netdriver.rules import (
     render,
     zone_elements,
 )
+from services.netdriver.tables import OPERATOR, Tables
 from shared.protocol import AllocatedPort
 from shared.runtime.config import Config
 
@@ -41,7 +43,6 @@ NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET = (
     (NFNL_SUBSYS_NFTABLES << 8) | number for number in (2, 5, 8, 11)
 )
 REMOVALS = {NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET}
-OPERATOR = "operator"
 log = logging.getLogger("dockyard.netdriver")
 
 
@@ -52,6 +53,7 @@ class Firewall:
 
     One that is not ``enabled`` has no table, and removes an earlier one: somebody else makes the rules. Until the first
     `rebuild` changes are only noted. ``forget`` ends what goes on to ports in the old way (`flows.forget`).
+    ``record``: a file that has the name of the table made last: one of another name is replaced.
     """
 
     def __init__(
@@ -61,10 +63,11 @@ class Firewall:
         *,
         enabled: bool = True,
         forget: Callable[[Iterable[AllocatedPort]], None] = lambda ports: None,
+        record: Path | None = None,
     ) -> None:
         self.table = f"dockyard_{name}"
         self.enabled = enabled
-        self._nft, self._forget = nft, forget
+        self._nft, self._forget, self._tables = nft, forget, Tables(nft, self.table, record)
         self._zones: dict[str, Zone] = {}  # by bridge
         self._published: dict[AllocatedPort, str] = {}  # with a host port → address of its container
         self._admitted: dict[tuple[AllocatedPort, str], None] = {}  # let through to that address
@@ -78,7 +81,10 @@ class Firewall:
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(Nft(), config.bridge, enabled=config.firewall, forget=forget)
+        name = config.bridge
+        if name == "none":  # as any other stack may say, too
+            name = f"none_{hashlib.sha256(bytes(config.run)).hexdigest()[:8]}"
+        return cls(Nft(), name, enabled=config.firewall, forget=forget, record=config.run / "table")
 
     # -- networks
 
@@ -204,36 +210,25 @@ class Firewall:
         """Bring the whole table to what is wanted. Raises NftError."""
         with self._committing:
             if not self.enabled:
-                if f"table inet {self.table}" in self._nft.run("list tables").splitlines():  # which no kernel refuses
-                    self._nft.run(f"delete table inet {self.table}")
+                for table in self._tables.ours():
+                    self._nft.run(f"delete table inet {table}")
                 return
             self._is_stale = bool(self._made)
-            earlier = "" if self._made else self._earlier_tables()
+            earlier, kept = ("", "") if self._made else self._tables.earlier(self._zones)
             try:
-                self._nft.run(earlier + self._render())
+                self._nft.run(earlier + self._render(kept))
             except NftError as error:
                 log.warning("firewall table of another shape, replacing it table=%s error=%s", self.table, error)
-                kept = self._operators_rules()
+                kept += self._tables.operators_rules(self.table)
                 away = f"add table inet {self.table}\ndelete table inet {self.table}\n"
                 self._nft.run(earlier + away + self._render(kept))
             self._made, self._is_stale = self._listed(), False
+            self._tables.note()
 
     def _render(self, operator: str = "") -> str:
         with self._lock:
             self._is_begun, self._pending = True, []
             return render(self.table, self._zones.values(), self._published, self._links, operator, self._admitted)
-
-    def _earlier_tables(self) -> str:
-        """Return what removes the tables of releases that had one for each bridge."""
-        mine = {f"dockyard_{bridge}" for bridge in self._zones} | {self.table}
-        listed = [line.split() for line in self._nft.run("list tables").splitlines()]
-        return "".join(f"delete table ip {name}\n" for _, family, name in listed if family == "ip" and name in mine)
-
-    def _operators_rules(self) -> str:
-        with suppress(NftError):
-            lines = self._nft.run(f"list chain inet {self.table} {OPERATOR}").splitlines()
-            return "".join(f"{line}\n" for line in lines[2:-2])
-        return ""
 
     def _listed(self) -> str:
         """Return our chains as the kernel has them. Raises NftError if one is not there."""

@@ -30,10 +30,10 @@ __all__ = ["drivers", "jobs"]
 jobs: Handlers[NetDriver] = Handlers()
 
 
-def drivers(config: Config, firewall: Firewall | None) -> dict[str, Driver]:
-    """Return network mode → driver; without a firewall (``bridge = none``) there is no mode ``bridge``."""
+def drivers(config: Config, firewall: Firewall) -> dict[str, Driver]:
+    """Return network mode → driver of who is in no user-defined network; with ``bridge = none`` none is a bridge's."""
     found: dict[str, Driver] = {"none": NoneDriver()}
-    if firewall is not None:
+    if config.bridge != "none":
         found["bridge"] = BridgeDriver(config, firewall)
     return found
 
@@ -75,7 +75,7 @@ def link(netdriver: NetDriver, job: LinkContainers) -> None:
 
 @jobs.handles(ListDenials)
 def denials(netdriver: NetDriver, job: ListDenials) -> list[str]:
-    return netdriver.firewall.denials() if netdriver.firewall is not None else []
+    return netdriver.firewall.denials()
 
 
 @jobs.handles(ListInterfaces)

@@ -24,7 +24,7 @@ class Links:
     def __init__(
         self,
         leases: Leases,
-        firewall: Firewall | None,
+        firewall: Firewall,
         *,
         icc: bool,
         locked: Callable[[str], AbstractContextManager[None]],
@@ -40,7 +40,7 @@ class Links:
             if address not in leases and not job.ignore_errors:
                 raise InvalidArgument(f"link: no container has the address {address}")
         parent, child = leases.get(job.parent_ip), leases.get(job.child_ip)
-        if self._icc or parent is None or child is None or self._firewall is None:
+        if self._icc or parent is None or child is None:
             return
         peers = [_peer(child, text) for text in job.ports]
         with self._locked(parent.container):
@@ -58,9 +58,8 @@ class Links:
 
     def restore(self, leases: list[Lease]) -> None:
         """Have the links that leases keep, of those who are still there."""
-        if self._firewall is not None:
-            for lease in leases:
-                self._firewall.link(lease.interface.address, filter(self._is_present, lease.peers))
+        for lease in leases:
+            self._firewall.link(lease.interface.address, filter(self._is_present, lease.peers))
 
     def _is_present(self, peer: Peer) -> bool:
         """Say whether an address is still the one's who was linked to."""

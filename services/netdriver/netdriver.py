@@ -49,14 +49,14 @@ class NetDriver:
     ``drivers``: network mode → driver. Raises OSError if the run directory cannot be used.
     """
 
-    def __init__(self, config: Config, drivers: Mapping[str, Driver], firewall: Firewall | None = None) -> None:
+    def __init__(self, config: Config, drivers: Mapping[str, Driver], firewall: Firewall) -> None:
         self._default_ip = config.ip
         self._namespaces = config.run / "netns"
         self._namespaces.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._leases = Leases(config.run / "leases")
         self._drivers, self.firewall = dict(drivers), firewall
         default = self._drivers.get("bridge")
-        bridge = default if isinstance(default, BridgeDriver) else None
+        bridge = default if isinstance(default, BridgeDriver) else BridgeDriver(config, firewall)
         self._networks = Networks(config.run / "networks", config.default_address_pools, bridge)
         self.resolvers = Resolvers(config.run)
         self._held = Holdings(self._leases, self._drivers, self._networks, self.resolvers, self._namespaces)
@@ -102,8 +102,7 @@ class NetDriver:
                 bridges[mode] = driver.init(own)
             self._networks.init(leases)
             self._links.restore(leases)
-            if self.firewall is not None:
-                self.firewall.rebuild()
+            self.firewall.rebuild()
             self._initialised = True
         return bridges.get("bridge") or bridges["none"]
 

@@ -40,16 +40,15 @@ log = logging.getLogger("dockyard.netdriver")
 
 
 class Networks:
-    """Thread-safe. ``default``: the default bridge's driver, whose siblings the others are; None: there are none."""
+    """Thread-safe. ``default``: the driver whose siblings those of the bridges are: the default bridge's."""
 
-    def __init__(self, directory: Path, pools: Sequence[str], default: BridgeDriver | None) -> None:
+    def __init__(self, directory: Path, pools: Sequence[str], default: BridgeDriver) -> None:
         self._directory, self._pools, self._default = directory, pools, default
         self._lock = threading.RLock()
         self._drivers: dict[str, BridgeDriver | LinkDriver] = {}
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if default is not None:
-            for path in directory.iterdir():
-                self._load(path, default)
+        for path in directory.iterdir():
+            self._load(path, default)
 
     def _load(self, path: Path, default: BridgeDriver) -> None:
         if path.suffix != ".json":  # cut short
@@ -97,8 +96,6 @@ class Networks:
     def make(self, wanted: BridgeNetwork) -> BridgeNetwork:
         """Carry out `MakeNetwork`."""
         default = self._default
-        if default is None:
-            raise Conflict("networks cannot be created: networking is disabled (bridge = none)")
         if not default.enforces and (wanted.internal or not wanted.icc):
             raise InvalidArgument("a network cannot be shut without rules: firewall = false")
         if wanted.ipv6 and not has_ipv6():
@@ -128,7 +125,7 @@ class Networks:
     def _complete(self, wanted: BridgeNetwork, host: Host) -> BridgeNetwork:
         """Return it with all that is not given. Raises as `make`."""
         others = [ip_network(text) for driver in self for text in driver.subnets]
-        mine = [ip_network(text) for text in self._default.subnets] if self._default else []
+        mine = [ip_network(text) for text in self._default.subnets]
         changes: dict[str, str] = {}
         for version, end, given, gateway in (
             (4, "", wanted.subnet, wanted.gateway),

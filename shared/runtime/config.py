@@ -141,7 +141,7 @@ class Config:
 
     bridge: str = setting(
         "dockyard0",
-        "the default bridge, made if it is not there; none: no networking",
+        "the default bridge, made if it is not there; none: none, and containers have a network only if one is named",
         section="Network",
         letter="b",
         check=values.is_link,

@@ -278,17 +278,6 @@ def test_mode_none_has_lo_and_nothing_else(netdriver: NetDriver) -> None:
         netdriver.publish(AllocatePort(container=container(1), container_port=80))
 
 
-def test_bridge_none_disables_the_bridge(run: Path) -> None:
-    driver = make(run, bridge="none")
-    assert driver.init({}).name == "none"
-    assert "dockyard0" not in ip("-o link")
-    assert shell("nft list ruleset") == ""
-    assert driver.allocate(want(1, mode="none")).mode == "none"
-    for mode in ("bridge", "host", "nonsense"):
-        with pytest.raises(InvalidArgument):
-            driver.allocate(want(1, mode=mode))
-
-
 # --- the bridge -----------------------------------------------------------------------------------------------------
 
 

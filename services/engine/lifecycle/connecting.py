@@ -14,7 +14,7 @@ __all__ = ["tell", "tell_connected", "tell_disconnected"]
 def tell_connected(engine: Engine, record: ContainerRecord) -> None:
     """Part of the transaction that records a start; who joins another container's network connects to none."""
     for name, place in record.endpoints.items():
-        if not place.connected:
+        if not place.connected and not engine.networks.lacks(name):
             place.connected = True
             tell(engine, record, name, "connect")
 

@@ -130,7 +130,6 @@ def test_a_kernel_without_nftables_will_do_if_the_rules_are_somebody_elses(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert "kernel: nftables is missing: modprobe nf_tables" in refusal(config, "_host")
     startup._host(dataclasses.replace(config, firewall=False, ip_masq=False))
-    startup._host(dataclasses.replace(config, bridge="none"))
 
 
 def test_an_old_kernel_only_warns(

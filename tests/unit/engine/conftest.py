@@ -115,6 +115,7 @@ class World:
         self.mounted_volumes: set[str] = set()
         self.script: dict[str, Callable[[Any], Any]] = {}
         self.dying: list[threading.Thread] = []
+        self.bridge = Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
         self.client = Client(engine_endpoint(config.run), "test")
 
     def exit(self, container: str, code: int) -> None:
@@ -162,9 +163,7 @@ answer(RuntimeList)(lambda world, job: list(world.running.values()))
 answer(RuntimeExecList)(lambda world, job: list(world.execs.values()))
 answer(ExportImages)(lambda world, job: Ticket(path="/nowhere", token="t"))
 answer(RuntimeAttach)(lambda world, job: Ticket(path="/nowhere", token="t"))
-answer(InitNetworkDriver)(
-    lambda world, job: Bridge(name="dyt0", address="192.0.2.1/24", subnet="192.0.2.0/24", mtu=1500)
-)
+answer(InitNetworkDriver)(lambda world, job: world.bridge)
 
 
 answer(ListHeldVolumes)(lambda world, job: [HeldVolume(name=v, containers=[]) for v in sorted(world.mounted_volumes)])

@@ -15,7 +15,6 @@ from types import FrameType
 
 import msgspec
 
-from services.netdriver.bridge import BridgeDriver
 from services.netdriver.firewall import Firewall
 from services.netdriver.handlers import drivers
 from services.netdriver.netdriver import NetDriver
@@ -61,7 +60,7 @@ def own_netns(run: Path) -> Iterator[None]:
 def make(run: Path, **settings: object) -> NetDriver:
     """Return a NetDriver as a new process would have it."""
     config = Config(run=run, **settings)  # type: ignore[arg-type]
-    firewall = None if config.bridge == "none" else Firewall.of(config)
+    firewall = Firewall.of(config)
     netdriver = NetDriver(config, drivers(config, firewall), firewall)
     alive.append(netdriver)
     return netdriver
@@ -69,10 +68,9 @@ def make(run: Path, **settings: object) -> NetDriver:
 
 def die(netdriver: NetDriver) -> None:
     """Let go what a process that is killed lets go: the sockets that hold ports, and the library's."""
-    bridge = netdriver._drivers.get("bridge")
-    if isinstance(bridge, BridgeDriver):
-        bridge._ports.release(list(bridge._ports._held))
-        bridge._firewall._nft.close()
+    bridge = netdriver._networks._default
+    bridge._ports.release(list(bridge._ports._held))
+    bridge._firewall._nft.close()
     netdriver.resolvers.close()
     alive.remove(netdriver)
 
