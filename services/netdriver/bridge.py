@@ -16,6 +16,7 @@ from services.netdriver import veth
 from services.netdriver.addresses import Addresses, address_of, mac_of, unicast_mac
 from services.netdriver.firewall import Firewall
 from services.netdriver.host import Host, Plan, ensure_bridge, ports_of
+from services.netdriver.ingress import watch_port
 from services.netdriver.ipam import InterfaceAddress
 from services.netdriver.leases import Lease
 from services.netdriver.netlink import Rtnl, delete_link
@@ -116,8 +117,11 @@ class BridgeDriver:
             }
             gateways = dict(sorted({**gateways, **self._elsewhere()}.items()))
             if not self._addresses.gateways:
+                names = {name for _, name in socket.if_nameindex()} if leases else set()
                 for lease in leases:
                     self._hold_again(lease)
+                    if veth.veth_name(lease) in names:  # an earlier release may have made it
+                        self._watch(lease)
             config = self._config
             parts = {
                 4: ip_network(config.fixed_cidr) if config.fixed_cidr else None,
@@ -212,6 +216,12 @@ class BridgeDriver:
         self.publish(lease)
         with Rtnl() as host:
             veth.attach(host, lease, namespace, master=self._master(), mtu=self._mtu, flags=self._port_flags)
+        self._watch(lease)
+
+    def _watch(self, lease: Lease) -> None:
+        by_the_host = {} if self._config.icc else {"bridge": self.name, "mac_address": lease.interface.mac_address}
+        if self._firewall.enabled:  # else nothing leads to 127.0.0.1, and the kernel keeps it shut
+            watch_port(veth.veth_name(lease), **by_the_host)
 
     def lead_out(self, lease: Lease, namespace: Namespace) -> None:
         veth.lead_out(lease, namespace)

@@ -107,7 +107,7 @@ def ensure_bridge(config: Config, plan: Plan, host: Host | None = None) -> Bridg
                 rtnl.run(delete_address(index, there))
         # an MTU that is set, even to what it is, no longer follows the ports'
         rtnl.run(*(add_address(index, one) for one in addresses.values()), set_link(name, up=True, mtu=mtu))
-    # 127.0.0.1:PORT leads to a container; the firewall keeps containers away from the host's 127.0.0.1
+    # 127.0.0.1:PORT leads to a container; its port on the bridge, and the rules, keep it from the host's 127.0.0.1
     write_sysctl(SYSCTL / "ipv4/conf" / name / "route_localnet", "1" if config.firewall else "0")
     # ports that are isolated reach each other by way of the host, where the rules say so (RFC 3069)
     write_sysctl(SYSCTL / "ipv4/conf" / name / "proxy_arp_pvlan", "0" if config.icc else "1")
