@@ -7,6 +7,7 @@ destdir=${destdir:+$(realpath -m "$destdir")}
 cd "$(dirname "$0")"
 if [[ -z $destdir && -d /run/systemd/system ]]; then  # containers first: nobody would be left to look after them
   systemctl disable --quiet --now dockyard-shutdown.service dockyard.service dockyard.socket 2>/dev/null || true
+  systemctl stop dockyard.slice 2>/dev/null || true
 fi
 bash tree.sh --list "$prefix" | grep -v '^/etc/' | while read -r path; do rm -f "$destdir$path"; done
 rm -rf "$destdir$prefix/lib/dockyard" "$destdir$prefix/share/doc/dockyard"

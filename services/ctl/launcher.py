@@ -33,6 +33,7 @@ from services.ctl.succession import Legacy, Predecessors
 from services.ctl.supervision import supervise
 from services.ctl.waiting import in_thread
 from services.ctl.watcher import EX_CONFIG, BoundedWatcher
+from shared.runtime import departure
 from shared.runtime.process import FORCED_AFTER
 from shared.runtime.turns import Turns
 
@@ -98,6 +99,7 @@ class Launcher:
 
     async def run(self) -> int:
         self._say("upgrading" if self._generation else "starting")
+        departure.revoke(self._run)
         mask = os.umask(0o177)
         self.arbiter.initialize()
         self.arbiter.ctrl.start()
@@ -263,6 +265,8 @@ class Launcher:
 
     async def _stop(self) -> None:
         self._phase = "stopping"
+        with contextlib.suppress(OSError):  # where it cannot be told more is left in the kernel, which is no harm
+            departure.announce(self._run)
         self._say(self._trouble or "stopping", "STOPPING=1")
         self.arbiter._stopping = True
         if self.arbiter.ctrl.caller is not None:

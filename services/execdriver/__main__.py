@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from services.execdriver.cgroups import complete_hierarchies
+from services.execdriver.cgroups import complete_hierarchies, remove_empty
 from services.execdriver.containers import Containers
 from services.execdriver.exec import Execs
 from services.execdriver.handlers import ExecDriver, jobs
@@ -16,8 +16,12 @@ from shared.bus.client import Client
 from shared.bus.sockets import engine_endpoint
 from shared.bus.tickets import TicketServer
 from shared.bus.worker import Worker
+from shared.runtime import departure
 from shared.runtime.config import Config
 from shared.runtime.process import run
+from shared.runtime.slices import PARENTS
+
+OWN_PARENT = PARENTS["cgroupfs"]
 
 
 def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[], None]], None]) -> None:
@@ -33,6 +37,8 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     worker = Worker(endpoint, "execdriver", driver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
+    if departure.is_announced(config.run) and config.cgroup_parent == OWN_PARENT:  # another is an administrator's
+        remove_empty(OWN_PARENT)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import logging
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from shared.protocol import DockyardError
 
-__all__ = ["Cgroup", "complete_hierarchies", "expect_moves", "write"]
+__all__ = ["Cgroup", "complete_hierarchies", "expect_moves", "remove_empty", "write"]
 
 ROOT = Path("/sys/fs/cgroup")
 KILL_TIMEOUT = 10.0  # seconds
@@ -85,6 +86,13 @@ def write(file: Path, text: str) -> None:
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
+
+
+def remove_empty(path: str, root: Path = ROOT) -> None:
+    """Remove a cgroup from every hierarchy in which it has neither processes nor cgroups inside; never fails."""
+    for directory in Cgroup(path, root).directories():
+        with contextlib.suppress(OSError):
+            directory.rmdir()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from services.netdriver.handlers import drivers, jobs
 from services.netdriver.netdriver import NetDriver
 from shared.bus.sockets import engine_endpoint
 from shared.bus.worker import Worker
+from shared.runtime import departure
 from shared.runtime.config import Config
 from shared.runtime.process import run, take_descriptors
 
@@ -28,6 +29,8 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     worker = Worker(engine_endpoint(config.run), "netdriver", netdriver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
+    if departure.is_announced(config.run):
+        netdriver.depart()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import msgspec
 from services.netdriver import veth
 from services.netdriver.addresses import Addresses, address_of, mac_of, unicast_mac
 from services.netdriver.firewall import Firewall
-from services.netdriver.host import Host, Plan, ensure_bridge, ports_of
+from services.netdriver.host import Host, Plan, close_loopback, ensure_bridge, is_shared, ports_of
 from services.netdriver.ingress import watch_port
 from services.netdriver.ipam import InterfaceAddress
 from services.netdriver.leases import Lease
@@ -106,6 +106,17 @@ class BridgeDriver:
         except OSError as error:
             if error.errno != ENODEV:
                 raise
+
+    def depart(self) -> None:
+        """Remove the bridge if it is ours alone; one that somebody else has made, or has links on, stays as it was.
+
+        Raises NftError, OSError.
+        """
+        if is_shared(self.name, veth.PREFIX):
+            self._firewall.remove_zone(self.name)
+            close_loopback(self.name)
+        else:
+            self.remove()
 
     def init(self, leases: Sequence[Lease], host: Host | None = None) -> Bridge:
         held = [lease.interface for lease in leases]

@@ -225,6 +225,13 @@ class Firewall:
             self._made, self._is_stale = self._listed(), False
             self._tables.note()
 
+    def depart(self) -> None:
+        """Remove the table, unless the operator has rules in it. Raises NftError."""
+        with self._committing:
+            self._made = ""  # so that it is not made again
+            if self.table in self._tables.names("inet") and not self._tables.operators_rules(self.table).strip():
+                self._nft.run(f"delete table inet {self.table}")
+
     def _render(self, operator: str = "") -> str:
         with self._lock:
             self._is_begun, self._pending = True, []

@@ -18,7 +18,17 @@ from services.netdriver.netlink import IFF_UP, Rtnl, add_address, add_bridge, de
 from shared.protocol import Bridge, Conflict
 from shared.runtime.config import Config
 
-__all__ = ["Host", "Plan", "choose_addresses", "ensure_bridge", "has_ipv6", "ports_of", "write_sysctl"]
+__all__ = [
+    "Host",
+    "Plan",
+    "choose_addresses",
+    "close_loopback",
+    "ensure_bridge",
+    "has_ipv6",
+    "is_shared",
+    "ports_of",
+    "write_sysctl",
+]
 
 DEFAULT_MTU = 1500
 SYSCTL = Path("/proc/sys/net")
@@ -216,6 +226,20 @@ def _forward_ipv6() -> None:
             if conf.name != "all" and accepts.read_text().strip() == "1":
                 accepts.write_text(RA_ALTHOUGH_FORWARDING)
     switch.write_text("1")
+
+
+def is_shared(bridge: str, prefix: str) -> bool:
+    """Say whether somebody else has made a bridge, or has links on it, not named ``prefix``…. Raises OSError."""
+    with Rtnl() as rtnl:
+        link = dumps.links(rtnl).get(bridge)
+        if link is None or not link.is_ours:
+            return link is not None
+        return not all(name.startswith(prefix) for name in dumps.links(rtnl, link.index))
+
+
+def close_loopback(bridge: str) -> None:
+    """Have 127.0.0.0/8 not routed by a bridge. Raises OSError."""
+    write_sysctl(SYSCTL / "ipv4/conf" / bridge / "route_localnet", "0")
 
 
 def ports_of(bridge: str, prefix: str) -> list[str]:

@@ -255,6 +255,24 @@ class NetDriver:
         found = {one: [lease.interface for lease in self._leases.of(one)] for one in wanted}
         return {one: interfaces for one, interfaces in found.items() if interfaces}
 
+    def depart(self) -> None:
+        """Leave nothing in the kernel, but what somebody else has put there, unless a container holds something.
+
+        What fails is logged, and set right by the next `init`.
+        """
+        try:
+            if self._leases.all():
+                return
+            for path in self._namespaces.iterdir():
+                remove(path)
+            self._networks.remove_all([driver.network.id for driver in self._networks if driver.network], lambda: [])
+            default = self._drivers.get("bridge")
+            if isinstance(default, BridgeDriver):
+                default.depart()
+            self.firewall.depart()
+        except (DockyardError, OSError) as error:
+            log.warning("something is left in the kernel error=%s", error)
+
     def _ensure_initialised(self) -> None:
         """After a restart jobs may come before the engine has said `init_networkdriver` again."""
         if not self._initialised:

@@ -194,7 +194,7 @@ class Networks:
     def remove_all(self, unwanted: Iterable[str], leases: Callable[[], Sequence[Lease]]) -> None:
         """Remove what nobody wants."""
         for network in unwanted:
-            log.info("stray network removed network=%s", network)
+            log.info("network removed network=%s", network)
             try:
                 self.remove(network, leases)
             except (DockyardError, OSError) as error:

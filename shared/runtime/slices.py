@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["BOOTED", "choose", "is_slice", "scope_cgroup", "slice_path"]
+__all__ = ["BOOTED", "PARENTS", "choose", "is_slice", "scope_cgroup", "slice_path"]
 
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 SLICE = re.compile(r"(?:[A-Za-z0-9:_.\\]+)(?:-[A-Za-z0-9:_.\\]+)*\.slice|-\.slice")
