@@ -37,6 +37,7 @@ def serve(config: Config, stop: threading.Event, on_stop: Callable[[Callable[[],
     worker = Worker(endpoint, "execdriver", driver, jobs)
     on_stop(worker.notice)
     worker.serve(stop, shutdown_timeout=config.shutdown_timeout)
+    containers.close()
     if departure.is_announced(config.run) and config.cgroup_parent == OWN_PARENT:  # another is an administrator's
         remove_empty(OWN_PARENT)
 

@@ -61,6 +61,10 @@ class Containers:
             (config.run / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._adopt()
 
+    def close(self) -> None:
+        """End what looks after containers here; they live on."""
+        self._rotation.close()
+
     # -- operations
 
     def start(self, job: RuntimeStart) -> RuntimeStarted:

@@ -59,8 +59,15 @@ class Rotation:
         self._wake = threading.Event()
         self._watches = Watches()
         self._to_compress = threading.Event()
+        self._ended = False
         threading.Thread(target=self._look_after, name="rotation", daemon=True).start()
         threading.Thread(target=self._compress, name="compression", daemon=True).start()
+
+    def close(self) -> None:
+        """Have both threads end, and what they hold given back, in their own time."""
+        self._ended = True
+        self._wake.set()
+        self._to_compress.set()
 
     def prepare(self, directory: Path, policy: LogPolicy) -> None:
         """Give the log its first part, before its monitor opens it. Errors: DockyardError."""
@@ -90,17 +97,20 @@ class Rotation:
                 self._prune(watched, watched.files.current_inode())
 
     def _look_after(self) -> None:
-        while True:
+        while not self._ended:
             with self._lock:
                 everything = list(self._watched.values())
             if not everything:
                 self._wake.wait()
             self._wake.clear()
+            if self._ended:
+                break
             hurry = [self._look(watched) for watched in everything]
             if any(hurry):
                 time.sleep(SHORTEST)
             else:
                 self._react(INTERVAL)
+        self._watches.close()
 
     def _react(self, seconds: float) -> None:
         """Look at what is written to within so many seconds, a moment after it was; until one is in a hurry."""
@@ -183,7 +193,7 @@ class Rotation:
         return next((part.number for part in reversed(files.numbered()) if part.inode() == inode), 0)
 
     def _compress(self) -> None:
-        while True:
+        while not self._ended:
             self._to_compress.wait()
             self._to_compress.clear()
             with self._lock:

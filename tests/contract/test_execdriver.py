@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,12 @@ class Bench:
     """A driver, and what the engine would have heard."""
 
     def __init__(self, directory: Path) -> None:
+        self.instances = max(instances(), 1)  # one for logs that are followed stays, once one was
         self.config = Config(root=directory / "root", run=directory / "run", cgroup_parent=CGROUP_PARENT)
         self.rootfs = directory / "rootfs"
         self.netns = directory / "netns"
         self.bus = FakeBus()
+        self.drivers: list[ExecDriver] = []
         self.driver = self.new_driver()
         self.ids: list[str] = []
 
@@ -72,11 +74,20 @@ class Bench:
         runtime, reports = self.new_runtime(), Reports(self.bus)
         places = placement(self.config)
         containers = Containers(self.config, lambda _: runtime, reports, Checks(self.bus), places)
-        return ExecDriver(
+        driver = ExecDriver(
             containers,
             Execs(self.config, lambda _: runtime, reports, places),
             TicketServer(self.config.run / f"tickets.{len(self.bus.calls)}"),
         )
+        self.drivers.append(driver)
+        return driver
+
+    def close(self) -> None:
+        """End the drivers, and see that the inotify instances, of which root has 128, are given back."""
+        for driver in self.drivers:
+            driver.tickets.close()
+            driver.containers.close()
+        until(lambda: instances() <= self.instances)
 
     def new_runtime(self) -> Runtime:
         return Crun("crun", self.config.run / "oci")
@@ -138,6 +149,15 @@ class Bench:
             return next(found, None)
 
         return until(reported)
+
+
+def instances() -> int:
+    """Return how many inotify instances this process has."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += "inotify" in str(entry.readlink())
+    return found
 
 
 def until(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
@@ -209,7 +229,7 @@ def bench_at(bench: Bench, rootfs: Path) -> Iterator[Bench]:
             bench.do(RuntimeDelete(container=container))
         holder.kill()
         holder.wait()
-        bench.driver.tickets.close()
+        bench.close()
         assert not leftovers()
         for directory in cgroup_directories(CGROUP_PARENT):
             directory.rmdir()

@@ -145,6 +145,14 @@ class Watches:
                 libc.inotify_rm_watch(self._notify, watch)
                 del self._owners[watch]
 
+    def close(self) -> None:
+        """Give the kernel's instance back; by who waits. Nothing is watched afterwards."""
+        with self._lock:
+            if self._notify >= 0:
+                os.close(self._notify)
+            self._notify = -1
+            self._owners.clear()
+
     def wait(self, seconds: float) -> set[str]:
         """Return whose files were written to: at once if any was, else none after so long."""
         if self._notify < 0:
