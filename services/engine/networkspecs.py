@@ -142,6 +142,8 @@ def _parent(driver: str, options: Mapping[str, str]) -> tuple[str, str]:
     parent = options.get("parent", "")
     if not LINK_NAME.fullmatch(parent):
         raise InvalidArgument(f"a {driver} network needs an interface of the host's: -o parent=NAME, not {parent!r}")
+    if parent == "lo":
+        raise InvalidArgument(f"loopback interface is not a valid {driver} parent link")
     option, modes = LINK_DRIVERS[driver]
     mode = options.get(option) or modes[0]
     if mode not in modes:

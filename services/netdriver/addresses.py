@@ -20,15 +20,22 @@ class Addresses:
         self._pools: dict[int, Pool] = {}
 
     def set_up(
-        self, gateways: Mapping[int, InterfaceAddress], parts: Mapping[int, Network | None], taken: Iterable[str]
+        self,
+        gateways: Mapping[int, InterfaceAddress],
+        parts: Mapping[int, Network | None],
+        taken: Iterable[str],
+        others: Iterable[str] = (),
     ) -> None:
         """Give from the networks of ``gateways``; if they are what they were, all stays as it is.
 
-        A part that is not inside (the bridge kept what it had) counts for nothing.
+        A part that is not inside (the bridge kept what it had) counts for nothing. ``others``: addresses of somebody
+        else's (auxiliary ones).
         """
         if self.gateways == gateways:
             return
         self._pools = {version: Pool(one, _inside(parts.get(version), one)) for version, one in gateways.items()}
+        for pool in self._pools.values():
+            pool.set_aside(others)
         self.claim(taken)
 
     def claim(self, addresses: Iterable[str]) -> None:

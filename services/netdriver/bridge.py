@@ -139,8 +139,8 @@ class BridgeDriver:
                 6: ip_network(config.fixed_cidr_v6) if config.fixed_cidr_v6 else None,
             }
             others = self.network.auxiliary.values() if self.network else ()
-            taken = [*others, *(one.address for one in held), *(one.address6 for one in held)]
-            self._addresses.set_up(gateways, parts, taken)
+            taken = [*(one.address for one in held), *(one.address6 for one in held)]
+            self._addresses.set_up(gateways, parts, taken, others)
             self._mtu = bridge.mtu
             subnets = tuple(gateway.network for gateway in gateways.values())
             self._firewall.put_zone(Zone(self.name, subnets, self._policy()))

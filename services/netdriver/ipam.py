@@ -120,6 +120,11 @@ class Pool:
             with self._lock:
                 self._take(int(one) - self._first)
 
+    def set_aside(self, addresses: Iterable[str]) -> None:
+        """Give these to nobody; the search begins where it would have."""
+        with self._lock:
+            self._taken |= {int(one) for one in map(ip_address, addresses) if one in self._whole}
+
     def release(self, address: str) -> None:
         """Give an address back; one that is free already is no error."""
         if address and (one := ip_address(address)) != self.gateway.ip:

@@ -90,7 +90,7 @@ class LinkDriver:
             6: ip_network(network.ip_range6) if network.ip_range6 else None,
         }
         held = [one for lease in leases for one in (lease.interface.address, lease.interface.address6)]
-        self._addresses.set_up(gateways, parts, [*network.auxiliary.values(), *held])
+        self._addresses.set_up(gateways, parts, held, network.auxiliary.values())
         return Bridge(name=network.parent, address="", subnet=network.subnet, mtu=0)
 
     def reserve(self, job: AllocateInterface) -> Interface:

@@ -108,6 +108,11 @@ class Networks:
             with Rtnl() as rtnl:
                 host = Host.read(rtnl)
             network = self._complete(wanted, host)
+            for other in self:
+                if other.network is not None and network.bridge and other.network.bridge == network.bridge:
+                    mine, its = f"{network.id} ({network.bridge})", f"{other.network.id} ({network.bridge})"
+                    why = "networks have same bridge name"
+                    raise PermissionDenied(f"cannot create network {mine}: conflicts with network {its}: {why}")
             if network.bridge in host.links and network.bridge != own_name(network):
                 raise Conflict(f"a link named {network.bridge} exists already")
             driver = _driver(default, network)

@@ -215,6 +215,19 @@ def test_without_icc_containers_reach_the_world_alone(netdriver: NetDriver) -> N
     assert not pings(one.netns, two.address)
 
 
+def test_two_networks_do_not_have_one_bridge(netdriver: NetDriver) -> None:
+    network(netdriver, "own", bridge="mine")
+    with pytest.raises(PermissionDenied, match=r"conflicts with network \w+ \(mine\): networks have same bridge name"):
+        network(netdriver, "other", bridge="mine")
+    with pytest.raises(Conflict, match="a link named uplink exists already"):
+        network(netdriver, "third", bridge="uplink")
+
+
+def test_auxiliary_addresses_do_not_move_where_the_search_begins(netdriver: NetDriver) -> None:
+    network(netdriver, "own", subnet="10.9.3.0/24", auxiliary={"router": "10.9.3.100"})
+    assert join(netdriver, 1, "own").address == "10.9.3.2"
+
+
 def test_mtu_gateway_range_and_auxiliary_addresses(netdriver: NetDriver) -> None:
     made = network(
         netdriver, "own", subnet="10.9.3.0/24", gateway="10.9.3.9", ip_range="10.9.3.128/30",

@@ -9,6 +9,7 @@ from services.engine import filters
 from services.engine.lifecycle import networks as lifecycle
 from services.engine.networks import PREDEFINED, NetworkRecord
 from services.engine.networkspecs import families
+from services.engine.patterns import matches
 from services.engine.views import endpoint, rfc3339
 from shared.bus.handlers import Handlers
 from shared.protocol import (
@@ -42,8 +43,8 @@ TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
 TESTS: dict[str, Callable[[NetworkRecord, list[str]], bool]] = {
     "driver": lambda network, values: network.driver in values,
     "scope": lambda network, values: "local" in values,
-    "id": lambda network, values: any(network.id.startswith(value) for value in values),
-    "name": lambda network, values: any(value in network.name for value in values),
+    "id": lambda network, values: any(matches(value, network.id) for value in values),
+    "name": lambda network, values: any(matches(value, network.name) for value in values),
     "type": lambda network, values: TYPES[network.name not in PREDEFINED] in values,
     "label": lambda network, values: filters.match_labels(values, network.labels or {}),
 }

@@ -174,7 +174,7 @@ async def _connect_now(engine: Engine, container: Container, network: NetworkRec
 
 def _check_connectable(record: ContainerRecord, network: NetworkRecord) -> None:
     mode = record.host_config.network_mode
-    if joined_container(mode):
+    if joined_container(mode) or (mode == "host" != network.name):
         kind = "container sharing network namespace with another container or host"
         raise InvalidArgument(f"{kind} cannot be connected to any other network")
     if "host" in (mode, network.name):

@@ -91,6 +91,11 @@ def allocations(stack: Any, container: str) -> list[AllocateInterface]:
         ({"driver": "flannel"}, NotFound, 'plugin "flannel" not found'),
         ({"driver": "overlay"}, NotImplementedByUs, "overlay"),
         ({"driver": "macvlan"}, InvalidArgument, "needs an interface of the host's: -o parent=NAME"),
+        (
+            {"driver": "macvlan", "options": {"parent": "lo"}},
+            InvalidArgument,
+            "loopback interface is not a valid macvlan",
+        ),
         ({"driver": "ipvlan", "options": {"parent": "a/b"}}, InvalidArgument, "-o parent=NAME"),
         ({"driver": "ipvlan", "options": {"parent": "p", "ipvlan_mode": "l4"}}, InvalidArgument, "ipvlan mode: l4"),
         ({"driver": "ipvlan", "options": {"parent": "p", "ipvlan_flag": "x"}}, InvalidArgument, "ipvlan flag: x"),
@@ -237,7 +242,9 @@ def test_filters(stack: Any) -> None:
     assert found(dangling=["true"]) == ["idle"]
     assert found(dangling=["false"]) == ["app", "bridge", "host", "none"]
     assert found(driver=["null"], scope=["local"]) == ["none"]
-    assert found(name=["dl"]) == ["idle"]
+    assert found(name=["dl"]) == found(name=["^i.*e$"]) == ["idle"]
+    assert found(name=["^dl"]) == found(name=["("]) == []
+    assert found(id=[stack.client.call(InspectNetwork(network="app")).id[3:20]]) == ["app"]
     for wrong in ({"type": ["odd"]}, {"dangling": ["maybe"]}, {"colour": ["red"]}):
         with pytest.raises(InvalidArgument):
             found(**wrong)

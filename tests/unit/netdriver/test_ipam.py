@@ -49,6 +49,12 @@ def test_a_claimed_address_is_not_given_and_the_search_goes_on_behind_it() -> No
     assert pool.allocate() == IPv4Address("10.9.8.8")
 
 
+def test_what_is_set_aside_is_not_given_and_moves_nothing() -> None:
+    pool = Pool(IPv4Interface("10.9.8.1/29"))
+    pool.set_aside(["10.9.8.3", "192.168.1.1", "fd00::1"])
+    assert [str(pool.allocate()) for _ in range(4)] == ["10.9.8.2", "10.9.8.4", "10.9.8.5", "10.9.8.6"]
+
+
 def test_releasing_the_gateway_or_a_free_address_changes_nothing() -> None:
     pool = Pool(IPv4Interface("10.9.8.1/30"))
     pool.release(IPv4Address("10.9.8.1"))
