@@ -13,15 +13,16 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE
+from pyroute2.netlink.rtnl import RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWTFILTER
+
 from services.netdriver.ebpf import Instruction, call, jump, leave, load, load_field, load_packet, move, only_bits
-from services.netdriver.netlink import HEADER, messages
+from services.netdriver.netlink import Rtnl
+from services.netdriver.packing import Packed, attribute
 
 __all__ = ["watch_port"]
 
-RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWTFILTER = 28, 36, 44
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_CREATE = 0x1, 0x4, 0x100, 0x400
-NLMSG_ERROR = 2
-TCMSG, NDMSG, ATTRIBUTE = struct.Struct("=BxxxiIII"), struct.Struct("=BxxxiHBB"), struct.Struct("=HH")
+TCMSG, NDMSG = struct.Struct("=BxxxiIII"), struct.Struct("=BxxxiHBB")
 TCA_KIND, TCA_OPTIONS, TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS, NDA_LLADDR = 1, 2, 6, 7, 8, 2
 ACT_DIRECT = 1  # the program's result is what is done
 CLSACT, CLSACT_HANDLE, CLSACT_INGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF2
@@ -33,7 +34,6 @@ TC_ACT_UNSPEC, TC_ACT_SHOT = -1, 2
 REDIRECT, INGRESS = 23, 1  # bpf_redirect()
 AF_BRIDGE, NUD_NOARP, NTF_MASTER = 7, 0x40, 0x04
 SIOCGIFHWADDR = 0x8927
-TIMEOUT = 10.0  # seconds
 log = logging.getLogger("dockyard.netdriver")
 
 Program = Sequence[Instruction | str]
@@ -54,8 +54,9 @@ def watch_port(port: str, *, bridge: str = "", mac_address: str = "") -> bool:
             _attach(index, _plain_guard())
             return True
         number = bytes.fromhex(mac_address.replace(":", ""))
-        neighbour = NDMSG.pack(AF_BRIDGE, index, NUD_NOARP, NTF_MASTER, 0) + _attributes((NDA_LLADDR, number))
-        _request((RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, neighbour))
+        neighbour = NDMSG.pack(AF_BRIDGE, index, NUD_NOARP, NTF_MASTER, 0) + attribute(NDA_LLADDR, number)
+        with Rtnl() as host:
+            host.run(Packed(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, neighbour))
         descriptor = load([*GUARD, *_to_host(socket.if_nametoindex(bridge), _mac_of(bridge)), *END])
         try:
             _attach(index, descriptor)
@@ -110,41 +111,14 @@ def _to_host(bridge: int, mac_address: bytes) -> Program:
 
 def _attach(index: int, program: int) -> None:
     """Have a link's frames pass the program open as ``program``, in place of an earlier one. Raises OSError."""
-    options = _attributes(
-        (TCA_BPF_FD, struct.pack("=I", program)),
-        (TCA_BPF_NAME, b"dockyard\0"),
-        (TCA_BPF_FLAGS, struct.pack("=I", ACT_DIRECT)),
-    )
-    place = TCMSG.pack(0, index, CLSACT_HANDLE, CLSACT, 0) + _attributes((TCA_KIND, b"clsact\0"))
+    options = attribute(TCA_BPF_FD, struct.pack("=I", program))
+    options += attribute(TCA_BPF_NAME, b"dockyard\0")
+    options += attribute(TCA_BPF_FLAGS, struct.pack("=I", ACT_DIRECT))
+    place = TCMSG.pack(0, index, CLSACT_HANDLE, CLSACT, 0) + attribute(TCA_KIND, b"clsact\0")
     classifier = TCMSG.pack(0, index, 1, CLSACT_INGRESS, FIRST | ETH_P_ALL)
-    classifier += _attributes((TCA_KIND, b"bpf\0"), (TCA_OPTIONS, options))
-    _request((RTM_NEWQDISC, NLM_F_CREATE, place), (RTM_NEWTFILTER, NLM_F_CREATE, classifier))
-
-
-def _attributes(*given: tuple[int, bytes]) -> bytes:
-    found = b""
-    for kind, value in given:
-        one = ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value
-        found += one.ljust((len(one) + 3) & ~3, b"\0")
-    return found
-
-
-def _request(*requests: tuple[int, int, bytes]) -> None:
-    """Ask the kernel by rtnetlink(7), all at once: (type, flags, body). Raises OSError for the last that failed."""
-    batch = b""
-    for kind, flags, body in requests:
-        batch += HEADER.pack(HEADER.size + len(body), kind, flags | NLM_F_REQUEST | NLM_F_ACK, 1, 0) + body
-    failed, waiting = 0, len(requests)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as link:
-        link.settimeout(TIMEOUT)
-        link.send(batch)
-        while waiting:
-            for answer, data in messages(link.recv(1 << 16)):
-                if answer == NLMSG_ERROR:
-                    waiting -= 1
-                    failed = -struct.unpack_from("=i", data, HEADER.size)[0] or failed
-    if failed:
-        raise OSError(failed, os.strerror(failed))
+    classifier += attribute(TCA_KIND, b"bpf\0") + attribute(TCA_OPTIONS, options)
+    with Rtnl() as host:
+        host.run(Packed(RTM_NEWQDISC, NLM_F_CREATE, place), Packed(RTM_NEWTFILTER, NLM_F_CREATE, classifier))
 
 
 def _mac_of(link: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from types import TracebackType
@@ -39,7 +39,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from services.netdriver.packing import HEADER, Message, pack
+from services.netdriver.packing import HEADER, Message, Packed, pack
 
 __all__ = [
     "HEADER",
@@ -81,7 +81,7 @@ class Rtnl:
         self._socket.bind((0, 0))
         self._sequence = 0
 
-    def run(self, *requests: Message) -> None:
+    def run(self, *requests: Message | Packed) -> None:
         """Send all requests at once; the kernel carries out each. Raises OSError for the first that failed.
 
         It tells of each that fails, and with NLM_F_ACK of the last in any case.
@@ -123,7 +123,7 @@ class Rtnl:
             if not request.flags & NLM_F_DUMP:
                 return
 
-    def _send(self, requests: list[tuple[Message, int]]) -> int:
+    def _send(self, requests: Sequence[tuple[Message | Packed, int]]) -> int:
         """Send requests, each with more flags; returns the sequence number of the last."""
         batch = []
         for request, flags in requests:

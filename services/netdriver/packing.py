@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg, ifinfveth
 
-__all__ = ["HEADER", "Message", "pack"]
+__all__ = ["HEADER", "Message", "Packed", "attribute", "pack"]
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")  # nlattr: length with this, type
@@ -48,13 +48,28 @@ class Message:
     attributes: list[tuple[str, Any]] = field(default_factory=list)
 
 
-def pack(message: Message, sequence: int, flags: int) -> bytes:
+@dataclass(frozen=True)
+class Packed:
+    """A request of a kind that pyroute2 does not describe in tables: ``body`` is what comes after the header."""
+
+    type: int
+    flags: int
+    body: bytes
+
+
+def pack(message: Message | Packed, sequence: int, flags: int) -> bytes:
     """Return a request's bytes, with ``flags`` beside its own.
 
     Raises KeyError (no attribute of that name), NotImplementedError (its type cannot be packed).
     """
-    body = _body(message.schema, message.fields, message.attributes)
+    body = message.body if isinstance(message, Packed) else _body(message.schema, message.fields, message.attributes)
     return HEADER.pack(HEADER.size + len(body), message.type, message.flags | flags, sequence, 0) + body
+
+
+def attribute(number: int, data: bytes) -> bytes:
+    """Return an attribute, or with others as ``data`` one that holds them."""
+    length = ATTRIBUTE.size + len(data)
+    return ATTRIBUTE.pack(length, number) + data + PADDING[length % 4]
 
 
 def _body(schema: Any, fields: Mapping[str, Any], attributes: Sequence[tuple[str, Any]]) -> bytes:
@@ -63,8 +78,7 @@ def _body(schema: Any, fields: Mapping[str, Any], attributes: Sequence[tuple[str
     for name, value in attributes:
         number, type_name, packer = table[name]
         data = packer(value) if packer else _body(_nested(schema, type_name, attributes), value, value["attrs"])
-        length = ATTRIBUTE.size + len(data)
-        parts += (ATTRIBUTE.pack(length, number), data, PADDING[length % 4])
+        parts.append(attribute(number, data))
     return b"".join(parts)
 
 
