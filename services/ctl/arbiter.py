@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,17 @@ from circus.arbiter import Arbiter
 from circus.config import get_config
 from tornado.ioloop import IOLoop
 
+from services.ctl.forking import environ_of_children
 from services.ctl.listeners import Listener
 from services.ctl.watcher import BoundedWatcher
-from shared.runtime.process import ARBITER
 
 __all__ = ["SINGLE", "GatedArbiter", "control_endpoint", "leave_to_children", "make_arbiter", "read_ini"]
 
 # each holds names, sockets or files that a second of it would be refused: it would end at once, again and again
 SINGLE = ("engine", "reader", "graphdriver", "dns", "netdriver", "execdriver", "builder")
 
-STRIPPED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+LOOK = "manage_watchers"  # what circus calls its look at the processes
+PAUSE = 0.01  # seconds
 log = logging.getLogger("dockyard.arbiter")
 
 
@@ -37,20 +37,47 @@ class GatedArbiter(Arbiter):
     on_quit: Callable[[], None]
     on_upgrade: Callable[[], str | None]
     condition: Callable[[], dict[str, Any]]
+    spawning: asyncio.Future[Any] | None = None  # a watcher that is being started
 
     def initialize(self) -> None:
         super().initialize()
-        self.ctrl.handle_message = answering(self.ctrl.handle_message, self.ctrl.send_error)
+        answer = answering(self.ctrl.handle_message, self.ctrl.send_error)
+        self.ctrl.handle_message = patient(answer, self._looks, self.loop.call_later)
+
+    def _looks(self) -> bool:
+        """Say whether it is looking after its processes: circus refuses all commands meanwhile."""
+        return bool(self._exclusive_running_command == LOOK)
 
     def manage_watchers(self) -> Any:
         """What a command is doing comes first; circus would log each of these rounds as an error."""
         return None if self._exclusive_running_command else super().manage_watchers()
+
+    def look(self) -> None:
+        """Look after the processes as soon as nothing else is done: one has ended. Circus looks from time to time."""
+        if self._exclusive_running_command or (self.spawning and not self.spawning.done()):
+            self.loop.call_later(PAUSE, self.look)
+        elif self._running and not self._stopping:
+            self.manage_watchers()
 
     def stop(self) -> Any:
         self.on_quit()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
+
+
+def patient(
+    handle: Callable[[list[bytes]], None], looks: Callable[[], bool], later: Callable[..., object]
+) -> Callable[[list[bytes]], None]:
+    """Wrap `handle_message`: what comes while ``looks`` is true is handled ``later``, rather than refused."""
+
+    def when_it_does_not(frames: list[bytes]) -> None:
+        if looks():
+            later(PAUSE, when_it_does_not, frames)
+        else:
+            handle(frames)
+
+    return when_it_does_not
 
 
 def answering(handle: Callable[[list[bytes]], Any], send_error: Callable[..., Any]) -> Callable[[list[bytes]], None]:
@@ -68,13 +95,10 @@ def answering(handle: Callable[[list[bytes]], Any], send_error: Callable[..., An
 
 def leave_to_children(environ: Mapping[str, str]) -> None:
     """Have in our environment what processes of the stack find in theirs, ``environ`` among it; what is ours goes."""
-    for name in STRIPPED:
-        os.environ.pop(name, None)
-    os.environ.update(environ)
-    os.environ[ARBITER] = str(os.getpid())
-    os.environ["PYTHONSAFEPATH"] = "1"  # no code from the directory that we happen to be started in
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # not eight for each core: one lock holds all our threads anyway
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    kept = environ_of_children({**os.environ, **environ})
+    for name in os.environ.keys() - kept.keys():
+        del os.environ[name]
+    os.environ.update(kept)
 
 
 def read_ini(ini: Path) -> tuple[dict[str, Any], list[BoundedWatcher]]:

@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from services.ctl.up import EX_CONFIG, fail, find_ini, up, up_checked, up_detached
+from services.ctl.forking import find_ini
+from services.ctl.up import EX_CONFIG, fail, up, up_checked, up_detached
 from shared.runtime.config import NAMES, PREFIX, SETTINGS, Config, ConfigError
 from shared.runtime.loading import load_config
 from shared.runtime.settings import Setting, to_text

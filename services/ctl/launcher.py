@@ -26,6 +26,8 @@ from tornado.ioloop import IOLoop
 
 from services.ctl import succession
 from services.ctl.arbiter import GatedArbiter, leave_to_children, make_arbiter
+from services.ctl.boot import boot
+from services.ctl.forks import ForkServer
 from services.ctl.listeners import Listener
 from services.ctl.readiness import TRY_TIMEOUT, Readiness
 from services.ctl.rehearsal import rehearse
@@ -68,6 +70,7 @@ class Launcher:
         legacy: Legacy | None = None,
         grace: float = 0.0,
         stop_limit: Callable[[str], float] = lambda service: BoundedWatcher.GRACE,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self.notifier = SystemdNotifier()
         self.watchdog = float(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000  # seconds between two signs of life
@@ -80,10 +83,9 @@ class Launcher:
         self._predecessors = Predecessors(legacy)
         self._phase, self._trouble = "starting", ""
         self._shown = ""  # of what is down
-        self._grace, self._stop_limit = grace, stop_limit
+        self._grace, self._stop_limit, self._forks = grace, stop_limit, fork_server
         self._stopping = asyncio.Event()
         self._signals = 0
-        self._spawning: asyncio.Future[Any] | None = None
         self._upgrade: asyncio.Future[None] | None = None
         self.arbiter = self._make_arbiter(legacy.scaled if legacy else {})
 
@@ -93,6 +95,7 @@ class Launcher:
         for watcher in arbiter.watchers:
             watcher.on_misconfigured = self._misconfigured
             watcher.retire_timeout = self._grace + GRACE_MARGIN
+            watcher.fork_server = self._forks
         return arbiter
 
     # -- the whole life
@@ -104,9 +107,12 @@ class Launcher:
         self.arbiter.initialize()
         self.arbiter.ctrl.start()
         os.umask(mask)
+        if self._forks is not None:
+            self._forks.attend(asyncio.get_running_loop())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
         signal.signal(signal.SIGHUP, lambda *_: self.loop.add_callback_from_signal(self.upgrade))
+        signal.signal(signal.SIGCHLD, lambda *_: self.loop.add_callback_from_signal(self.arbiter.look))
         watching = supervise(self.arbiter.watchers, self._fail, self._show_trouble, self._root)
         tasks = [asyncio.ensure_future(work) for work in (self._start(), watching)]
         await self._stopping.wait()
@@ -147,9 +153,10 @@ class Launcher:
             "trouble": self._trouble,
             "generation": self._generation,
             "draining": self._predecessors.draining,
+            "forkserver": self._forks.pid if self._forks is not None else 0,
         }
 
-    # -- start: all load their code at once, and begin one after the other, each when the one before is ready
+    # -- start: each begins when its code is there, and works when the one before is ready
 
     async def _start(self) -> None:
         self.arbiter._running = True
@@ -175,13 +182,7 @@ class Launcher:
     async def _boot(self) -> None:
         watchers = list(self.arbiter.iter_watchers())
         turns = Turns(self._run, [watcher.name for watcher in watchers])
-        for watcher in watchers:
-            await self._spawn(watcher)
-        for watcher in watchers:
-            self._say(f"starting {watcher.name}", *self._progress())
-            turns.give(watcher.name)
-            await in_thread(self.readiness.wait_for, watcher.name)
-            log.info("ready service=%s", watcher.name)
+        await boot(watchers, turns, self.readiness, self._spawn, lambda what: self._say(what, *self._progress()))
 
     async def _replace(self) -> None:
         """Replace the predecessors: who asks comes after those who answer, and the API last in any case."""
@@ -197,8 +198,10 @@ class Launcher:
         return [more, "WATCHDOG=1"] if self.watchdog and self._generation else [more]
 
     async def _spawn(self, watcher: Any) -> None:
-        self._spawning = asyncio.ensure_future(watcher._start())
-        await asyncio.shield(self._spawning)
+        if self._forks is not None:
+            await self._forks.loaded(watcher.cmd)  # to ask for what is not loaded would stop the loop
+        self.arbiter.spawning = asyncio.ensure_future(watcher._start())
+        await asyncio.shield(self.arbiter.spawning)
 
     async def _replace_one(self, watcher: Any) -> None:
         known = await in_thread(self.readiness.registered, watcher.name)
@@ -287,8 +290,8 @@ class Launcher:
 
     async def _quiet(self) -> None:
         """Wait until nothing is being spawned: a process that comes while its watcher stops would not be stopped."""
-        if self._spawning is not None:
-            await asyncio.wait([self._spawning], timeout=QUIET_TIMEOUT)
+        if self.arbiter.spawning is not None:
+            await asyncio.wait([self.arbiter.spawning], timeout=QUIET_TIMEOUT)
         deadline = time.monotonic() + QUIET_TIMEOUT
         while self.arbiter._exclusive_running_command is not None and time.monotonic() < deadline:
             await asyncio.sleep(0.01)

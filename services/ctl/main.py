@@ -13,9 +13,15 @@ __all__ = ["main"]
 
 def main() -> None:
     if sys.argv[1:] == ["up"]:
+        from services.ctl.forking import begin, find_ini
+
+        try:
+            begun = begin(find_ini())  # first of all: it has the most to load
+        except OSError:
+            begun = None
         from services.ctl.up import up_without_flags
 
-        sys.exit(up_without_flags())
+        sys.exit(up_without_flags(begun))
     from services.ctl.commands import run
 
     run()

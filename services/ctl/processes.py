@@ -15,11 +15,11 @@ import typer
 from services.ctl import completion, overview, stacklog, system, table, units
 from services.ctl.arbiter import SINGLE, read_ini
 from services.ctl.cgroups import Cgroups
+from services.ctl.forking import find_ini
 from services.ctl.options import Json, the_client, the_config, the_run
 from services.ctl.presence import require_stack
 from services.ctl.stack import POOLS, Stack, StackError, most_processes
 from services.ctl.top import Screen
-from services.ctl.up import find_ini
 from shared.protocol import DockyardError, ListContainers, ListServices, NotModified, StopContainer
 from shared.runtime.config import Config
 from shared.runtime.slices import choose

@@ -18,14 +18,13 @@ from typing import NoReturn
 
 import msgspec
 
+from services.ctl.forking import LEGACY as VARIABLE
 from services.ctl.listeners import Listener
 from services.ctl.startup import ROOT_LOCK, RUN_LOCK
 from services.ctl.waiting import in_thread
 from services.ctl.watcher import BoundedWatcher
 
 __all__ = ["Legacy", "Predecessors", "begun_with", "hand_over", "take"]
-
-VARIABLE = "ARBITER_LEGACY"
 
 begun_with: dict[str, str] = {}  # the environment that the first of us was started with
 

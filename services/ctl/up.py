@@ -16,6 +16,8 @@ from pathlib import Path
 
 from services.ctl import succession
 from services.ctl.arbiter import read_ini
+from services.ctl.forking import find_ini
+from services.ctl.forks import Begun, ForkServer
 from services.ctl.launcher import Launcher
 from services.ctl.listeners import Listener, check_activation, check_hosts, make_listeners
 from services.ctl.rehearsal import CHECKED, LISTENING
@@ -31,7 +33,6 @@ from shared.runtime.process import STOP_MARGIN, stop_limit
 __all__ = [
     "EX_CONFIG",
     "fail",
-    "find_ini",
     "run_stack",
     "up",
     "up_checked",
@@ -51,24 +52,17 @@ def fail(message: str, status: int = 1) -> int:
     return status
 
 
-def find_ini() -> Path:
-    """Return circus.ini: beside the source tree, or in the installed package."""
-    here = Path(__file__)
-    candidates = (here.parents[2] / "circus.ini", here.with_name("circus.ini"))
-    return next((path for path in candidates if path.exists()), candidates[0])
-
-
-def up_without_flags() -> int:
-    """Run the stack as environment and dockyard.toml say; returns the exit status."""
+def up_without_flags(begun: Begun | None = None) -> int:
+    """Run the stack as environment and dockyard.toml say; ``begun``: a fork server, if there is one."""
     try:
         config = load_config({}, os.environ)
     except ConfigError as error:
         return fail(str(error), EX_CONFIG)
-    return up(config, find_ini().absolute())
+    return up(config, find_ini().absolute(), begun)
 
 
-def up(config: Config, ini: Path) -> int:
-    """Run the stack; returns the exit status."""
+def up(config: Config, ini: Path, begun: Begun | None = None) -> int:
+    """Run the stack; returns the exit status. ``begun``: as of `ForkServer`."""
     set_up_logging(debug=config.debug)
     legacy = succession.take(os.environ)
     try:
@@ -79,7 +73,7 @@ def up(config: Config, ini: Path) -> int:
         shutil.rmtree(config.run / "metrics", ignore_errors=True)  # what an earlier stack's API workers have counted
         with pidfile(config.pid_path):
             listeners = make_listeners(config, os.environ, legacy.listeners if legacy else None)
-            return run_stack(config, ini, listeners, legacy)
+            return run_stack(config, ini, listeners, legacy, ForkServer(ini, begun))
     except ConfigError as error:
         return fail(str(error), EX_CONFIG)
     except StartError as error:
@@ -142,7 +136,13 @@ def take_environment(config: Config) -> None:
     os.environ.update(to_environ(config))
 
 
-def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Legacy | None = None) -> int:
+def run_stack(
+    config: Config,
+    ini: Path,
+    listeners: list[Listener],
+    legacy: Legacy | None = None,
+    fork_server: ForkServer | None = None,
+) -> int:
     """Run the processes of a circus.ini on sockets that are made; returns the exit status."""
 
     async def run() -> int:
@@ -152,6 +152,7 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
             launcher = Launcher(
                 ini, config.run, variables, listeners, root=config.root, legacy=legacy, grace=config.stream_grace,
                 stop_limit=lambda service: stop_limit(service, config.shutdown_timeout) + STOP_MARGIN,
+                fork_server=fork_server,
             )  # fmt: skip
         except INI_ERRORS as error:
             return fail(" ".join(str(error).split()), EX_CONFIG)
@@ -160,6 +161,8 @@ def run_stack(config: Config, ini: Path, listeners: list[Listener], legacy: Lega
             return await launcher.run()
         finally:
             bounding.cancel()
+            if fork_server is not None:
+                fork_server.close()
 
     return asyncio.run(run())
 

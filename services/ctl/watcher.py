@@ -20,6 +20,9 @@ from circus.watcher import Watcher
 from psutil import NoSuchProcess
 from tornado import gen
 
+from services.ctl.children import ChildProcess
+from services.ctl.forks import ForkServer
+
 __all__ = ["EX_CONFIG", "RESTART_WINDOW", "BoundedWatcher", "Condition", "Restarts", "Retire", "Upgrade"]
 
 RESTART_WINDOW = 60.0  # seconds
@@ -33,6 +36,7 @@ class BoundedWatcher(Watcher):
     """Counts the processes that ended unasked, on a clock that nobody sets."""
 
     GRACE = 3.0  # seconds between SIGTERM and SIGKILL for those that an earlier arbiter started
+    _process_class = ChildProcess
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,6 +50,7 @@ class BoundedWatcher(Watcher):
         self._next_start = 0.0  # monotonic
         self.on_misconfigured: Callable[[str], object] = lambda name: None  # a process has ended with EX_CONFIG
         self.retire_timeout = 0.0  # seconds
+        self.fork_server: ForkServer | None = None
         self._retired: dict[int, tuple[Process, float]] = {}  # by pid: until when they may go on (monotonic)
 
     @gen.coroutine

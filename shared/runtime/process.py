@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import resource
@@ -15,10 +14,10 @@ from shared.runtime.config import Config, ConfigError
 from shared.runtime.loading import load_config
 from shared.runtime.log import set_up_logging
 from shared.runtime.memory import give_back, watch_memory
+from shared.runtime.parent import end_with_parent
 from shared.runtime.turns import await_turn
 
 __all__ = [
-    "ARBITER",
     "FORCED_AFTER",
     "SHUTDOWN_HANDLERS_TIMEOUT",
     "STOP_MARGIN",
@@ -29,8 +28,6 @@ __all__ = [
 ]
 
 EX_CONFIG = 78  # sysexits(3): a restart is no use
-PR_SET_PDEATHSIG = 1
-ARBITER = "ARBITER_PID"  # the variable that tells a process of a stack who has started it
 SHUTDOWN_HANDLERS_TIMEOUT = 10.0  # seconds that all of the engine's together may take, as in 2014
 STOP_MARGIN = 1.0  # seconds
 FORCED_AFTER = 3  # further signals that are absorbed before one forces the exit
@@ -64,9 +61,8 @@ def run(name: str, serve: Serve, check: Check | None = None) -> int:
         return EX_CONFIG
     set_up_logging(debug=config.debug)
     os.umask(0o077)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.environ.get(ARBITER, str(os.getppid())) != str(os.getppid()):
-        return 0  # it died before the kernel was asked to tell
+    if not end_with_parent(signal.SIGTERM):
+        return 0
     give_back()  # what loading the code has left: half a MB
     await_turn(config.run, name)
     stop = threading.Event()

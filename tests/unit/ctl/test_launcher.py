@@ -375,6 +375,15 @@ def test_a_part_comes_back_while_another_is_being_stopped(stack: StandInStack) -
     assert time.monotonic() - began < 8
 
 
+def test_a_part_that_ends_is_replaced_at_once_and_not_at_the_next_look(stack: StandInStack) -> None:
+    ini = stack.directory / "circus.ini"
+    ini.write_text(ini.read_text().replace("check_delay = 0.2", "check_delay = 60"))
+    stack.launch(*PARTS, "api")
+    stack.until(lambda: "READY=1" in stack.notifications() and stack.pids("second"))
+    os.kill(stack.pids("second")[0], signal.SIGKILL)
+    stack.until(lambda: len(stack.pids("second")) == 2)
+
+
 # -- upgrades
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.runtime.process import ARBITER
+from shared.runtime.parent import ARBITER
 
 PROGRAM = "import sys; from shared.runtime.process import run; sys.exit(run('x', lambda *_: print('served')))"
 STOPPED_EARLY = """
