@@ -1,4 +1,4 @@
-"""Turns: the processes of a stack load their code side by side, and begin their work one after the other.
+"""Turns: the processes of a stack are there as soon as they can be, and begin their work one after the other.
 
 At a boot the arbiter holds a lock for each of them (flock(2), RUN/turns/SERVICE). A process begins when its lock is
 free: it has been given its turn, or nobody holds locks, as whenever one is started later. If the arbiter dies, the

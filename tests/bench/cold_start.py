@@ -27,6 +27,11 @@ DOCKYARD = str(Path(sys.executable).with_name("dockyard"))
 TIMEOUT = 120.0  # seconds
 
 
+def inherited() -> dict[str, str]:
+    """Return our environment, as far as it compiles nothing anew at each start: what is installed is compiled."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Daemon:
     """An engine that can be started and stopped on the same data again."""
 
@@ -69,7 +74,7 @@ class Daemon:
                 [*namespace, *self.command()],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environ(), "NOTIFY_SOCKET": str(path)},
+                env={**inherited(), **self.environ(), "NOTIFY_SOCKET": str(path)},
             )
             answered: list[float] = []
             asking = threading.Thread(target=lambda: answered.append(self._first_answer(began)))

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from services.ctl import forks
 from services.ctl.children import ChildProcess
 from services.ctl.forking import environ_of_children
 from services.ctl.forks import ForkServer
-from services.ctl.watcher import BoundedWatcher
 from shared.runtime.birth import Birth, ask
 
 INI = "[watcher:builder]\ncmd = python -m services.builder\n"
@@ -49,8 +49,7 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
     begun: list[ChildProcess] = []
 
     def made(command: str, server: ForkServer | None, *, sockets: bool = False, **environ: str) -> ChildProcess:
-        watcher = BoundedWatcher("part", command)
-        watcher.fork_server = server
+        watcher = SimpleNamespace(fork_server=server, sockets=None, optnames=(), _get_stdin_socket_fd=lambda: None)
         own = {"DOCKYARD_ROOT": str(tmp_path), "DOCKYARD_RUN": str(tmp_path), "DOCKYARD_DEBUG": "false", **environ}
         variables = {**environ_of_children(os.environ), **own}
         begun.append(ChildProcess("part", 1, command, env=variables, watcher=watcher, use_fds=sockets,
