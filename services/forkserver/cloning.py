@@ -1,7 +1,8 @@
 """Cloning: fork(2), but the new process is a child of our parent's, not ours.
 
 glibc has no function for it. Its own `fork` is this call of clone(2) without CLONE_PARENT, in a process that has one
-thread; what else it does is for further threads. Python does before and after what `os.fork` does.
+thread; what else it does is for further threads, and for handlers of pthread_atfork(3), which no library here needs
+(OpenSSL's generator goes by the pid since 3.0). Python does before and after what `os.fork` does.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -12,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +24,8 @@ from services.ctl import forks
 from services.ctl.children import ChildProcess
 from services.ctl.forking import environ_of_children
 from services.ctl.forks import ForkServer
-from shared.runtime.birth import Birth, ask
+from services.forkserver import server as forkserver
+from shared.runtime.birth import ALL, Birth, ask
 
 INI = "[watcher:builder]\ncmd = python -m services.builder\n"
 BUILDER = "python -m services.builder"
@@ -199,6 +202,26 @@ def test_who_is_not_expected_ends_before_it_has_done_anything(
         _, status = os.waitpid(pid, 0)
         said.seek(0)
         assert (os.waitstatus_to_exitcode(status), said.read()) == (1, b"")
+
+
+def test_where_the_kernel_has_no_such_call_the_server_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty report has a program executed, as in `test_without_a_server_it_is_executed`."""
+
+    def refused() -> int:
+        raise OSError(errno.ENOSYS, "clone3")
+
+    monkeypatch.setattr(forkserver, "clone", refused)
+    monkeypatch.setattr(forkserver.gc, "freeze", lambda: None)
+    asker, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair()
+    with asker, control, ours, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(forkserver.serve, control, ["services.builder"])
+        with theirs:
+            ask(asker, Birth(["python", "-m", "services.builder"], {}, "/", [0]), theirs.fileno(), [0])
+        assert ours.recv(1) == b""
+        assert (asker.recv(100), asker.recv(100)) == (b"services.builder", ALL)
+        asker.close()
+        assert served.result(10) is None
 
 
 def test_another_is_begun_when_it_has_died(ini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
