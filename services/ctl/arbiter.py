@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ SINGLE = ("engine", "reader", "graphdriver", "dns", "netdriver", "execdriver", "
 
 LOOK = "manage_watchers"  # what circus calls its look at the processes
 PAUSE = 0.01  # seconds
+QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
 log = logging.getLogger("dockyard.arbiter")
 
 
@@ -58,6 +60,14 @@ class GatedArbiter(Arbiter):
             self.loop.call_later(PAUSE, self.look)
         elif self._running and not self._stopping:
             self.manage_watchers()
+
+    async def quiet(self) -> None:
+        """Wait until nothing is being spawned: a process that comes while its watcher stops would not be stopped."""
+        if self.spawning is not None:
+            await asyncio.wait([self.spawning], timeout=QUIET_TIMEOUT)
+        deadline = time.monotonic() + QUIET_TIMEOUT
+        while self._exclusive_running_command is not None and time.monotonic() < deadline:
+            await asyncio.sleep(PAUSE)
 
     def stop(self) -> Any:
         self.on_quit()

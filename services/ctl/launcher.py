@@ -43,7 +43,6 @@ __all__ = ["Launcher"]
 
 log = logging.getLogger("dockyard.arbiter")
 
-QUIET_TIMEOUT = 5.0  # seconds that a spawn or a command of circus may take to end
 GRACE_MARGIN = 5.0  # seconds that a process may take over its grace
 PATIENCE = 60.0  # seconds that each part is given to become ready
 RETRY_SIGN = 1.0  # seconds until engine and API are asked again, if they did not answer
@@ -241,7 +240,7 @@ class Launcher:
             listening = [one.address for one in self._listeners]
             self._trouble = await in_thread(rehearse, self._ini, root, self._run, listening, succession.begun_with)
             if not self._trouble and not self._stopping.is_set():
-                await self._quiet()
+                await self.arbiter.quiet()
                 log.info("executing anew")
                 succession.hand_over(
                     Legacy.of(
@@ -268,14 +267,13 @@ class Launcher:
 
     async def _stop(self) -> None:
         self._phase = "stopping"
-        with contextlib.suppress(OSError):  # where it cannot be told more is left in the kernel, which is no harm
-            departure.announce(self._run)
+        departure.announce(self._run)
         self._say(self._trouble or "stopping", "STOPPING=1")
         self.arbiter._stopping = True
         if self.arbiter.ctrl.caller is not None:
             self.arbiter.ctrl.caller.stop()
         self.readiness.give_up()
-        await self._quiet()
+        await self.arbiter.quiet()
         await self._predecessors.end_draining(BoundedWatcher.GRACE)
         watchers = self.arbiter.iter_watchers(reverse=False)
         for watcher in sorted(watchers, key=lambda watcher: (not watcher.use_sockets, watcher.name != ENGINE)):
@@ -287,14 +285,6 @@ class Launcher:
         with contextlib.suppress(OSError):
             self.arbiter.stop_controller_and_close_sockets()
         log.info("stopped")
-
-    async def _quiet(self) -> None:
-        """Wait until nothing is being spawned: a process that comes while its watcher stops would not be stopped."""
-        if self.arbiter.spawning is not None:
-            await asyncio.wait([self.arbiter.spawning], timeout=QUIET_TIMEOUT)
-        deadline = time.monotonic() + QUIET_TIMEOUT
-        while self.arbiter._exclusive_running_command is not None and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
 
     async def _settled(self, stop: Callable[[], Awaitable[Any]]) -> None:
         """One watcher that cannot be stopped must not keep the others from it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.ctl import units
 from services.ctl.joblist import running_jobs
-from services.ctl.stack import ARBITER, Process, Stack, StackError, describe
+from services.ctl.stack import ARBITER, FORK_SERVER, Process, Stack, StackError, describe
 from shared.bus.bus import Bus
 from shared.protocol import ContainerSummary, DockyardError, ListContainers, ListServices, PastJob, ServiceStatus
 
@@ -35,7 +35,7 @@ class Overview:
 
     def health(self, process: Process) -> str:
         """Say whether a process does its work, as the engine sees it."""
-        if process.service == ARBITER:
+        if process.service in (ARBITER, FORK_SERVER):  # it lives as long as the arbiter asks it
             return UNKNOWN if self.arbiter_trouble else "ready"
         if self.engine_trouble:
             return "no answer" if process.service == ENGINE else UNKNOWN
@@ -48,7 +48,7 @@ class Overview:
 
     def busy(self, process: Process) -> int | None:
         """Return how many jobs are under way in a process, or were asked for by it; None: not known."""
-        if self.engine_trouble or process.service == ARBITER:
+        if self.engine_trouble or process.service in (ARBITER, FORK_SERVER):
             return None
         callers = {f"{process.service}[{pid}]" for pid in process.pids}
         inside = sum(service.jobs for service in self.services if service.pid in process.pids)

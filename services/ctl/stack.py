@@ -15,9 +15,9 @@ from circus.exc import CallError
 from services.ctl.arbiter import control_endpoint
 from services.ctl.startup import RUN_LOCK, take_lock
 
-__all__ = ["ARBITER", "POOLS", "Process", "Stack", "StackError", "describe", "most_processes"]
+__all__ = ["ARBITER", "FORK_SERVER", "POOLS", "Process", "Stack", "StackError", "describe", "most_processes"]
 
-ARBITER = "arbiter"
+ARBITER, FORK_SERVER = "arbiter", "forkserver"  # no services, but processes of the stack
 RESTART_TIMEOUT = 30.0  # seconds
 START_TIMEOUT = 10.0  # of a process in place of one that has ended
 STOP_TIMEOUT = 90.0  # of parts that hang, each has its time
@@ -95,22 +95,23 @@ class Stack:
         except StackError:
             return {}
 
-    def _away(self) -> tuple[dict[str, str], list[int]]:
-        """Return what is down, and who only ends what it has begun; nothing if the arbiter cannot tell."""
+    def _beside(self) -> tuple[dict[str, str], list[int], int]:
+        """Return what is down, who only ends what it has begun, the fork server's pid; nothing if it cannot tell."""
         try:
             now = self.condition()
         except StackError:
-            return {}, []
-        return now["down"], now["draining"]
+            return {}, [], 0
+        return now["down"], now["draining"], now.get("forkserver", 0)
 
     def processes(self) -> Iterator[Process]:
         """Describe the processes there are, the arbiter first; a service that has none, without a pid."""
         found = [(service, self.status(service), self.pids(service)) for service in self.services()]
-        restarts, down, draining = self.restarts(), *self._away()
+        restarts, down, draining, server = self.restarts(), *self._beside()
         arbiters = {parent for _, _, pids in found for pid in pids if (parent := _parent(pid)) is not None}
-        for service, status, pids in [(ARBITER, "active", sorted(arbiters)), *found]:
+        own = [(ARBITER, "active", sorted(arbiters)), (FORK_SERVER, "active", [server] if server else [])]
+        for service, status, pids in [*own, *found]:
             yield from filter(None, (describe(service, status, pid, restarts.get(pid)) for pid in pids))
-            if not pids and service != ARBITER:
+            if not pids and service not in (ARBITER, FORK_SERVER):
                 yield Process(service, (), "down" if service in down else status, None, 0.0, 0, 0.0)
         for pid in draining:  # since an upgrade, for the clients that they have
             yield from filter(None, [describe("apiserver", "draining", pid, None)])

@@ -6,6 +6,7 @@ directory, since a signal says no more than that a process is to end, and by the
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["announce", "is_announced", "revoke"]
@@ -14,7 +15,9 @@ NAME = "departure"
 
 
 def announce(run: Path) -> None:
-    (run / NAME).touch(mode=0o600)
+    """Where it cannot be told, more is left in the kernel than need be, which is no harm."""
+    with suppress(OSError):
+        (run / NAME).touch(mode=0o600)
 
 
 def revoke(run: Path) -> None:

@@ -178,9 +178,10 @@ class Stack:
         return [pid for pid in descendants(self.process.pid) if module in command_line(pid).split()]
 
     def parts(self) -> set[tuple[str, int]]:
-        """Return its processes: (service, pid)."""
+        """Return the arbiter and what it runs after circus.ini: (service, pid)."""
         shown = self.dockyard("ps", "--json", check=False)
-        return {(part["service"], part["pid"]) for part in json.loads(shown.stdout)} if not shown.returncode else set()
+        rows = json.loads(shown.stdout) if not shown.returncode else []
+        return {(row["service"], row["pid"]) for row in rows if row["service"] != "forkserver"}
 
     # -- the end
 

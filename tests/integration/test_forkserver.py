@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -47,6 +48,14 @@ def test_all_are_forked_and_children_of_the_arbiter(new_stack: Callable[..., Any
     assert len(parts) == 9
     assert all(is_fork_of(pid, server) for pid in parts)
     assert {server, *parts} <= set(descendants(stack.process.pid))
+    (row,) = [row for row in json.loads(stack.dockyard("ps", "--json").stdout) if row["service"] == "forkserver"]
+    assert (row["pid"], row["state"], row["health"], row["restarts"], row["jobs"]) == (
+        server,
+        "active",
+        "ready",
+        None,
+        None,
+    )
     for pid in parts:
         assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == str(stack.process.pid)
 
