@@ -43,6 +43,7 @@ __all__ = [
 
 SHORT_ID = 12
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"
+NO_TIME = "0001-01-01T00:00:00Z"
 # Of a container's config, what an image's does not have since 1.50.
 NOT_OF_IMAGES = (
     "Hostname", "Domainname", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "Image",
@@ -168,6 +169,7 @@ def show_images(shown: list[ImageSummary]) -> list[ImageSummary]:
 def show_image(shown: ImageInspect) -> dict[str, Any]:
     """Before 1.44 there was a size for it and all below; before 1.45 the container it was made of, and its config.
 
+    An image that does not say when it was made was of the year 1; since 1.44 nothing is said of it.
     Before 1.50 the image's own config had all members of a container's.
     """
     if api_version() < (1, 44):
@@ -175,6 +177,10 @@ def show_image(shown: ImageInspect) -> dict[str, Any]:
     if api_version() < (1, 45):
         shown.container, shown.container_config = "", shown.config  # Compose 1 reads the volumes there
     made: dict[str, Any] = msgspec.to_builtins(shown)
+    if not made["Created"]:
+        del made["Created"]
+        if api_version() < (1, 44):
+            made["Created"] = NO_TIME
     if api_version() >= (1, 50):
         made["Config"] = {name: value for name, value in made["Config"].items() if name not in NOT_OF_IMAGES}
     return made
@@ -203,12 +209,16 @@ def show_info(shown: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def show_disk_usage(shown: DiskUsage) -> DiskUsage:
-    """Before 1.44 images had a size with all below."""
+def show_disk_usage(shown: DiskUsage) -> dict[str, Any]:
+    """Before 1.44 images had a size with all below; before 1.42 there was one of all that the builder keeps."""
     if api_version() < (1, 44):
         for summary in shown.images or []:
             summary.virtual_size = summary.size
-    return shown
+    made: dict[str, Any] = msgspec.to_builtins(shown)
+    size = sum(cache["Size"] for cache in made.get("BuildCache") or [])
+    if api_version() < (1, 42) and size:  # moby leaves a zero out
+        made["BuilderSize"] = size
+    return made
 
 
 def can_see(event: Event) -> bool:

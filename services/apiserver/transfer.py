@@ -130,13 +130,18 @@ def upload(job: Job[Any]) -> None:
 
 
 def progress_stream(
-    job: Job[Any], *, in_band: bool = False, last: str = "", timeout: float | None = UPLOAD_TIMEOUT
+    job: Job[Any],
+    *,
+    in_band: bool = False,
+    last: str = "",
+    without: str = "",
+    timeout: float | None = UPLOAD_TIMEOUT,
 ) -> Response:
     """Call a job that takes the request's body and tells of its progress (wire-details §6).
 
     The head goes out with the first line: some clients (skopeo 1.9) take it for the end, and send no more. Errors come
     in-band after that line, or also as the first if they are to be ``in_band``. ``last``: the member of a last line
-    with the job's result.
+    with the job's result. ``without``: the member of those lines that are left out.
     """
     lines = _lines(job, last, timeout)
     first = next(lines, None)
@@ -145,7 +150,8 @@ def progress_stream(
     if isinstance(first, DockyardError) and not in_band:
         collections.deque(lines, maxlen=0)  # they end when the body is read: who still sends looks for no answer
         raise first
-    return flushed(_rendered(itertools.chain([first], lines)))
+    told = itertools.chain([first], lines)
+    return flushed(_rendered(line for line in told if not (isinstance(line, dict) and without in line)))
 
 
 def _lines(job: Job[Any], last: str, timeout: float | None) -> Generator[dict[str, Any] | DockyardError, None, None]:

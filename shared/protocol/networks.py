@@ -47,10 +47,14 @@ class NetworkInspect(Record):
 
 
 class ListNetworks(Job[list[NetworkInspect]], frozen=True, tag="networks"):
-    """List networks; filters: dangling, driver, id, label, name, scope, type. Errors: InvalidArgument (filters)."""
+    """List networks; filters: dangling, driver, id, label, name, scope, type. Errors: InvalidArgument (filters).
+
+    ``detailed``: with the containers of each.
+    """
 
     REPEATABLE: ClassVar[bool] = True
     filters: dict[str, list[str]] = field(default_factory=dict)
+    detailed: bool = False
 
 
 class InspectNetwork(Job[NetworkInspect], frozen=True, tag="network_inspect"):

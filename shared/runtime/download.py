@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
@@ -53,6 +54,8 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
         raise DockyardError(f"{url}: {told}") from error
     except http.client.IncompleteRead as error:
         raise DockyardError(f"{url}: unexpected EOF: {error.expected} bytes are missing") from error
+    except http.client.InvalidURL as error:
+        raise InvalidArgument(f"{url!r} is no http or https URL: {error}") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         raise DockyardError(f"{url}: {error}") from error
 
@@ -62,7 +65,9 @@ def _escaped(url: str) -> str:
     parts = urlsplit(url)
     try:
         host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
-    except UnicodeError:
+        if not re.fullmatch(r"[^\x00-\x20\x7f\"<>\\^`{|}]+", host):
+            raise ValueError("a host has no such characters")
+    except ValueError:
         raise InvalidArgument(f"{url!r} is no http or https URL") from None
     return urlunsplit(parts._replace(netloc=host, path=quote(parts.path, SAFE), query=quote(parts.query, SAFE)))
 

@@ -48,7 +48,7 @@ def build() -> Response:
         secrets=_header("X-Dockyard-Build-Secrets", dict[str, str]),
         **fields,
     )
-    return progress_stream(job, timeout=None)
+    return progress_stream(job, without="aux" if api_version() < (1, 30) else "", timeout=None)
 
 
 def _refuse_buildkit() -> None:

@@ -56,7 +56,8 @@ class ConnectOptions(Record):
 @routes.get("")
 @routes.get("/")
 def list_networks() -> Response:
-    return show(read(ListNetworks(filters=params.filters())))
+    """Before API 1.28 their containers were told of."""
+    return show(read(ListNetworks(filters=params.filters(), detailed=api_version() < (1, 28))))
 
 
 @routes.post("/create")

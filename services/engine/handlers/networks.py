@@ -69,7 +69,8 @@ def list_networks(engine: Engine, job: ListNetworks) -> list[NetworkInspect]:
         if all(TESTS[key](network, values) for key, values in wanted.items())
         and (dangling is None or dangling is _is_dangling(engine, network))
     ]
-    return [shown(engine, network) for network in sorted(found, key=lambda network: network.name)]
+    view = _with_containers if job.detailed else shown
+    return [view(engine, network) for network in sorted(found, key=lambda network: network.name)]
 
 
 def _dangling(values: list[str]) -> bool | None:
@@ -91,7 +92,10 @@ def _is_dangling(engine: Engine, network: NetworkRecord) -> bool:
 
 @jobs.handles(InspectNetwork)
 def inspect(engine: Engine, job: InspectNetwork) -> NetworkInspect:
-    network = engine.networks.find(job.network)
+    return _with_containers(engine, engine.networks.find(job.network))
+
+
+def _with_containers(engine: Engine, network: NetworkRecord) -> NetworkInspect:
     view = shown(engine, network)
     for container in engine.networks.members(engine.containers, network):
         if container.record.running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -22,8 +23,10 @@ from shared.protocol import (
     EventActor,
     ImageInspect,
     ImageSummary,
+    ListNetworks,
     MeasureDisk,
     NetworkCreated,
+    Output,
     PullImage,
     PushImage,
     WaitContainer,
@@ -94,6 +97,50 @@ def test_types_of_disk_usage_came_with_1_42_and_a_virtual_size_went_with_1_44() 
     shown = [http.get(f"/v{version}/system/df?type=image").get_json() for version in ("1.41", "1.43", "1.44")]
     assert [job.types for job in bus.calls if isinstance(job, MeasureDisk)] == [[], ["image"], ["image"]]
     assert [one["Images"][0].get("VirtualSize") for one in shown] == [7, 7, None]
+
+
+@pytest.mark.parametrize(("version", "size"), [("1.24", 12), ("1.41", 12), ("1.42", None)])
+def test_what_the_builder_keeps_was_told_in_one_number(version: str, size: int | None) -> None:
+    caches = [{"ID": "a", "Size": 5}, {"ID": "b", "Size": 7}]
+    http, _ = api(disk_usage=lambda job: DiskUsage(build_cache=caches))
+    assert http.get(f"/v{version}/system/df").get_json().get("BuilderSize") == size
+
+
+@pytest.mark.parametrize(
+    ("version", "created", "shown"),
+    [
+        ("1.43", "", "0001-01-01T00:00:00Z"), ("1.44", "", None),
+        ("1.43", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+        ("1.44", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+    ],
+)  # fmt: skip
+def test_an_image_that_does_not_say_when_it_was_made(version: str, created: str, shown: str | None) -> None:
+    http, _ = api(image_inspect=lambda job: msgspec.structs.replace(IMAGE, created=created))
+    assert http.get(f"/v{version}/images/x/json").get_json().get("Created") == shown
+
+
+@pytest.mark.parametrize(("version", "detailed"), [("1.24", True), ("1.27", True), ("1.28", False), ("1.51", False)])
+def test_the_list_of_networks_told_of_their_containers(version: str, detailed: bool) -> None:
+    http, bus = api(networks=[])
+    assert http.get(f"/v{version}/networks").status_code == 200
+    assert bus.calls == [ListNetworks(detailed=detailed)]
+
+
+@pytest.mark.parametrize(("version", "told"), [("1.29", ["stream"]), ("1.30", ["aux", "stream"])])
+def test_what_a_build_made_is_told_apart_since_1_30(version: str, told: list[str]) -> None:
+    http, bus = api()
+    bus.call = says(bus.call, {"aux": {"ID": "sha256:1"}}, {"stream": "Successfully built 1"})  # type: ignore[method-assign]
+    lines = http.post(f"/v{version}/build", data=b"").data.splitlines()
+    assert [name for line in lines for name in json.loads(line)] == told
+
+
+def says(call: Any, *messages: dict[str, Any]) -> Any:
+    def saying(job: Any, *, on_status: Any = None, **options: Any) -> Any:
+        for message in messages:
+            on_status(Output(text=json.dumps(message), stream="progress"))
+        return call(job, **options)
+
+    return saying
 
 
 def test_that_an_image_was_made_is_told_since_1_46() -> None:

@@ -250,6 +250,16 @@ def test_filters(stack: Any) -> None:
             found(**wrong)
 
 
+def test_a_list_tells_of_containers_if_it_is_to(stack: Any) -> None:
+    make(stack)
+    container = start(stack, "web")
+    for detailed, there in ((False, []), (True, [container])):
+        listed = stack.client.call(ListNetworks(detailed=detailed))
+        assert {one.name: list(one.containers) for one in listed} == {
+            "app": there, "bridge": [], "host": [], "none": [],
+        }  # fmt: skip
+
+
 def test_prune_keeps_what_a_container_has_be_it_stopped(stack: Any) -> None:
     make(stack)
     make(stack, "idle")
