@@ -67,7 +67,7 @@ async def create(engine: Engine, job: CreateContainer) -> ContainerCreated:
     name = job.name.removeprefix("/") if job.name else random_name(engine.containers.name_taken)
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({job.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-    planned = await plan_mounts(engine, config, host_config)
+    planned = await plan_mounts(engine, config, host_config, read_only_non_recursive=job.read_only_non_recursive)
     record = ContainerRecord(
         id=container_id,
         name=name,

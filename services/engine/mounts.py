@@ -46,9 +46,15 @@ if TYPE_CHECKING:
 __all__ = ["plan_mounts", "shown"]
 
 
-async def plan_mounts(engine: Engine, config: ContainerConfig, host_config: HostConfig) -> list[Planned]:
-    """Resolve all that is asked for; nothing is made yet. Errors: InvalidArgument, NotImplementedByUs."""
-    asked = [plan_bind(text, host_config.volume_driver) for text in host_config.binds or []]
+async def plan_mounts(
+    engine: Engine, config: ContainerConfig, host_config: HostConfig, *, read_only_non_recursive: bool = False
+) -> list[Planned]:
+    """Resolve all that is asked for; nothing is made yet. ``read_only_non_recursive``: as in `CreateContainer`.
+
+    Errors: InvalidArgument, NotImplementedByUs.
+    """
+    driver = host_config.volume_driver
+    asked = [plan_bind(text, driver, non_recursive=read_only_non_recursive) for text in host_config.binds or []]
     asked += [_with_image(engine, plan_mount(mount)) for mount in host_config.mounts or []]
     if host_config.mounts:
         await asyncio.to_thread(_check_sources, host_config.mounts)

@@ -74,8 +74,11 @@ def _check_absolute(path: str) -> None:
 # -- binds
 
 
-def plan_bind(text: str, volume_driver: str) -> Planned:
-    """Resolve an entry of HostConfig.Binds. Errors: InvalidArgument."""
+def plan_bind(text: str, volume_driver: str, *, non_recursive: bool = False) -> Planned:
+    """Resolve an entry of HostConfig.Binds; if it is read-only, with all below unless ``non_recursive``.
+
+    Errors: InvalidArgument.
+    """
     parts = text.split(":")
     if len(parts) == 1:
         parts = ["", *parts]  # a destination alone: an anonymous volume
@@ -90,7 +93,10 @@ def plan_bind(text: str, volume_driver: str) -> Planned:
         raise InvalidArgument(f"invalid volume specification: '{text}': {error.message}") from None
     point = planned.point
     shown = mode or (VOLUME_MODE if point.type == "volume" else "")
-    return Planned(msgspec.structs.replace(point, mode=shown, create_source=point.type == "bind"), planned.volume)
+    made = msgspec.structs.replace(point, mode=shown, create_source=point.type == "bind")
+    if non_recursive and made.type == "bind" and not made.writable:
+        made = msgspec.structs.replace(made, recursive_read_only=False)
+    return Planned(made, planned.volume)
 
 
 def _as_mount(source: str, target: str, words: set[str], volume_driver: str) -> Mount:

@@ -49,7 +49,8 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     """Create a container; the image must be there.
 
     ``build``: the id of a build that it is a step of, with which it ends (`EndBuild`); it gets none of the image's
-    volumes, so that what the step puts there is in the step's layer.
+    volumes, so that what the step puts there is in the step's layer. ``read_only_non_recursive``: of the host's
+    directories that ``host_config.binds`` mounts read-only, what is mounted below stays as it is.
     Errors: NotFound (no such image), Conflict (name in use), InvalidArgument, NotImplementedByUs.
     """
 
@@ -62,6 +63,7 @@ class CreateContainer(Job[ContainerCreated], frozen=True, tag="create"):
     host_config: HostConfig = field(default_factory=HostConfig)
     networking_config: NetworkingConfig | None = None
     build: str = ""
+    read_only_non_recursive: bool = False
 
 
 class StartContainer(Job[None], frozen=True, tag="start"):

@@ -79,6 +79,7 @@ def create() -> Response:
         config=params.decode(_listed(body, "Shell"), ContainerConfig),
         host_config=params.decode(_listed(member(body, "HostConfig"), "CapAdd", "CapDrop"), HostConfig),
         networking_config=_networking(body),
+        read_only_non_recursive=api_version() < (1, 44),
     )
     if isinstance(runtime := member(body, "Runtime"), str):  # docker-py says it beside HostConfig
         job.host_config.runtime = job.host_config.runtime or runtime

@@ -208,6 +208,10 @@ def test_what_endpoints_could_not_be_asked_for() -> None:
     assert seen == {"1.43": ("", 0), "1.47": ("02:42:ac:11:00:02", 0), "1.48": ("02:42:ac:11:00:02", 7)}
 
 
+def test_binds_that_are_read_only_left_out_what_is_below_before_1_44() -> None:
+    assert [asked(version).read_only_non_recursive for version in ("1.24", "1.43", "1.44")] == [True, True, False]
+
+
 def test_options_of_other_types_of_mounts_were_not_looked_at() -> None:
     mounts = [{"Type": "bind", "Source": "/a", "Target": "/b", "VolumeOptions": {"NoCopy": True}, "TmpfsOptions": {}}]
     for version, kept in (("1.41", False), ("1.42", True)):

@@ -39,6 +39,14 @@ def test_binds(text: str, expected: dict[str, Any]) -> None:
     assert plan_bind(text, "").point == MountPoint(destination="/x", **expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "recursive"), [("/h:/x:ro", False), ("/h:/x", None), ("/h:/x:rw", None), ("v1:/x:ro", None)]
+)
+def test_a_read_only_bind_may_leave_out_what_is_below(text: str, recursive: bool | None) -> None:
+    assert plan_bind(text, "", non_recursive=True).point.recursive_read_only is recursive
+    assert plan_bind(text, "").point.recursive_read_only is None
+
+
 def test_a_destination_alone_is_an_anonymous_volume() -> None:
     planned = plan_bind("/x", "")
     assert planned.volume is not None
