@@ -54,7 +54,7 @@ def downloaded(url: str, tell: Tell = lambda come, total: None) -> Iterator[Down
         raise DockyardError(f"{url}: {told}") from error
     except http.client.IncompleteRead as error:
         raise DockyardError(f"{url}: unexpected EOF: {error.expected} bytes are missing") from error
-    except http.client.InvalidURL as error:
+    except (http.client.InvalidURL, UnicodeError) as error:
         raise InvalidArgument(f"{url!r} is no http or https URL: {error}") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         raise DockyardError(f"{url}: {error}") from error

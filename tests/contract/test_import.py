@@ -159,7 +159,7 @@ def test_nobody_at_the_url_is_told_before_anything_else(graph: Graph) -> None:
     assert not graph.progress
 
 
-@pytest.mark.parametrize("src", ["http://\0", "{}", "127.0.0.1:x/y", '{"a":1}', "a b", "\udcff"])
+@pytest.mark.parametrize("src", ["http://\0", "{}", "127.0.0.1:x/y", '{"a":1}', "a b", "%FF", "\udcff"])
 def test_a_url_that_is_none_is_the_callers_mistake(graph: Graph, src: str) -> None:
     with pytest.raises(InvalidArgument, match="is no http or https URL"):
         upload(graph, ImportLayer(src=src, image=new_image()), sender(b""))
