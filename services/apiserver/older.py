@@ -39,10 +39,18 @@ __all__ = [
     "show_images",
     "show_info",
     "show_summaries",
+    "warnings",
 ]
 
 SHORT_ID = 12
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"
+VOLUME_DRIVER_IGNORED = (
+    "WARNING: the container-wide volume-driver configuration is ignored for volumes specified via 'mount'. "
+    "Use '--mount type=volume,volume-driver=...' instead"
+)
+MAC_ADDRESS_DEPRECATED = (
+    "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
+)
 NO_TIME = "0001-01-01T00:00:00Z"
 # Of a container's config, what an image's does not have since 1.50.
 NOT_OF_IMAGES = (
@@ -97,10 +105,27 @@ def _one_network(job: CreateContainer) -> None:
 
 
 def _no_mac_addresses(job: CreateContainer) -> None:
-    """Those of endpoints count where there is one for the container too."""
-    if not job.config.mac_address:
-        for endpoint in _endpoints(job).values():
-            endpoint.mac_address = ""
+    """There was one for the container, and none for endpoints. Errors: InvalidArgument (it has no network for one)."""
+    mode = job.host_config.network_mode
+    if job.config.mac_address and not (mode in ("", "default", "bridge") or is_user_defined(mode)):
+        raise InvalidArgument("conflicting options: mac-address and the network mode")
+    for endpoint in _endpoints(job).values():
+        endpoint.mac_address = ""
+
+
+def warnings(job: CreateContainer) -> list[str]:
+    """Return what newer clients leave to us to say."""
+    version, driver, said = api_version(), job.host_config.volume_driver, list[str]()
+    volumes = [mount.volume_options for mount in job.host_config.mounts or [] if mount.type == "volume"]
+    if (
+        version >= (1, 48)
+        and driver
+        and not all(one and one.driver_config and one.driver_config.name for one in volumes)
+    ):
+        said.append(VOLUME_DRIVER_IGNORED)
+    if version >= (1, 44) and job.config.mac_address:
+        said.append(MAC_ADDRESS_DEPRECATED)
+    return said
 
 
 def _mount(version: tuple[int, int], mount: Mount) -> None:
@@ -123,7 +148,7 @@ def _mount(version: tuple[int, int], mount: Mount) -> None:
     if mount.tmpfs_options is not None and mount.tmpfs_options.options and version < (1, 46):
         raise InvalidArgument("TmpfsOptions.Options needs API v1.46 or newer")
     if mount.type == "image" and version < (1, 48):
-        raise InvalidArgument("mounts of type 'image' need API v1.48 or newer")
+        raise InvalidArgument('Mount type "Image" needs API v1.48 or newer')
 
 
 def show_container(shown: ContainerInspect) -> ContainerInspect:

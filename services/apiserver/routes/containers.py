@@ -84,7 +84,9 @@ def create() -> Response:
     if isinstance(runtime := member(body, "Runtime"), str):  # docker-py says it beside HostConfig
         job.host_config.runtime = job.host_config.runtime or runtime
     older.creating(job)
-    return show(call(job), 201)
+    made = call(job)
+    made.warnings += older.warnings(job)
+    return show(made, 201)
 
 
 def _listed(given: Any, *names: str) -> Any:

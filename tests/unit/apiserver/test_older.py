@@ -111,7 +111,7 @@ def mount(**fields: Any) -> dict[str, Any]:
         ("1.43", mount(Type="bind", BindOptions={"ReadOnlyForceRecursive": True}), "needs API v1.44"),
         ("1.44", mount(Type="volume", VolumeOptions={"Subpath": "x"}), "VolumeOptions.Subpath needs API v1.45"),
         ("1.45", mount(Type="tmpfs", TmpfsOptions={"Options": [["exec"]]}), "TmpfsOptions.Options needs API v1.46"),
-        ("1.47", mount(Type="image", Source="x"), "need API v1.48"),
+        ("1.47", mount(Type="image", Source="x"), "needs API v1.48"),
         ("1.43", {"NetworkingConfig": {"EndpointsConfig": {"one": {}, "two": {}}}}, "endpoints: one, two"),
     ],
 )  # fmt: skip

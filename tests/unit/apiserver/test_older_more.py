@@ -212,6 +212,41 @@ def test_binds_that_are_read_only_left_out_what_is_below_before_1_44() -> None:
     assert [asked(version).read_only_non_recursive for version in ("1.24", "1.43", "1.44")] == [True, True, False]
 
 
+VOLUME = {"VolumeDriver": "local", "Mounts": [{"Type": "volume", "Target": "/x"}]}
+NAMED = {**VOLUME, "Mounts": [{**VOLUME["Mounts"][0], "VolumeOptions": {"DriverConfig": {"Name": "x"}}}]}  # type: ignore[dict-item]
+MAC = {"MacAddress": "02:42:ac:11:00:02"}
+
+
+@pytest.mark.parametrize(
+    ("version", "body", "said"),
+    [
+        ("1.47", {"HostConfig": VOLUME}, []),
+        ("1.48", {"HostConfig": VOLUME}, [older.VOLUME_DRIVER_IGNORED]),
+        ("1.48", {"HostConfig": NAMED}, []),
+        ("1.48", {"HostConfig": {"VolumeDriver": "local"}}, []),
+        ("1.43", MAC, []),
+        ("1.44", MAC, [older.MAC_ADDRESS_DEPRECATED]),
+    ],
+)
+def test_what_newer_clients_leave_to_the_daemon_to_say(version: str, body: dict[str, Any], said: list[str]) -> None:
+    http, _ = api(create=lambda job: ContainerCreated(id="f" * 64, warnings=["first"]))
+    answer = http.post(f"/v{version}/containers/create", json={"Image": "busybox", **body})
+    assert answer.get_json()["Warnings"] == ["first", *said]
+
+
+@pytest.mark.parametrize(
+    ("version", "mode", "status"),
+    [
+        ("1.43", "host", 400), ("1.43", "none", 400), ("1.43", "container:x", 400), ("1.43", "bridge", 201),
+        ("1.43", "app", 201), ("1.43", "default", 201), ("1.44", "host", 201),
+    ],
+)  # fmt: skip
+def test_a_mac_address_wanted_a_network_before_1_44(version: str, mode: str, status: int) -> None:
+    http, _ = api(create=ContainerCreated(id="f" * 64, warnings=[]))
+    body = {"Image": "busybox", **MAC, "HostConfig": {"NetworkMode": mode}}
+    assert http.post(f"/v{version}/containers/create", json=body).status_code == status
+
+
 def test_options_of_other_types_of_mounts_were_not_looked_at() -> None:
     mounts = [{"Type": "bind", "Source": "/a", "Target": "/b", "VolumeOptions": {"NoCopy": True}, "TmpfsOptions": {}}]
     for version, kept in (("1.41", False), ("1.42", True)):
