@@ -59,9 +59,11 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
                                   working_dir=str(tmp_path), pipe_stdout=False, pipe_stderr=False))  # fmt: skip
         return begun[-1]
 
+    former = signal.signal(signal.SIGHUP, lambda *_: None)  # as the arbiter has a handler: we may be run by nohup(1)
     with (tmp_path / "turns/builder").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         yield made
+        signal.signal(signal.SIGHUP, former)
         for process in begun:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
@@ -121,17 +123,17 @@ def test_what_is_forked_is_what_is_executed(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
-        os.dup2(listener.fileno(), 77)
+        number = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD, 700)  # inheritable, and nobody else's
         try:
             pids = [begin(BUILDER, one, sockets=sockets, COLOUR="blue=1").pid for one in (server, None)]
         finally:
-            os.close(77)
+            os.close(number)
     until(lambda: all(map(waits, pids)))
     assert [is_fork_of(pid, server) for pid in pids] == [True, False]
     forked, executed = map(look, pids)
     assert forked == executed
     assert forked["environ"][b"COLOUR"] == b"blue=1"
-    assert ("77" in forked["descriptors"]) == sockets
+    assert (str(number) in forked["descriptors"]) == sockets
 
 
 def test_how_it_ends_is_told_to_its_parent(server: ForkServer, begin: Callable[..., ChildProcess], capfd: Any) -> None:
@@ -214,6 +216,8 @@ def test_where_the_kernel_has_no_such_call_the_server_says_nothing(monkeypatch: 
     monkeypatch.setattr(forkserver.gc, "freeze", lambda: None)
     asker, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    asker.settimeout(10)
     with asker, control, ours, ThreadPoolExecutor(1) as pool:
         served = pool.submit(forkserver.serve, control, ["services.builder"])
         with theirs:
