@@ -62,4 +62,6 @@ def _is_new(report: int) -> bool:
 
 
 def _readable(control: socket.socket, timeout: float) -> bool:
-    return bool(select.select([control], [], [], timeout)[0])
+    poller = select.poll()  # select(2) knows no descriptors beyond 1023
+    poller.register(control, select.POLLIN)
+    return bool(poller.poll(timeout * 1000))

@@ -206,6 +206,14 @@ def test_who_is_not_expected_ends_before_it_has_done_anything(
         assert (os.waitstatus_to_exitcode(status), said.read()) == (1, b"")
 
 
+def test_it_waits_on_a_descriptor_of_any_number() -> None:
+    """select(2) knows none beyond 1023."""
+    asker, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with asker, control, socket.socket(fileno=fcntl.fcntl(control.fileno(), fcntl.F_DUPFD_CLOEXEC, 1100)) as high:
+        asker.shutdown(socket.SHUT_WR)
+        assert forkserver.serve(high, ["services.builder"]) is None
+
+
 def test_where_the_kernel_has_no_such_call_the_server_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty report has a program executed, as in `test_without_a_server_it_is_executed`."""
 
@@ -260,7 +268,9 @@ def test_it_ends_with_who_has_begun_it(ini: Path) -> None:
     descriptor = os.pidfd_open(server)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    assert select.select([descriptor], [], [], 10)[0]
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    assert poller.poll(10_000)
     for one in (reader, writer, descriptor):
         os.close(one)
 
