@@ -59,11 +59,14 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
                                   working_dir=str(tmp_path), pipe_stdout=False, pipe_stderr=False))  # fmt: skip
         return begun[-1]
 
-    former = signal.signal(signal.SIGHUP, lambda *_: None)  # as the arbiter has a handler: we may be run by nohup(1)
+    # as the arbiter has handlers, and who executes: whoever runs us in the background may have had some ignored
+    handled = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    former = {number: signal.signal(number, signal.default_int_handler) for number in handled}
     with (tmp_path / "turns/builder").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         yield made
-        signal.signal(signal.SIGHUP, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
         for process in begun:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
