@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.forks import is_fork_of
 from tests.integration.conftest import command_line, descendants, until
 
 pytestmark = pytest.mark.root
@@ -26,12 +27,6 @@ def server_of(stack: Any) -> int:
 
 def pid_of(stack: Any, service: str) -> int:
     return max((pid for name, pid in stack.parts() if name == service and pid), default=0)
-
-
-def is_fork_of(pid: int, server: int) -> bool:
-    """Whether the interpreter is where the server has it: what is executed has it elsewhere, by chance."""
-    first = {Path(f"/proc/{one}/maps").read_text().split("-")[0] for one in (pid, server)}
-    return len(first) == 1
 
 
 def replaced(stack: Any, service: str, former: int) -> int:

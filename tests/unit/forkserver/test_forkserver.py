@@ -26,6 +26,7 @@ from services.ctl.forking import environ_of_children
 from services.ctl.forks import ForkServer
 from services.forkserver import server as forkserver
 from shared.runtime.birth import ALL, Birth, ask
+from tests.forks import is_fork_of
 
 INI = "[watcher:builder]\ncmd = python -m services.builder\n"
 BUILDER = "python -m services.builder"
@@ -90,12 +91,6 @@ def ended(process: ChildProcess) -> int | None:
     return process.poll()
 
 
-def is_fork_of(pid: int, server: ForkServer) -> bool:
-    """Whether the interpreter is where the server has it: what is executed has it elsewhere, by chance."""
-    first = [Path(f"/proc/{one}/maps").read_text().split("-")[0] for one in (pid, server.pid)]
-    return first[0] == first[1]
-
-
 def look(pid: int) -> dict[str, Any]:
     """Return what the kernel tells of a process, but numbers that are its own."""
     at = Path("/proc", str(pid))
@@ -132,7 +127,7 @@ def test_what_is_forked_is_what_is_executed(
         finally:
             os.close(number)
     until(lambda: all(map(waits, pids)))
-    assert [is_fork_of(pid, server) for pid in pids] == [True, False]
+    assert [is_fork_of(pid, server.pid) for pid in pids] == [True, False]
     forked, executed = map(look, pids)
     assert forked == executed
     assert forked["environ"][b"COLOUR"] == b"blue=1"
